@@ -1,0 +1,125 @@
+//! The published configuration: one numbered, immutable document per revision.
+
+use crate::ids::{GroupId, KeyId, Revision, UserId};
+use crate::model::price::ModelPrice;
+use crate::model::{Group, GroupSet, Key, Provider, Settings, User};
+use crate::money::Multiplier;
+use crate::secret::KeyDigest;
+use crate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Raised when a reader of the last number would misunderstand a document of this one.
+pub const SNAPSHOT_SCHEMA: u32 = 1;
+
+/// Everything a gateway needs to know to serve, at one revision. Provider secrets stay sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`SNAPSHOT_SCHEMA`] of the writer.
+    pub schema: u32,
+    /// The database's revision that this document shows.
+    pub revision: Revision,
+    /// Providers, groups, prices and settings.
+    pub core: Core,
+    /// Users and keys.
+    pub principals: Principals,
+}
+
+/// The part that is small and read whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Core {
+    /// All providers, disabled ones too: the gateway explains exclusions.
+    pub providers: Vec<Provider>,
+    /// All groups.
+    pub groups: Vec<GroupDoc>,
+    /// The price catalogue by model name.
+    pub prices: BTreeMap<String, ModelPrice>,
+    /// System-wide settings.
+    pub settings: Settings,
+}
+
+/// The part that grows with the number of seats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Principals {
+    /// All users.
+    pub users: Vec<UserDoc>,
+    /// All keys.
+    pub keys: Vec<KeyDoc>,
+}
+
+/// A [`Group`] as published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of model::Group, documented there")]
+pub struct GroupDoc {
+    pub id: GroupId,
+    pub name: String,
+    pub cost_multiplier: Multiplier,
+}
+
+/// A [`User`] as published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of model::User, documented there")]
+pub struct UserDoc {
+    pub id: UserId,
+    pub name: String,
+    pub is_enabled: bool,
+    #[serde(default)]
+    pub expires_at_ms: Option<UnixMillis>,
+    #[serde(default)]
+    pub provider_group: GroupSet,
+    #[serde(default)]
+    pub allowed_models: Vec<String>,
+}
+
+/// A [`Key`] as published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of model::Key, documented there")]
+pub struct KeyDoc {
+    pub id: KeyId,
+    pub user_id: UserId,
+    pub name: String,
+    pub digest: KeyDigest,
+    pub is_enabled: bool,
+    #[serde(default)]
+    pub expires_at_ms: Option<UnixMillis>,
+    #[serde(default)]
+    pub provider_group: GroupSet,
+    #[serde(default)]
+    pub allowed_models: Vec<String>,
+}
+
+impl From<GroupDoc> for Group {
+    fn from(doc: GroupDoc) -> Self {
+        Self { id: doc.id, name: doc.name, cost_multiplier: doc.cost_multiplier }
+    }
+}
+
+impl From<UserDoc> for User {
+    fn from(doc: UserDoc) -> Self {
+        Self {
+            id: doc.id,
+            name: doc.name,
+            is_enabled: doc.is_enabled,
+            expires_at: doc.expires_at_ms,
+            provider_group: doc.provider_group,
+            allowed_models: doc.allowed_models,
+        }
+    }
+}
+
+impl From<KeyDoc> for Key {
+    fn from(doc: KeyDoc) -> Self {
+        Self {
+            id: doc.id,
+            user_id: doc.user_id,
+            name: doc.name,
+            digest: doc.digest,
+            is_enabled: doc.is_enabled,
+            expires_at: doc.expires_at_ms,
+            provider_group: doc.provider_group,
+            allowed_models: doc.allowed_models,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The usage record: what a gateway tells the books about one request, once.
+//!
+//! One record carries the log row and one ledger row per attempt. Quantities and money are both in it: the
+//! gateway knew the prices of its snapshot, and money can be derived again from the quantities.
+
+use crate::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
+use crate::model::price::Factors;
+use crate::money::NanoUsd;
+use crate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+/// Raised when a reader of the last number would misunderstand a record of this one.
+pub const USAGE_SCHEMA: u32 = 1;
+
+/// One finished request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// [`USAGE_SCHEMA`] of the writer.
+    pub schema: u32,
+    /// The log row.
+    pub request: RequestEntry,
+    /// The ledger rows, in the order of the attempts. Empty when nothing was forwarded.
+    pub attempts: Vec<AttemptEntry>,
+}
+
+/// What is logged of a request. No bodies, no keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestEntry {
+    /// `x-request-id` of the answer.
+    pub id: RequestId,
+    /// When the request's head was read.
+    pub started_at: UnixMillis,
+    /// Who called.
+    pub caller: Caller,
+    /// Endpoint family, e.g. `anthropic_messages`.
+    pub endpoint: String,
+    /// The model the seat asked for.
+    pub model: Option<String>,
+    /// True when the seat asked for a stream.
+    pub is_stream: bool,
+    /// The provider whose answer the seat got.
+    pub provider_id: Option<ProviderId>,
+    /// HTTP status the seat saw; 499 when it left before the head.
+    pub status: u16,
+    /// Why the request was refused here, e.g. `model_not_allowed`.
+    pub blocked_by: Option<String>,
+    /// A label of what went wrong after the head was sent, e.g. `upstream_cut`.
+    pub error: Option<String>,
+    /// Why the model stopped, in the dialect's own word.
+    pub stop_reason: Option<String>,
+    /// The upstream's own request id.
+    pub upstream_request_id: Option<String>,
+    /// When things happened.
+    pub timing: Timing,
+    /// The conversation.
+    pub session: SessionFacts,
+    /// How the provider was chosen and what each attempt came to.
+    pub decision_chain: DecisionChain,
+}
+
+/// Who called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// The key's user.
+    pub user_id: UserId,
+    /// The key.
+    pub key_id: KeyId,
+    /// Address of the seat (or of the last untrusted hop).
+    pub client_ip: Option<String>,
+    /// `User-Agent`, cut at 256 bytes.
+    pub client: Option<String>,
+}
+
+/// Milliseconds since the request's head was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Until the provider's first byte.
+    pub first_byte_ms: Option<u64>,
+    /// Until the first content of the stream.
+    pub first_content_ms: Option<u64>,
+    /// Until everything was over.
+    pub duration_ms: u64,
+}
+
+/// What the request says of its conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFacts {
+    /// The conversation's id, when the client names one.
+    pub session_id: Option<String>,
+    /// Number of messages in the request.
+    pub message_count: Option<u32>,
+}
+
+/// One try at one provider: a ledger row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEntry {
+    /// 1 for the first try of the request.
+    pub attempt: u32,
+    /// Who was tried.
+    pub provider_id: ProviderId,
+    /// The model the provider was asked for.
+    pub upstream_model: Option<String>,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The tokens it took.
+    pub usage: TokenUsage,
+    /// The money it cost.
+    pub cost: CostBreakdown,
+    /// Flags that tell how far the numbers can be trusted.
+    pub flags: UsageFlags,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The seat got this answer.
+    Served,
+    /// The provider refused or broke; the seat may have got a part.
+    Failed,
+    /// The seat left; the stream was read on for its usage.
+    Drained,
+    /// The seat left and the upstream was closed.
+    Cancelled,
+    /// The gateway died meanwhile.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Failed => "failed",
+            Self::Drained => "drained",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Tokens by class. `input_tokens` is what no cache served; reasoning is part of `output_tokens`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenUsage {
+    /// Uncached input, images not included.
+    pub input_tokens: u64,
+    /// Input written to the five-minute cache.
+    pub cache_write_5m_tokens: u64,
+    /// Input written to the one-hour cache.
+    pub cache_write_1h_tokens: u64,
+    /// Input read from a cache.
+    pub cache_read_tokens: u64,
+    /// Output, reasoning included, images not included.
+    pub output_tokens: u64,
+    /// The part of the output that was reasoning. Not priced apart.
+    pub reasoning_tokens: u64,
+    /// Image input.
+    pub image_input_tokens: u64,
+    /// Image output.
+    pub image_output_tokens: u64,
+    /// Web searches run by the provider.
+    pub web_search_requests: u64,
+}
+
+impl TokenUsage {
+    /// All input, cached or not: what long-context prices go by.
+    #[must_use]
+    pub fn total_input(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_write_5m_tokens)
+            .saturating_add(self.cache_write_1h_tokens)
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.image_input_tokens)
+    }
+}
+
+/// A cost and its rounded items; `total` is always their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CostBreakdown {
+    /// Uncached input, image input included.
+    pub input: NanoUsd,
+    /// Five-minute cache writes.
+    pub cache_write_5m: NanoUsd,
+    /// One-hour cache writes.
+    pub cache_write_1h: NanoUsd,
+    /// Cache reads.
+    pub cache_read: NanoUsd,
+    /// Output, image output included.
+    pub output: NanoUsd,
+    /// Fees per request and per server tool.
+    pub fees: NanoUsd,
+    /// The sum of the items above.
+    pub total: NanoUsd,
+    /// The factors that are already in the items.
+    pub factors: Factors,
+}
+
+/// How far an attempt's numbers can be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UsageFlags {
+    /// The provider gave no (or not the last) usage; the tokens are an estimate.
+    pub is_estimate: bool,
+    /// The catalogue has no price for the model; the cost is 0.
+    pub is_unpriced: bool,
+    /// A long-context band applied.
+    pub is_long_context: bool,
+    /// The priority tier's rates applied.
+    pub is_priority_tier: bool,
+}
+
+/// How a request found its provider: enough to replay the draws, at most 4 KiB as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DecisionChain {
+    /// The configuration it was decided on.
+    pub revision: Revision,
+    /// The seed of the draws.
+    pub seed: u64,
+    /// What happened, in order.
+    pub steps: Vec<ChainStep>,
+}
+
+/// One entry of a decision chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ChainStep {
+    /// A provider was drawn.
+    Selected {
+        /// Who was drawn.
+        provider_id: ProviderId,
+        /// The tier that served the draw.
+        priority: u32,
+        /// The tier in full: who could have been drawn, with what weight.
+        candidates: Vec<Candidate>,
+        /// Why the others could not.
+        excluded: Vec<Exclusion>,
+    },
+    /// Nobody was left to draw.
+    Exhausted {
+        /// Why each provider was out.
+        excluded: Vec<Exclusion>,
+    },
+    /// A try at the drawn provider ended.
+    Attempted {
+        /// Its number in the request, from 1.
+        attempt: u32,
+        /// Who was tried.
+        provider_id: ProviderId,
+        /// A fixed label: `served`, `connect_failed`, `overloaded`, …
+        result: String,
+        /// The provider's HTTP status, when it answered.
+        status: Option<u16>,
+        /// Milliseconds the try took.
+        duration_ms: u64,
+    },
+}
+
+/// A provider that could be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "two fields with the glossary's names")]
+pub struct Candidate {
+    pub provider_id: ProviderId,
+    pub weight: u32,
+}
+
+/// A reason why providers were out, with the first of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// A fixed label: `disabled`, `other_group`, `model_not_served`, `already_tried`, …
+    pub reason: String,
+    /// How many.
+    pub count: u32,
+    /// The first 20 of them.
+    pub provider_ids: Vec<ProviderId>,
+}

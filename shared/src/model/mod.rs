@@ -1,0 +1,17 @@
+//! What exists: users, keys, groups, providers, prices, settings. A file each.
+//!
+//! These are the runtime types: what cannot be valid cannot be written down. Rows, API documents and the
+//! published snapshot are other types that convert into these.
+
+pub mod group;
+pub mod price;
+pub mod principal;
+pub mod provider;
+pub mod rules;
+pub mod settings;
+
+pub use group::{Group, GroupSet};
+pub use principal::{Key, User};
+pub use provider::{ClientAbort, Provider, ProviderType, Timers};
+pub use rules::{MatchType, ModelRule, Redirect};
+pub use settings::{BillingModelSource, Settings, TierSource};

@@ -1,0 +1,163 @@
+//! Providers: one upstream account each (base URL, secret, type).
+
+use super::group::GroupSet;
+use super::rules::{ModelRule, Redirect};
+use crate::ids::ProviderId;
+use crate::money::Multiplier;
+use crate::protocol::Dialect;
+use crate::secret::Sealed;
+use serde::{Deserialize, Serialize};
+
+/// One upstream account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    /// Row id.
+    pub id: ProviderId,
+    /// Display name; never shown to a seat.
+    pub name: String,
+    /// Which API it speaks and how it authenticates.
+    pub provider_type: ProviderType,
+    /// Base URL, `http` or `https`.
+    pub url: String,
+    /// The account's secret, sealed at [`Provider::secret_place`].
+    pub secret: Sealed,
+    /// A disabled provider is never used.
+    pub is_enabled: bool,
+    /// Share of the draw among equals; 0 = never drawn, only reused by a running session.
+    pub weight: u32,
+    /// Tier: the lowest number with a usable provider serves.
+    pub priority: u32,
+    /// The groups this provider belongs to.
+    pub group_tag: GroupSet,
+    /// Factor on the price of what it serves.
+    pub cost_multiplier: Multiplier,
+    /// Models it serves, matched on the requested name; empty = all.
+    pub allowed_models: Vec<ModelRule>,
+    /// Ordered renames of the requested model; the first match applies.
+    pub model_redirects: Vec<Redirect>,
+    /// Tries at this provider before the next one, 1 to 10.
+    pub max_attempts: u32,
+    /// Headers added to each request, in order; never authentication or framing.
+    pub custom_headers: Vec<(String, String)>,
+    /// What happens to a stream whose client left.
+    pub client_abort: ClientAbort,
+    /// How long to wait, and for what.
+    pub timers: Timers,
+}
+
+impl Provider {
+    /// Where the provider's secret is sealed: the `aad` of its envelope.
+    #[must_use]
+    pub fn secret_place(id: ProviderId) -> String {
+        format!("provider:{id}:key")
+    }
+}
+
+/// Which API a provider speaks and how it authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderType {
+    /// Anthropic's API: `x-api-key` and `Authorization: Bearer`.
+    Claude,
+    /// A relay of Anthropic's API that wants `Authorization: Bearer` alone.
+    ClaudeAuth,
+    /// OpenAI's Responses API.
+    Codex,
+    /// OpenAI's chat completions API and whoever copies it.
+    OpenaiCompatible,
+    /// Google's Gemini API: `x-goog-api-key`.
+    Gemini,
+}
+
+impl ProviderType {
+    /// All types, in the order they are listed to people.
+    pub const ALL: [Self; 5] =
+        [Self::Claude, Self::ClaudeAuth, Self::Codex, Self::OpenaiCompatible, Self::Gemini];
+
+    /// The name used in JSON, SQL and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::ClaudeAuth => "claude-auth",
+            Self::Codex => "codex",
+            Self::OpenaiCompatible => "openai-compatible",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The type with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.as_str() == name)
+    }
+
+    /// The dialect its API speaks.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Claude | Self::ClaudeAuth => Dialect::Anthropic,
+            Self::Codex => Dialect::OpenaiResponses,
+            Self::OpenaiCompatible => Dialect::OpenaiChat,
+            Self::Gemini => Dialect::Gemini,
+        }
+    }
+}
+
+/// What happens to a stream whose client left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAbort {
+    /// Read on for up to 60 s to learn the usage.
+    #[default]
+    Drain,
+    /// Close the upstream at once; what was relayed is booked as an estimate.
+    Cancel,
+}
+
+impl ClientAbort {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// How long to wait for a provider. 0 = no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// Streaming: until the response head has arrived, in milliseconds.
+    pub first_byte_timeout_streaming_ms: u64,
+    /// Streaming: between two signs of progress (not pings), in milliseconds.
+    pub streaming_idle_timeout_ms: u64,
+    /// Not streaming: until the whole body has arrived, in milliseconds.
+    pub request_timeout_non_streaming_ms: u64,
+}
+
+impl Default for Timers {
+    /// Design §5: head 120 s, progress 300 s, whole non-stream 600 s.
+    fn default() -> Self {
+        Self {
+            first_byte_timeout_streaming_ms: 120_000,
+            streaming_idle_timeout_ms: 300_000,
+            request_timeout_non_streaming_ms: 600_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_has_one_name_everywhere() {
+        for t in ProviderType::ALL {
+            assert_eq!(serde_json::to_string(&t).unwrap(), format!("\"{}\"", t.as_str()));
+            assert_eq!(ProviderType::parse(t.as_str()), Some(t));
+        }
+        assert_eq!(ProviderType::parse("vertex"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! What tokens cost: filled by slice c.

@@ -1,0 +1,1 @@
+//! Which provider serves: filled by slice b.

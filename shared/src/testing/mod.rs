@@ -1,0 +1,1 @@
+//! Builders and fakes for tests of every crate (feature `testing`).

@@ -1,0 +1,62 @@
+//! Moments as integers. Stored and sent as Unix milliseconds inside, RFC 3339 at the API's door.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A moment: milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMillis(pub i64);
+
+/// One hour in milliseconds: the width of a roll-up bucket.
+pub const HOUR_MS: i64 = 3_600_000;
+
+impl UnixMillis {
+    /// Reads an RFC 3339 text with an offset; fractions of a millisecond are cut off.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<Timestamp>().ok().map(|t| Self(t.as_millisecond()))
+    }
+
+    /// The start of the hour (UTC) that holds this moment.
+    #[must_use]
+    pub fn hour_start(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(HOUR_MS))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 when the clock went backwards.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    /// RFC 3339 in UTC with milliseconds, e.g. `2026-11-23T09:30:00.000Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Timestamp::from_millisecond(self.0) {
+            Ok(t) => write!(f, "{t:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_its_text() {
+        let t = UnixMillis::parse_rfc3339("2026-11-23T10:30:00.125+01:00").unwrap();
+        assert_eq!(t.to_string(), "2026-11-23T09:30:00.125Z");
+        assert_eq!(UnixMillis::parse_rfc3339(&t.to_string()), Some(t));
+        assert_eq!(UnixMillis::parse_rfc3339("2026-11-23 10:30"), None);
+    }
+
+    #[test]
+    fn hours_start_on_the_hour_before_1970_too() {
+        assert_eq!(UnixMillis(HOUR_MS + 1).hour_start(), UnixMillis(HOUR_MS));
+        assert_eq!(UnixMillis(-1).hour_start(), UnixMillis(-HOUR_MS));
+    }
+}
