@@ -36,9 +36,9 @@ impl PicoUsd {
     /// Reads a decimal USD text such as `0.000003` or `3e-06`; digits finer than 10⁻¹² are rounded half-up.
     pub fn parse_usd(text: &str) -> Result<Self, MoneyError> {
         let scaled = parse_scaled(text, 12, Finer::RoundHalfUp)?;
-        u64::try_from(scaled).map(Self).map_err(|_| {
-            if scaled < 0 { MoneyError::Negative } else { MoneyError::TooLarge }
-        })
+        u64::try_from(scaled)
+            .map(Self)
+            .map_err(|_| if scaled < 0 { MoneyError::Negative } else { MoneyError::TooLarge })
     }
 
     /// The price as a decimal USD text without an exponent, e.g. `0.000003`.

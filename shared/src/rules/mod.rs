@@ -1,4 +1,7 @@
 //! Decisions: `(facts, now, rng) -> verdict with its reason`. A file each.
 
+pub mod access;
+pub mod classify;
+pub mod gate;
 pub mod pricing;
 pub mod select;
