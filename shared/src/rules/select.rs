@@ -1,1 +1,356 @@
-//! Which provider serves: filled by slice b.
+//! Which provider serves the next attempt, and why not the others (design §5).
+//!
+//! Pure: facts and chance in, a [`Selection`] with its [`Trace`] out. Knows nothing of attempts, budgets or
+//! the wire; a caller that failed somewhere adds the provider to [`SelectFacts::out`] and asks again, which
+//! makes the draws *without replacement* with true proportions among the rest.
+//!
+//! The filters, in order; a provider is counted under the first that stops it:
+//! group → enabled → dialect → model → out for this request → weight 0 → not in the lowest tier.
+//! Schedules, client rules, breakers, cool-downs and provider limits join between *model* and *out*: a new
+//! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
+//!
+//! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
+//! is empty; a choice takes exactly one number from the rng, an exhausted pool none. The candidates are put
+//! in the order of their ids, so the same facts and seed give the same choice whatever the order of rows.
+
+use crate::contract::usage::{Candidate, ChainStep, DecisionChain, Exclusion};
+use crate::ids::ProviderId;
+use crate::model::rules::allows;
+use crate::model::{GroupSet, Provider};
+use crate::protocol::Dialect;
+use rand::{Rng, RngCore};
+
+/// What a choice depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectFacts<'a> {
+    /// All providers of the snapshot, unusable ones too: they are explained.
+    pub providers: &'a [Provider],
+    /// The groups of the caller ([`crate::rules::access::effective_groups`]).
+    pub groups: &'a GroupSet,
+    /// What the caller speaks.
+    pub dialect: Dialect,
+    /// The requested model, before any redirect; `None` passes every model rule.
+    pub model: Option<&'a str>,
+    /// Who is out for the rest of this request.
+    pub out: &'a [Out],
+}
+
+/// A provider that is out for the rest of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Out {
+    /// Who.
+    pub provider_id: ProviderId,
+    /// Why.
+    pub why: OutReason,
+}
+
+/// Why a provider is out for the rest of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutReason {
+    /// It was tried and failed.
+    AlreadyTried,
+    /// It cannot be asked at all: its secret does not open, its URL is broken.
+    Unusable,
+}
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Try this one.
+    Chosen(Chosen),
+    /// Nobody is left.
+    Exhausted(Excluded),
+}
+
+/// A drawn provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its place in [`SelectFacts::providers`].
+    pub index: usize,
+    /// Its id.
+    pub provider_id: ProviderId,
+    /// Among whom it was drawn, and who was out.
+    pub trace: Trace,
+}
+
+/// How a draw came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The tier that served the draw.
+    pub priority: u32,
+    /// The tier in full, by id.
+    pub candidates: Vec<Candidate>,
+    /// Everybody else.
+    pub excluded: Excluded,
+}
+
+/// Draws the next provider.
+pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
+    let mut excluded = Excluded::default();
+    let mut able: Vec<(usize, &Provider)> = Vec::new();
+    for (index, provider) in facts.providers.iter().enumerate() {
+        match first_obstacle(facts, provider) {
+            Some(reason) => excluded.add(reason, provider.id),
+            None => able.push((index, provider)),
+        }
+    }
+    let Some(priority) = able.iter().map(|(_, p)| p.priority).min() else {
+        return Selection::Exhausted(excluded);
+    };
+    able.retain(|(_, p)| {
+        let is_in_tier = p.priority == priority;
+        if !is_in_tier {
+            excluded.add(Reason::LowerPriority, p.id);
+        }
+        is_in_tier
+    });
+    able.sort_unstable_by_key(|(_, p)| p.id);
+    let candidates: Vec<Candidate> =
+        able.iter().map(|(_, p)| Candidate { provider_id: p.id, weight: p.weight }).collect();
+    let drawn = draw(&candidates, rng).and_then(|at| able.get(at));
+    match drawn {
+        Some(&(index, provider)) => Selection::Chosen(Chosen {
+            index,
+            provider_id: provider.id,
+            trace: Trace { priority, candidates, excluded },
+        }),
+        // Not reached: a candidate weighs at least 1, see `first_obstacle`.
+        None => Selection::Exhausted(excluded),
+    }
+}
+
+fn first_obstacle(facts: &SelectFacts<'_>, provider: &Provider) -> Option<Reason> {
+    if !facts.groups.may_use(&provider.group_tag) {
+        return Some(Reason::OtherGroup);
+    }
+    if !provider.is_enabled {
+        return Some(Reason::Disabled);
+    }
+    if provider.provider_type.dialect() != facts.dialect {
+        return Some(Reason::OtherDialect);
+    }
+    if facts.model.is_some_and(|model| !allows(&provider.allowed_models, model)) {
+        return Some(Reason::ModelNotServed);
+    }
+    if let Some(out) = facts.out.iter().find(|out| out.provider_id == provider.id) {
+        return Some(match out.why {
+            OutReason::AlreadyTried => Reason::AlreadyTried,
+            OutReason::Unusable => Reason::Unusable,
+        });
+    }
+    (provider.weight == 0).then_some(Reason::WeightZero)
+}
+
+/// The place of the drawn candidate, in proportion to the weights; `None` when they add up to 0.
+fn draw(candidates: &[Candidate], rng: &mut impl Rng) -> Option<usize> {
+    let total: u64 = candidates.iter().map(|c| u64::from(c.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    // Spelled out instead of `random_range`, whose algorithm may change with `rand`: stored chains must
+    // replay for ever. The bias is below total ÷ 2⁶⁴.
+    let scaled = (u128::from(rng.next_u64()) * u128::from(total)) >> 64;
+    let mut point = u64::try_from(scaled).unwrap_or(0);
+    candidates.iter().position(|c| {
+        let weight = u64::from(c.weight);
+        let is_hit = point < weight;
+        point = point.saturating_sub(weight);
+        is_hit
+    })
+}
+
+/// Why a provider could not be drawn, in the order of the filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// None of the caller's groups has it.
+    OtherGroup,
+    /// Switched off.
+    Disabled,
+    /// It speaks another API.
+    OtherDialect,
+    /// Its model rules leave the requested model out.
+    ModelNotServed,
+    /// It was tried for this request and failed.
+    AlreadyTried,
+    /// It cannot be asked at all: its secret does not open, its URL is broken.
+    Unusable,
+    /// Weight 0: only a running session uses it.
+    WeightZero,
+    /// A better tier could serve.
+    LowerPriority,
+}
+
+impl Reason {
+    /// All reasons, in the order of the filters.
+    pub const ALL: [Self; 8] = [
+        Self::OtherGroup,
+        Self::Disabled,
+        Self::OtherDialect,
+        Self::ModelNotServed,
+        Self::AlreadyTried,
+        Self::Unusable,
+        Self::WeightZero,
+        Self::LowerPriority,
+    ];
+
+    /// The name used in decision chains, metrics and explanations.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OtherGroup => "other_group",
+            Self::Disabled => "disabled",
+            Self::OtherDialect => "other_dialect",
+            Self::ModelNotServed => "model_not_served",
+            Self::AlreadyTried => "already_tried",
+            Self::Unusable => "unusable",
+            Self::WeightZero => "weight_zero",
+            Self::LowerPriority => "lower_priority",
+        }
+    }
+}
+
+/// Who was out, by reason: how many, and the first 20 of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excluded([Tally; Reason::ALL.len()]);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    count: u32,
+    first: Vec<ProviderId>,
+}
+
+impl Excluded {
+    fn add(&mut self, reason: Reason, id: ProviderId) {
+        let place = Reason::ALL.iter().position(|r| *r == reason);
+        if let Some(tally) = place.and_then(|place| self.0.get_mut(place)) {
+            tally.count = tally.count.saturating_add(1);
+            if tally.first.len() < FIRST_IDS {
+                tally.first.push(id);
+            }
+        }
+    }
+
+    /// The reasons that stopped anybody, in the order of the filters, with how many they stopped.
+    pub fn reasons(&self) -> impl Iterator<Item = (Reason, u32)> {
+        Reason::ALL.into_iter().zip(&self.0).filter(|(_, t)| t.count > 0).map(|(r, t)| (r, t.count))
+    }
+
+    /// How many a reason stopped.
+    #[must_use]
+    pub fn count(&self, reason: Reason) -> u32 {
+        self.reasons().find(|(r, _)| *r == reason).map_or(0, |(_, count)| count)
+    }
+
+    /// The reasons a seat is told when nobody is left: of the providers it may use and whose API it
+    /// speaks, if there are any; else why there are none. Never a provider's name or id.
+    pub fn public_reasons(&self) -> impl Iterator<Item = &'static str> {
+        let is_telling = |r: Reason| r != Reason::OtherGroup && r != Reason::OtherDialect;
+        let has_telling = self.reasons().any(|(r, _)| is_telling(r));
+        let has_other_dialect = self.count(Reason::OtherDialect) > 0;
+        self.reasons()
+            .map(|(r, _)| r)
+            .filter(move |r| match r {
+                Reason::OtherGroup => !has_telling && !has_other_dialect,
+                Reason::OtherDialect => !has_telling,
+                _ => true,
+            })
+            .map(Reason::label)
+    }
+
+    fn into_exclusions(self) -> Vec<Exclusion> {
+        Reason::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|(_, tally)| tally.count > 0)
+            .map(|(reason, tally)| Exclusion {
+                reason: reason.label().to_owned(),
+                count: tally.count,
+                provider_ids: tally.first,
+            })
+            .collect()
+    }
+}
+
+impl From<Chosen> for ChainStep {
+    fn from(chosen: Chosen) -> Self {
+        Self::Selected {
+            provider_id: chosen.provider_id,
+            priority: chosen.trace.priority,
+            candidates: chosen.trace.candidates,
+            excluded: chosen.trace.excluded.into_exclusions(),
+        }
+    }
+}
+
+impl From<Excluded> for ChainStep {
+    fn from(excluded: Excluded) -> Self {
+        Self::Exhausted { excluded: excluded.into_exclusions() }
+    }
+}
+
+/// The chance behind the draws of one request: a SplitMix64 stream, fixed for ever so that stored chains
+/// replay (`rand`'s own generators may change from version to version). The n-th draw depends on the seed
+/// and n alone.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    state: u64,
+}
+
+impl Draws {
+    /// The stream of a seed, at its first draw.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::at(seed, 0)
+    }
+
+    /// The stream of a seed after `drawn` draws.
+    #[must_use]
+    pub fn at(seed: u64, drawn: u64) -> Self {
+        Self { state: seed.wrapping_add(GAMMA.wrapping_mul(drawn)) }
+    }
+}
+
+impl RngCore for Draws {
+    fn next_u32(&mut self) -> u32 {
+        // The upper half: `as` cannot cut anything off after the shift.
+        u32::try_from(self.next_u64() >> 32).unwrap_or(0)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(GAMMA);
+        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next_u64().to_le_bytes();
+            chunk.iter_mut().zip(word).for_each(|(byte, chance)| *byte = chance);
+        }
+    }
+}
+
+/// What the draws of a stored chain give when drawn again from its seed, candidates and weights: one id per
+/// `Selected` step, in order. They equal the stored ones, or the chain was not made by [`select`].
+#[must_use]
+pub fn replay(chain: &DecisionChain) -> Vec<Option<ProviderId>> {
+    let mut draws = Draws::new(chain.seed);
+    let mut replayed = Vec::new();
+    for step in &chain.steps {
+        if let ChainStep::Selected { candidates, .. } = step {
+            let at = draw(candidates, &mut draws);
+            replayed.push(at.and_then(|at| candidates.get(at)).map(|c| c.provider_id));
+        }
+    }
+    replayed
+}
+
+/// How many ids an exclusion lists.
+const FIRST_IDS: usize = 20;
+
+/// SplitMix64's increment (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,121 @@
 //! Builders and fakes for tests of every crate (feature `testing`).
+//!
+//! A builder gives the plainest thing that works; a test changes what it is about:
+//! `Provider { weight: 3, ..provider(1) }`.
+
+use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
+use crate::ids::{GroupId, KeyId, ProviderId, Revision, UserId};
+use crate::model::{ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
+use crate::money::Multiplier;
+use crate::rules::select::Draws;
+use crate::secret::{HubKey, KeyDigest, Secret};
+
+/// An enabled `claude` provider of weight 1 in tier 0 and the default group, serving every model. Its URL
+/// is a loopback address nobody listens on; its secret is `upstream-secret-<id>`, sealed by [`hub_key`].
+///
+/// # Panics
+/// Never: the fixed key seals every short text.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a fixture that does not build must stop the test")]
+pub fn provider(id: i64) -> Provider {
+    let id = ProviderId(id);
+    let secret = Secret::new(format!("upstream-secret-{id}"));
+    let sealed = hub_key().seal(&secret, &Provider::secret_place(id), [7; 12]);
+    Provider {
+        id,
+        name: format!("provider-{id}"),
+        provider_type: ProviderType::Claude,
+        url: "http://127.0.0.1:9".to_owned(),
+        secret: sealed.expect("the fixed key seals"),
+        is_enabled: true,
+        weight: 1,
+        priority: 0,
+        group_tag: GroupSet::default(),
+        cost_multiplier: Multiplier::ONE,
+        allowed_models: Vec::new(),
+        model_redirects: Vec::new(),
+        max_attempts: 2,
+        custom_headers: Vec::new(),
+        client_abort: ClientAbort::Drain,
+        timers: Timers::default(),
+    }
+}
+
+/// An enabled user without limits, in the default group.
+#[must_use]
+pub fn user(id: i64) -> User {
+    user_doc(id).into()
+}
+
+/// An enabled key of a user, whose secret is [`client_secret`] of its id.
+#[must_use]
+pub fn key(id: i64, user_id: i64) -> Key {
+    key_doc(id, user_id).into()
+}
+
+/// What a seat sends to use the key [`key`] of this id: `cch-` and 32 characters.
+#[must_use]
+pub fn client_secret(key_id: i64) -> String {
+    format!("cch-{key_id:032}")
+}
+
+/// [`user`] as published.
+#[must_use]
+pub fn user_doc(id: i64) -> UserDoc {
+    UserDoc {
+        id: UserId(id),
+        name: format!("user-{id}"),
+        is_enabled: true,
+        expires_at_ms: None,
+        provider_group: GroupSet::default(),
+        allowed_models: Vec::new(),
+    }
+}
+
+/// [`key`] as published.
+#[must_use]
+pub fn key_doc(id: i64, user_id: i64) -> KeyDoc {
+    KeyDoc {
+        id: KeyId(id),
+        user_id: UserId(user_id),
+        name: format!("key-{id}"),
+        digest: KeyDigest::of(&client_secret(id)),
+        is_enabled: true,
+        expires_at_ms: None,
+        provider_group: GroupSet::default(),
+        allowed_models: Vec::new(),
+    }
+}
+
+/// A group with factor 1.
+#[must_use]
+pub fn group_doc(id: i64, name: &str) -> GroupDoc {
+    GroupDoc { id: GroupId(id), name: name.to_owned(), cost_multiplier: Multiplier::ONE }
+}
+
+/// A snapshot of revision 1 with these providers, the default group, and one user (1) with one key (1).
+#[must_use]
+pub fn snapshot(providers: Vec<Provider>) -> Snapshot {
+    Snapshot {
+        schema: SNAPSHOT_SCHEMA,
+        revision: Revision(1),
+        core: Core { providers, groups: vec![group_doc(1, GroupSet::DEFAULT)], ..Core::default() },
+        principals: Principals { users: vec![user_doc(1)], keys: vec![key_doc(1, 1)] },
+    }
+}
+
+/// The key that seals the secrets of [`provider`].
+///
+/// # Panics
+/// Never: 32 bytes are a key.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a fixture that does not build must stop the test")]
+pub fn hub_key() -> HubKey {
+    HubKey::from_bytes(&[42; 32]).expect("32 bytes are a key")
+}
+
+/// A rng that gives the same numbers in every run.
+#[must_use]
+pub fn rng(seed: u64) -> Draws {
+    Draws::new(seed)
+}
