@@ -1,1 +1,404 @@
-//! Placeholder.
+//! What the end of one attempt means: whose fault it was, and what to do next (design §5, the classifier).
+//!
+//! One table. What the upstream's error *says* goes before its status, because relays put true causes under
+//! wrong numbers. Knows nothing of attempts made before (that is [`crate::rules::retry`]), breakers and
+//! cool-downs (they read [`Verdict::class`]), or of how an error is written to a seat.
+//!
+//! | class | signs | next | cost work? |
+//! |---|---|---|---|
+//! | credential | 401, 402, 403; bodies such as `credit balance is too low`, `insufficient_quota` | next provider | no |
+//! | rate limit | 429, `rate_limit_error`, `RESOURCE_EXHAUSTED` | next provider | no |
+//! | overload | 529, `overloaded_error`, `server_is_overloaded` | next provider | no |
+//! | model missing | `model_not_found`; 400, 403, 404 that say so of a model | next provider | no |
+//! | not found | any other 404 | next provider | no |
+//! | request's fault | 400, 413, 422 and the other 4xx; an error event of that type | stop, body unmodified | – |
+//! | server | 5xx, 408, 409, 425, an error event of no other class | same provider again | yes |
+//! | server | 3xx, 501, 505: no second try will differ | next provider | no |
+//! | timeout | a timer of ours, 504, 524 | next provider, this one again if nobody is left | yes |
+//! | fake success | 200 with an error, HTML or nothing | same provider again | yes |
+//! | transport | connection failed | next provider | no |
+//! | transport | connection cut after the request was sent | same provider again | yes |
+//! | ours | the request could not be made | next provider | no |
+
+mod facts;
+
+pub use facts::{ErrorFacts, retry_after_secs};
+
+/// How one attempt ended without an answer that could be relayed.
+#[derive(Clone, Copy, Debug)]
+pub enum AttemptEnd<'a> {
+    /// No connection came about, so nothing was sent.
+    ConnectFailed(ConnectFailure),
+    /// A timer of ours ran out.
+    TimedOut(TimerPhase),
+    /// The connection broke after the request, or a part of it, was sent.
+    Cut(CutPhase),
+    /// A head that is no success.
+    Status {
+        /// The HTTP status.
+        code: u16,
+        /// What the body says; empty when it says nothing.
+        facts: &'a ErrorFacts,
+    },
+    /// A success that is none.
+    FakeSuccess {
+        /// What gave it away.
+        kind: FakeKind,
+        /// What the error in it says, if there is one.
+        facts: &'a ErrorFacts,
+    },
+    /// A stream whose first telling event was an error.
+    StreamError {
+        /// What the event says.
+        facts: &'a ErrorFacts,
+    },
+    /// The request could not be made: a secret that does not open, a URL that does not join.
+    Ours(&'static str),
+}
+
+/// Why no connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The name has no address.
+    Dns,
+    /// Refused, or no route.
+    Refused,
+    /// Not established in time.
+    TimedOut,
+    /// TLS could not be agreed on.
+    Tls,
+    /// The egress proxy did not let it through.
+    Proxy,
+}
+
+/// What was waited for when a timer ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerPhase {
+    /// The response's head.
+    Head,
+    /// The next sign of progress in a stream.
+    Progress,
+    /// The whole of a body that is no stream.
+    Whole,
+}
+
+/// How far an answer had come when the connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutPhase {
+    /// No head.
+    BeforeHead,
+    /// A head, no content.
+    BeforeContent,
+}
+
+/// What gave a fake success away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FakeKind {
+    /// A web page.
+    Html,
+    /// An error document.
+    Error,
+    /// Nothing, or a stream that ended before any content.
+    Empty,
+    /// Bytes that are not of the dialect.
+    Malformed,
+}
+
+/// What an attempt's end means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whose fault it was.
+    pub class: FailureClass,
+    /// What to do next, as far as this end alone tells.
+    pub next: Next,
+    /// True when the upstream may have worked for it, so that a re-send draws on the budget.
+    pub may_have_cost_work: bool,
+    /// A fixed word for the decision chain.
+    pub label: &'static str,
+}
+
+/// Whose fault a failure was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureClass {
+    /// The account: its secret, its money, its rights.
+    Credential,
+    /// The account's rate.
+    RateLimit,
+    /// The vendor has no capacity. Never the account's fault.
+    Overload,
+    /// The account does not have this model.
+    ModelMissing,
+    /// The upstream does not know the path. Never counts against anybody.
+    NotFound,
+    /// The request; any provider would refuse it.
+    RequestFault,
+    /// The upstream broke.
+    Server,
+    /// The upstream took too long.
+    Timeout,
+    /// The upstream said success and meant failure.
+    FakeSuccess,
+    /// The network.
+    Transport,
+    /// This gateway.
+    Ours,
+}
+
+impl FailureClass {
+    /// The name used in logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::RateLimit => "rate_limit",
+            Self::Overload => "overload",
+            Self::ModelMissing => "model_missing",
+            Self::NotFound => "not_found",
+            Self::RequestFault => "request_fault",
+            Self::Server => "server_error",
+            Self::Timeout => "timeout",
+            Self::FakeSuccess => "fake_success",
+            Self::Transport => "transport",
+            Self::Ours => "ours",
+        }
+    }
+
+    /// The word a seat may read. That an account is out of money or rights is not its business.
+    #[must_use]
+    pub fn public_label(self) -> &'static str {
+        match self {
+            Self::Credential | Self::Ours => "provider_unavailable",
+            Self::FakeSuccess => "invalid_upstream_answer",
+            Self::RateLimit
+            | Self::Overload
+            | Self::ModelMissing
+            | Self::NotFound
+            | Self::RequestFault
+            | Self::Server
+            | Self::Timeout
+            | Self::Transport => self.label(),
+        }
+    }
+}
+
+/// What to do after a failure. [`crate::rules::retry::Plan`] holds it against the bounds of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same provider may do better at once.
+    RetrySameProvider,
+    /// Another provider; asking this one again is useless.
+    NextProvider,
+    /// Another provider; this one again when nobody else is left.
+    NextProviderElseSame,
+    /// Relay what the upstream said, byte for byte.
+    Stop,
+}
+
+/// Judges the end of an attempt. `model` is the name the provider was asked for.
+#[must_use]
+pub fn classify(end: &AttemptEnd<'_>, model: Option<&str>) -> Verdict {
+    match end {
+        AttemptEnd::ConnectFailed(why) => refused(FailureClass::Transport, connect_label(*why)),
+        AttemptEnd::TimedOut(phase) => timed_out(timer_label(*phase)),
+        AttemptEnd::Cut(CutPhase::BeforeHead) => again(FailureClass::Transport, "cut_before_head"),
+        AttemptEnd::Cut(CutPhase::BeforeContent) => again(FailureClass::Transport, "cut_before_content"),
+        AttemptEnd::Status { code, facts } => {
+            by_body(facts, Some(*code), model).unwrap_or_else(|| by_status(*code))
+        }
+        AttemptEnd::StreamError { facts } => {
+            by_body(facts, None, model).unwrap_or_else(|| by_error_event(facts))
+        }
+        // Whoever answers 200 with "bad request" is not trusted to know a bad request.
+        AttemptEnd::FakeSuccess { kind, facts } => {
+            by_body(facts, None, model).unwrap_or_else(|| again(FailureClass::FakeSuccess, fake_label(*kind)))
+        }
+        AttemptEnd::Ours(label) => refused(FailureClass::Ours, label),
+    }
+}
+
+/// The rules on what an error says; they hold under any status, or as far as each of them states.
+fn by_body(facts: &ErrorFacts, status: Option<u16>, model: Option<&str>) -> Option<Verdict> {
+    let is_missing_status = matches!(status, None | Some(400 | 403 | 404));
+    let is_breakdown = status.is_none_or(|code| code >= 500);
+    if facts.is_named(CREDENTIAL_CODES) || facts.says(CREDENTIAL_PHRASES) {
+        return Some(refused(FailureClass::Credential, "credential"));
+    }
+    if facts.is_named(OVERLOAD_CODES) || (is_breakdown && facts.says(OVERLOAD_PHRASES)) {
+        return Some(refused(FailureClass::Overload, "overloaded"));
+    }
+    if facts.is_named(RATE_LIMIT_CODES) {
+        return Some(refused(FailureClass::RateLimit, "rate_limited"));
+    }
+    if facts.is_named(MODEL_MISSING_CODES)
+        || (is_missing_status && is_about_a_missing_model(facts, status, model))
+    {
+        return Some(refused(FailureClass::ModelMissing, "model_missing"));
+    }
+    // After the model rule: a 403 `permission_error` may be about one model only.
+    facts.is_named(PERMISSION_CODES).then(|| refused(FailureClass::Credential, "credential"))
+}
+
+fn is_about_a_missing_model(facts: &ErrorFacts, status: Option<u16>, model: Option<&str>) -> bool {
+    let names_model = model.is_some_and(|model| facts.mentions(model));
+    // A 404 that names the model says enough (`model: claude-x`). Other statuses also refuse *features* of a
+    // model by its name (`max_tokens is too large for claude-x`), so they must say that the model is missing.
+    facts.says(MODEL_MISSING_PHRASES)
+        || names_model && (status == Some(404) || facts.says(MISSING_WHEN_NAMED_PHRASES))
+}
+
+fn by_status(code: u16) -> Verdict {
+    match code {
+        401..=403 => refused(FailureClass::Credential, "credential"),
+        404 => refused(FailureClass::NotFound, "not_found"),
+        408 | 409 | 425 => again(FailureClass::Server, "server_error"),
+        429 => refused(FailureClass::RateLimit, "rate_limited"),
+        400..=499 => STOP,
+        501 | 505 => refused(FailureClass::Server, "server_error"),
+        504 | 524 => timed_out("timeout_upstream"),
+        529 => refused(FailureClass::Overload, "overloaded"),
+        300..=399 => refused(FailureClass::Server, "redirected"),
+        500.. => again(FailureClass::Server, "server_error"),
+        // A success handed in as a failure: whoever did so could not use it.
+        ..=299 => again(FailureClass::FakeSuccess, "fake_success_malformed"),
+    }
+}
+
+/// An error event has no status of its own; its code or type stands for one.
+fn by_error_event(facts: &ErrorFacts) -> Verdict {
+    if let Some(code) = facts.status_like_code() {
+        return by_status(code);
+    }
+    if facts.is_named(REQUEST_FAULT_CODES) || facts.has_code_prefix("invalid_") {
+        return STOP;
+    }
+    if facts.is_named(NOT_FOUND_CODES) {
+        return by_status(404);
+    }
+    if facts.is_named(TIMEOUT_CODES) {
+        return by_status(504);
+    }
+    again(FailureClass::Server, "stream_error")
+}
+
+/// A refusal before work: the next provider.
+fn refused(class: FailureClass, label: &'static str) -> Verdict {
+    Verdict { class, next: Next::NextProvider, may_have_cost_work: false, label }
+}
+
+/// A failure in the middle of work: the same provider again.
+fn again(class: FailureClass, label: &'static str) -> Verdict {
+    Verdict { class, next: Next::RetrySameProvider, may_have_cost_work: true, label }
+}
+
+/// Whoever kept the seat waiting once is asked again only when nobody else can be.
+fn timed_out(label: &'static str) -> Verdict {
+    Verdict {
+        class: FailureClass::Timeout,
+        next: Next::NextProviderElseSame,
+        may_have_cost_work: true,
+        label,
+    }
+}
+
+fn connect_label(why: ConnectFailure) -> &'static str {
+    match why {
+        ConnectFailure::Dns => "connect_dns",
+        ConnectFailure::Refused => "connect_refused",
+        ConnectFailure::TimedOut => "connect_timeout",
+        ConnectFailure::Tls => "connect_tls",
+        ConnectFailure::Proxy => "connect_proxy",
+    }
+}
+
+fn timer_label(phase: TimerPhase) -> &'static str {
+    match phase {
+        TimerPhase::Head => "timeout_head",
+        TimerPhase::Progress => "timeout_progress",
+        TimerPhase::Whole => "timeout_whole",
+    }
+}
+
+fn fake_label(kind: FakeKind) -> &'static str {
+    match kind {
+        FakeKind::Html => "fake_success_html",
+        FakeKind::Error => "fake_success_error",
+        FakeKind::Empty => "fake_success_empty",
+        FakeKind::Malformed => "fake_success_malformed",
+    }
+}
+
+const STOP: Verdict = Verdict {
+    class: FailureClass::RequestFault,
+    next: Next::Stop,
+    may_have_cost_work: false,
+    label: "request_fault",
+};
+
+// All in lower case: types and codes are compared whole, phrases are searched for in the message.
+
+const CREDENTIAL_CODES: &[&str] = &[
+    "authentication_error",
+    "billing_error",
+    "invalid_api_key",
+    "api_key_invalid",
+    "unauthenticated",
+    // OpenAI answers 429 with this when the account's money is gone: waiting does not help.
+    "insufficient_quota",
+    "billing_not_active",
+    "billing_hard_limit_reached",
+    "account_deactivated",
+];
+const CREDENTIAL_PHRASES: &[&str] = &[
+    "credit balance is too low",
+    "organization has been disabled",
+    "account has been disabled",
+    "account has been deactivated",
+    "api key not valid",
+    "api key expired",
+    "invalid x-api-key",
+    "oauth token has been revoked",
+    "oauth token has expired",
+    // Anthropic's 400 when a workspace has used up the budget its owner gave it.
+    "reached your specified api usage limits",
+    // Gemini's 400 for an account or egress in the wrong country.
+    "user location is not supported",
+];
+const PERMISSION_CODES: &[&str] = &["permission_error", "permission_denied"];
+const OVERLOAD_CODES: &[&str] = &["overloaded_error", "server_is_overloaded", "slow_down"];
+const OVERLOAD_PHRASES: &[&str] = &["overloaded"];
+const RATE_LIMIT_CODES: &[&str] =
+    &["rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "throttlingexception"];
+const MODEL_MISSING_CODES: &[&str] = &["model_not_found"];
+const MODEL_MISSING_PHRASES: &[&str] = &[
+    "model not found",
+    "model_not_found",
+    "unknown model",
+    "no such model",
+    "invalid model name",
+    "invalid model id",
+    "model does not exist",
+    "model is not supported",
+    "model identifier is invalid",
+    "not supported by any configured account",
+];
+const MISSING_WHEN_NAMED_PHRASES: &[&str] =
+    &["does not exist", "not found", "is not available", "not have access", "is not a valid model"];
+const REQUEST_FAULT_CODES: &[&str] = &[
+    "invalid_request_error",
+    "invalid_argument",
+    "failed_precondition",
+    "out_of_range",
+    "request_too_large",
+    "context_length_exceeded",
+    "string_above_max_length",
+    "content_policy_violation",
+    "image_too_large",
+    "image_too_small",
+    "image_parse_error",
+    "unsupported_image_media_type",
+];
+const NOT_FOUND_CODES: &[&str] = &["not_found_error", "not_found"];
+const TIMEOUT_CODES: &[&str] = &["timeout_error", "deadline_exceeded"];
+
+#[cfg(test)]
+mod tests;

@@ -4,4 +4,5 @@ pub mod access;
 pub mod classify;
 pub mod gate;
 pub mod pricing;
+pub mod retry;
 pub mod select;
