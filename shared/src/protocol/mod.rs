@@ -1,18 +1,23 @@
 //! Wire dialects: bytes in, values out. Knows nothing of sockets.
 //!
 //! `detect` tells what a request is, `scan` reads the few fields of a body that decisions need, `splice`
-//! replaces bytes in it, `sse` cuts a stream into events. Each dialect has the same rooms: `request`
-//! (nothing yet), `response` (what an event or a body is), `usage` (tokens), `error` (our own errors in its
-//! shape). `tap` watches a passing stream through them, `whole` a complete body.
+//! replaces bytes in it, `sse` cuts a stream into events. Each dialect has the same rooms: `response` (what
+//! an event or a body is), `usage` (tokens), `error` (our own errors in its shape); `dialect` is the door to
+//! them. `facts` and `tally` are what the rooms answer, in no dialect's words; `tap` watches a passing stream
+//! through them, `whole` a complete body.
 
 pub mod anthropic;
 pub mod detect;
+mod dialect;
+pub mod error;
+pub mod facts;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod tally;
 pub mod tap;
 pub mod whole;
 

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Cuts a byte stream into server-sent events.

@@ -1,0 +1,118 @@
+//! Our own errors before they take a dialect's shape: status, kind, code, text.
+//!
+//! The rooms' `error.rs` write them. Public text is the caller's; nothing is looked up here.
+
+/// An error of ours, for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialectError<'a> {
+    /// HTTP status it is (or, in a stream, would have been) sent with.
+    pub status: u16,
+    /// What went wrong, which each dialect has its own name for.
+    pub kind: ErrorKind,
+    /// A finer, stable word (`previous_response_not_found`), where the dialect has a place for one.
+    pub code: Option<&'a str>,
+    /// The public text.
+    pub message: &'a str,
+    /// Our request id, where the dialect has a place for one.
+    pub request_id: &'a str,
+}
+
+impl<'a> DialectError<'a> {
+    /// An error whose kind follows from its status.
+    #[must_use]
+    pub fn new(status: u16, message: &'a str, request_id: &'a str) -> Self {
+        Self { status, kind: ErrorKind::of_status(status), code: None, message, request_id }
+    }
+
+    /// The same error of another kind.
+    #[must_use]
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The same error with a code.
+    #[must_use]
+    pub fn with_code(self, code: &'a str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+}
+
+/// What went wrong, in no dialect's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request cannot be served as it is.
+    InvalidRequest,
+    /// No or wrong credential.
+    Authentication,
+    /// A budget is used up: not worth a retry before its window ends.
+    Billing,
+    /// The caller may not do this.
+    Permission,
+    /// No such path, model or object.
+    NotFound,
+    /// Something else is in the way.
+    Conflict,
+    /// The body is too large.
+    TooLarge,
+    /// Too many requests or sessions: worth a retry later.
+    RateLimit,
+    /// Our fault.
+    Internal,
+    /// Nobody can serve right now.
+    Unavailable,
+    /// It took too long.
+    Timeout,
+    /// The provider is overloaded.
+    Overloaded,
+}
+
+impl ErrorKind {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::InvalidRequest,
+        Self::Authentication,
+        Self::Billing,
+        Self::Permission,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::RateLimit,
+        Self::Internal,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Overloaded,
+    ];
+
+    /// The kind that a status stands for.
+    #[must_use]
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            401 => Self::Authentication,
+            402 => Self::Billing,
+            403 => Self::Permission,
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            413 => Self::TooLarge,
+            429 => Self::RateLimit,
+            502 | 503 => Self::Unavailable,
+            408 | 504 | 524 => Self::Timeout,
+            529 => Self::Overloaded,
+            500.. => Self::Internal,
+            _ => Self::InvalidRequest,
+        }
+    }
+}
+
+/// An error that has to go into a stream whose head was sent already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamFault<'a> {
+    /// Ours, used where the provider's own cannot be.
+    pub error: DialectError<'a>,
+    /// The provider's error body, when it concerns the request itself: sent byte for byte if it is an
+    /// error of the dialect.
+    pub upstream_body: Option<&'a [u8]>,
+    /// The id the stream's response has shown, if any (Responses).
+    pub response_id: Option<&'a str>,
+    /// The number of events already relayed: the next `sequence_number` (Responses).
+    pub sequence_number: u64,
+}
