@@ -13,7 +13,7 @@ pub struct ModelPrice {
     pub priority: Option<Rates>,
     /// The rates of the flex service tier, where the vendor has one.
     pub flex: Option<Rates>,
-    /// Long-context bands, ascending: above `threshold_tokens` of input the whole request costs `rates`.
+    /// Long-context bands: above `threshold_tokens` of input the whole request costs the band's rates.
     pub bands: Vec<Band>,
     /// A fixed fee per request, in pico-USD.
     pub per_request: PicoUsd,
@@ -23,6 +23,15 @@ pub struct ModelPrice {
     pub max_input_tokens: Option<u64>,
     /// The largest output the model gives, in tokens.
     pub max_output_tokens: Option<u64>,
+}
+
+impl ModelPrice {
+    /// True when the entry says what a token or a request costs, be it 0. Some entries of the public table
+    /// price seconds or characters only: nothing can be billed by them here.
+    #[must_use]
+    pub fn has_price(&self) -> bool {
+        self.base.input.is_some() || self.base.output.is_some() || self.per_request > PicoUsd(0)
+    }
 }
 
 /// Prices per token of one service tier and band, in pico-USD. `None` = the vendor names no such price.

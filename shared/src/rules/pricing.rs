@@ -1,1 +1,142 @@
-//! What tokens cost: filled by slice c.
+//! What a request costs: quantities × the catalogue's rates × the provider's and the group's factor.
+//!
+//! Pure and integer: rates in pico-USD, each token class multiplied out and rounded half-up to nano-USD once
+//! ([`item_cost`]); the total is the sum of the items. Knows nothing of when something is billed: who asks
+//! gets a price, the fee per request included.
+//!
+//! The rate of a class is found so:
+//! 1. **Band.** The bands whose threshold the whole input (cached or not, images too) is *strictly* above; the
+//!    highest that names the class applies, to every token of the request. A band's cache rate counts only if
+//!    the model names that cache rate outside of bands: some entries of the table carry only stray ones.
+//! 2. **Tier.** Within band or base, the priority (or flex) rate if there is one, else the default tier's. A
+//!    band goes before a tier: the vendors serve long context at the default tier where the table has no
+//!    priority rate for it.
+//! 3. **Derived**, for what the model names nowhere: 5-minute cache write = 1.25 × input; 1-hour write = 2 ×
+//!    input, else the 5-minute rate; cache read = 0.1 × input, else 0.1 × output; image tokens as text. Input
+//!    and output are here those of the default tier, in the band that applies.
+
+mod catalogue;
+mod litellm;
+mod rates;
+mod seed;
+
+pub use catalogue::Catalogue;
+pub use litellm::{PriceError, parse_litellm};
+pub use seed::{SEED, SeedError, seed, seed_entries};
+
+use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
+use crate::model::price::{Factors, ModelPrice};
+use crate::model::{BillingModelSource, GroupSet, Provider, Settings, TierSource};
+use crate::money::{Multiplier, NanoUsd, item_cost};
+use rates::{RateCard, Tier};
+
+/// What a price depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct PriceQuery<'a> {
+    /// The prices of the snapshot.
+    pub catalogue: Catalogue<'a>,
+    /// The settings of the snapshot.
+    pub settings: &'a Settings,
+    /// The model the seat asked for.
+    pub model: Option<&'a str>,
+    /// The model the provider was asked for.
+    pub upstream_model: Option<&'a str>,
+    /// The `service_tier` of the request as it was sent.
+    pub requested_tier: Option<&'a str>,
+    /// The `service_tier` of the response.
+    pub actual_tier: Option<&'a str>,
+    /// What was used.
+    pub usage: &'a TokenUsage,
+    /// See [`factors`].
+    pub factors: Factors,
+}
+
+/// A price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Priced<'a> {
+    /// The rounded items and their sum.
+    pub cost: CostBreakdown,
+    /// `is_unpriced`, `is_long_context`, `is_priority_tier`; never `is_estimate`, which the caller knows.
+    pub flags: UsageFlags,
+    /// The catalogue's name for the model it was priced by; `None` when it has none.
+    pub priced_as: Option<&'a str>,
+}
+
+/// Prices what was used. A model the catalogue does not know costs 0 and is flagged.
+#[must_use]
+pub fn price<'a>(query: &PriceQuery<'a>) -> Priced<'a> {
+    let Some((name, model)) = billing_model(query) else {
+        let cost = CostBreakdown { factors: query.factors, ..CostBreakdown::default() };
+        let flags = UsageFlags { is_unpriced: true, ..UsageFlags::default() };
+        return Priced { cost, flags, priced_as: None };
+    };
+    let usage = query.usage;
+    let card = RateCard { model, tier: tier(query), total_input: usage.total_input() };
+    let rates = card.rates();
+    let item = |count, rate| item_cost(count, rate, query.factors.provider, query.factors.group);
+    let mut cost = CostBreakdown {
+        input: item(usage.input_tokens, rates.input) + item(usage.image_input_tokens, rates.image_input),
+        cache_write_5m: item(usage.cache_write_5m_tokens, rates.cache_write_5m),
+        cache_write_1h: item(usage.cache_write_1h_tokens, rates.cache_write_1h),
+        cache_read: item(usage.cache_read_tokens, rates.cache_read),
+        output: item(usage.output_tokens, rates.output) + item(usage.image_output_tokens, rates.image_output),
+        fees: item(1, model.per_request) + item(usage.web_search_requests, model.per_web_search),
+        total: NanoUsd::ZERO,
+        factors: query.factors,
+    };
+    cost.total =
+        cost.input + cost.cache_write_5m + cost.cache_write_1h + cost.cache_read + cost.output + cost.fees;
+    let flags = UsageFlags {
+        is_long_context: card.is_long_context(),
+        is_priority_tier: card.uses_priority_rates(),
+        ..UsageFlags::default()
+    };
+    Priced { cost, flags, priced_as: Some(name) }
+}
+
+/// The factors on the price of what `provider` serves to a caller with these groups: the provider's own, and
+/// that of the first group they share which `group_multiplier` knows, in the caller's order. A caller with
+/// `*` shares every group of the provider, in the provider's order, after those it names. No such group = 1.
+#[must_use]
+pub fn factors(
+    provider: &Provider,
+    caller: &GroupSet,
+    group_multiplier: impl Fn(&str) -> Option<Multiplier>,
+) -> Factors {
+    let tags = &provider.group_tag;
+    let named = caller.names().filter(|name| tags.names().any(|tag| tag == *name));
+    let has_all = caller.names().any(|name| name == GroupSet::ALL);
+    let by_star = tags.names().filter(|_| has_all);
+    let group = named.chain(by_star).find_map(group_multiplier).unwrap_or(Multiplier::ONE);
+    Factors { provider: provider.cost_multiplier, group }
+}
+
+/// The catalogue's entry for the name the settings prefer, else for the other one.
+fn billing_model<'a>(query: &PriceQuery<'a>) -> Option<(&'a str, &'a ModelPrice)> {
+    let (preferred, other) = match query.settings.billing_model_source {
+        BillingModelSource::Original => (query.model, query.upstream_model),
+        BillingModelSource::Redirected => (query.upstream_model, query.model),
+    };
+    let find = |name: Option<&str>| name.and_then(|name| query.catalogue.find(name));
+    find(preferred).or_else(|| find(other))
+}
+
+/// Priority costs more: the side the settings believe decides, the request's when the response is silent.
+/// Flex costs less: only the response is believed, or a seat could halve its bill by asking for it.
+fn tier(query: &PriceQuery<'_>) -> Tier {
+    let believed = match query.settings.tier_billing_source {
+        TierSource::Requested => query.requested_tier,
+        TierSource::Actual => query.actual_tier.or(query.requested_tier),
+    };
+    let is = |tier: Option<&str>, name: &str| tier.is_some_and(|t| t.eq_ignore_ascii_case(name));
+    if is(believed, "priority") {
+        Tier::Priority
+    } else if is(query.actual_tier, "flex") {
+        Tier::Flex
+    } else {
+        Tier::Default
+    }
+}
+
+#[cfg(test)]
+mod tests;
