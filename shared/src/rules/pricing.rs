@@ -32,9 +32,9 @@ use rates::{RateCard, Tier};
 
 /// What a price depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct PriceQuery<'a> {
+pub struct PriceQuery<'a, 'c> {
     /// The prices of the snapshot.
-    pub catalogue: Catalogue<'a>,
+    pub catalogue: Catalogue<'c>,
     /// The settings of the snapshot.
     pub settings: &'a Settings,
     /// The model the seat asked for.
@@ -53,18 +53,18 @@ pub struct PriceQuery<'a> {
 
 /// A price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Priced<'a> {
+pub struct Priced<'c> {
     /// The rounded items and their sum.
     pub cost: CostBreakdown,
     /// `is_unpriced`, `is_long_context`, `is_priority_tier`; never `is_estimate`, which the caller knows.
     pub flags: UsageFlags,
     /// The catalogue's name for the model it was priced by; `None` when it has none.
-    pub priced_as: Option<&'a str>,
+    pub priced_as: Option<&'c str>,
 }
 
 /// Prices what was used. A model the catalogue does not know costs 0 and is flagged.
 #[must_use]
-pub fn price<'a>(query: &PriceQuery<'a>) -> Priced<'a> {
+pub fn price<'c>(query: &PriceQuery<'_, 'c>) -> Priced<'c> {
     let Some((name, model)) = billing_model(query) else {
         let cost = CostBreakdown { factors: query.factors, ..CostBreakdown::default() };
         let flags = UsageFlags { is_unpriced: true, ..UsageFlags::default() };
@@ -112,7 +112,7 @@ pub fn factors(
 }
 
 /// The catalogue's entry for the name the settings prefer, else for the other one.
-fn billing_model<'a>(query: &PriceQuery<'a>) -> Option<(&'a str, &'a ModelPrice)> {
+fn billing_model<'c>(query: &PriceQuery<'_, 'c>) -> Option<(&'c str, &'c ModelPrice)> {
     let (preferred, other) = match query.settings.billing_model_source {
         BillingModelSource::Original => (query.model, query.upstream_model),
         BillingModelSource::Redirected => (query.upstream_model, query.model),
@@ -123,7 +123,7 @@ fn billing_model<'a>(query: &PriceQuery<'a>) -> Option<(&'a str, &'a ModelPrice)
 
 /// Priority costs more: the side the settings believe decides, the request's when the response is silent.
 /// Flex costs less: only the response is believed, or a seat could halve its bill by asking for it.
-fn tier(query: &PriceQuery<'_>) -> Tier {
+fn tier(query: &PriceQuery<'_, '_>) -> Tier {
     let believed = match query.settings.tier_billing_source {
         TierSource::Requested => query.requested_tier,
         TierSource::Actual => query.actual_tier.or(query.requested_tier),
