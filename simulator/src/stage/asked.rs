@@ -164,8 +164,11 @@ impl Fields<'_> {
         let anthropic = parse(self.thinking).is_some_and(|thinking| thinking["type"] != "disabled");
         let responses = parse(self.reasoning).is_some_and(|reasoning| !reasoning["summary"].is_null());
         let chat = parse(self.reasoning_effort).is_some_and(|effort| effort != "none" && !effort.is_null());
-        let gemini = parse(self.generation_config)
-            .is_some_and(|config| config["thinkingConfig"]["includeThoughts"] == true);
+        // Google takes both spellings, and its SDK sends the second.
+        let gemini = parse(self.generation_config).is_some_and(|config| {
+            let thinking = &config["thinkingConfig"];
+            thinking["includeThoughts"] == true || thinking["include_thoughts"] == true
+        });
         anthropic || responses || chat || gemini
     }
 

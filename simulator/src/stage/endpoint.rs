@@ -1,5 +1,7 @@
-//! Which vendor's endpoint a request is for, by its method and path alone (and, for the shared `/v1/models`, by
-//! Anthropic's version header).
+//! Which vendor's endpoint a request is for, by its method and path alone (and, for the `GET /v1/models` that
+//! three vendors have, by Anthropic's version header or Google's credential).
+//!
+//! Gemini is served under `/v1beta/` and `/v1/`: Google's SDK uses the second since its version 3.
 //!
 //! A path may have anything before `/v1/` or `/v1beta/`, so that joined base URLs can be tried.
 
@@ -44,7 +46,7 @@ pub enum Endpoint {
     OpenaiCompact,
     /// `POST /v1/responses/input_tokens`
     OpenaiInputTokens,
-    /// `POST /v1beta/models/{m}:generateContent`
+    /// `POST /v1beta/models/{m}:generateContent` (here and below also under `/v1/`)
     GeminiGenerate,
     /// `POST /v1beta/models/{m}:streamGenerateContent?alt=sse`
     GeminiStream,
@@ -128,8 +130,10 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn read(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Self {
+        let query = query.unwrap_or_default();
         let found = match (tail(path, "/v1beta/"), tail(path, "/v1/")) {
-            (Some(rest), _) => gemini(method, rest, query.unwrap_or_default()),
+            (Some(rest), _) => gemini(method, rest, query),
+            (None, Some(rest)) if is_gemini(rest, query, headers) => gemini(method, rest, query),
             (None, Some(rest)) => v1(method, rest, headers),
             (None, None) => None,
         };
@@ -139,6 +143,13 @@ impl Target {
 
 fn tail<'a>(path: &'a str, marker: &str) -> Option<&'a str> {
     path.find(marker).map(|at| &path[at + marker.len()..])
+}
+
+/// Under `/v1/`: a model with a verb, or anything about models with Google's credential.
+fn is_gemini(rest: &str, query: &str, headers: &HeaderMap) -> bool {
+    let has_credential =
+        || headers.contains_key("x-goog-api-key") || query.split('&').any(|pair| pair.starts_with("key="));
+    rest.starts_with("models") && (rest.contains(':') || has_credential())
 }
 
 fn v1(method: &Method, rest: &str, headers: &HeaderMap) -> Option<Target> {
@@ -198,19 +209,22 @@ mod tests {
         assert_eq!(stream, Target { endpoint: Endpoint::GeminiStream, model: Some("gemini-x".into()) });
         let array = read(Method::POST, "/v1beta/models/gemini-x:streamGenerateContent");
         assert_eq!(array.endpoint, Endpoint::GeminiStreamArray);
+        let v1 = read(Method::POST, "/v1/models/gemini-x:generateContent");
+        assert_eq!(v1.endpoint, Endpoint::GeminiGenerate);
         assert_eq!(read(Method::GET, "/v1/models/gpt-x").model.as_deref(), Some("gpt-x"));
         assert_eq!(read(Method::GET, "/v1/messages").endpoint, Endpoint::Unknown);
         assert_eq!(read(Method::POST, "/v1/messages/batches").endpoint, Endpoint::Unknown);
     }
 
     #[test]
-    fn the_models_list_is_anthropic_s_when_its_version_header_is_there() {
+    fn the_models_list_is_of_the_vendor_whose_header_or_key_comes_with_it() {
         let headers = HeaderMap::from_iter([(
             http::HeaderName::from_static("anthropic-version"),
             http::HeaderValue::from_static("2023-06-01"),
         )]);
         let target = Target::read(&Method::GET, "/v1/models", None, &headers);
         assert_eq!(target.endpoint, Endpoint::AnthropicModels);
+        assert_eq!(read(Method::GET, "/v1/models?key=k").endpoint, Endpoint::GeminiModels);
         assert_eq!(read(Method::GET, "/v1/models").endpoint, Endpoint::OpenaiModels);
     }
 }

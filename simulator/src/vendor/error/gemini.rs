@@ -57,16 +57,16 @@ fn words<'a>(case: &Case<'a>, missing: &'a str) -> Words<'a> {
 }
 
 fn details(case: &Case<'_>) -> String {
-    let retry = fill(RETRY_INFO, &[("delay", &format!("{}s", case.retry_after()))]);
+    let mut details = Vec::new();
     match case.status {
-        401 => format!(r#","details":[{ERROR_INFO}]"#),
-        429 => {
-            let quota = fill(QUOTA_FAILURE, &[("model", &quoted(case.model))]);
-            format!(r#","details":[{quota},{retry}]"#)
-        }
-        _ if case.retry_after_secs.is_some() => format!(r#","details":[{retry}]"#),
-        _ => String::new(),
+        401 => details.push(ERROR_INFO.to_owned()),
+        429 => details.push(fill(QUOTA_FAILURE, &[("model", &quoted(case.model))])),
+        _ => {}
     }
+    if case.status == 429 || case.retry_after_secs.is_some() {
+        details.push(fill(RETRY_INFO, &[("delay", &format!("{}s", case.retry_after()))]));
+    }
+    if details.is_empty() { String::new() } else { format!(r#","details":[{}]"#, details.join(",")) }
 }
 
 const STATUS: &str = r#"{"error":{"code":$code,"message":$message,"status":$kind$details}}"#;
