@@ -5,7 +5,8 @@
 
 use crate::stage::{Dialect, Endpoint};
 use crate::usage::Usage;
-use http::{HeaderMap, Method, Uri, Version};
+use http::request::Parts;
+use http::{Method, Version};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -145,7 +146,7 @@ pub struct Totals {
     pub overflow: u64,
 }
 
-/// A record while it is written. The request's head is kept as it came; it is spelled out only when asked for.
+/// A record while it is written.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -156,12 +157,52 @@ pub(crate) struct Entry {
     pub(crate) answer: Mutex<AnswerFacts>,
 }
 
+/// A request's head in one piece of memory of its own. (As hyper hands it out it would keep the connection's
+/// read buffer alive, and with it the request's body.)
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    /// Path and query, then the names and values.
+    text: Box<str>,
+    /// Where each of them ends in the text.
+    ends: Box<[u32]>,
+}
+
+impl Head {
+    pub(crate) fn copy(parts: &Parts) -> Self {
+        let mut text = String::with_capacity(USUAL_HEAD);
+        let mut ends = Vec::with_capacity(1 + 2 * parts.headers.len());
+        let mut add = |piece: &str| {
+            text.push_str(piece);
+            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        };
+        add(parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str()));
+        for (name, value) in &parts.headers {
+            add(name.as_str());
+            add(&String::from_utf8_lossy(value.as_bytes()));
+        }
+        Self { method: parts.method.clone(), version: parts.version, text: text.into(), ends: ends.into() }
+    }
+
+    /// Path and query.
+    pub(crate) fn path(&self) -> &str {
+        self.piece(0)
+    }
+
+    /// Names and values.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        (1..self.ends.len()).step_by(2).map(|index| (self.piece(index), self.piece(index + 1)))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    fn piece(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start as usize..self.ends[index] as usize]
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -178,14 +219,11 @@ impl Entry {
     }
 
     fn marker(&self) -> Option<&str> {
-        self.head.headers.get("x-sim-id").and_then(|value| value.to_str().ok())
+        self.head.header("x-sim-id")
     }
 
     fn spell_out(&self) -> Served {
         let head = &self.head;
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
         Served {
             id: self.id.clone(),
             marker: self.marker().map(str::to_owned),
@@ -193,9 +231,9 @@ impl Entry {
                 dialect: self.endpoint.dialect(),
                 endpoint: self.endpoint,
                 method: head.method.to_string(),
-                path: head.uri.path_and_query().map_or_else(|| head.uri.path(), |p| p.as_str()).to_owned(),
+                path: head.path().to_owned(),
                 http_version: format!("{:?}", head.version),
-                headers: headers.collect(),
+                headers: head.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
                 body_sha256: self.body.sha256.as_ref().map(|digest| hex(digest.as_ref())),
                 body_bytes: self.body.bytes,
                 model: self.body.model.clone(),
@@ -284,3 +322,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     let nibble = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
 }
+
+/// Bytes of an SDK's request head, about.
+const USUAL_HEAD: usize = 1024;

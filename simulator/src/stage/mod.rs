@@ -24,9 +24,10 @@ use asked::AskedError;
 use bytes::{Bytes, BytesMut};
 use endpoint::Target;
 use http::header::{CONNECTION, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use player::{Performance, Ticket};
 use repertoire::Staged;
 use reply::{Question, Reply};
@@ -79,10 +80,8 @@ impl Stage {
         request: Request<Incoming>,
     ) -> Result<Response<Player>, Severed> {
         let (parts, body) = request.into_parts();
-        let head =
-            Head { method: parts.method, uri: parts.uri, version: parts.version, headers: parts.headers };
-        let target = Target::read(&head.method, head.uri.path(), head.uri.query(), &head.headers);
-        let staged = self.script(&head, target.endpoint);
+        let target = Target::read(&parts.method, parts.uri.path(), parts.uri.query(), &parts.headers);
+        let staged = self.script(&parts, target.endpoint);
         let (staged, broken_script) = match staged {
             Ok(staged) => (staged, None),
             Err(error) => (Arc::new(Staged::new(Script::default())), Some(error)),
@@ -101,7 +100,7 @@ impl Stage {
             None => Asked::read(target, &received.bytes),
         };
         let id = self.next_id();
-        let ticket = self.open(&id, endpoint, head, &received, asked.as_ref().ok(), &wire);
+        let ticket = self.open(&id, endpoint, Head::copy(&parts), &received, asked.as_ref().ok(), &wire);
         if !received.is_complete {
             return Err(Severed);
         }
@@ -113,7 +112,7 @@ impl Stage {
     }
 
     /// The request's own script, or the listener's next.
-    fn script(&self, head: &Head, endpoint: Endpoint) -> Result<Arc<Staged>, crate::ScriptError> {
+    fn script(&self, head: &Parts, endpoint: Endpoint) -> Result<Arc<Staged>, crate::ScriptError> {
         match head.headers.get("x-sim-script") {
             Some(json) => {
                 let json = String::from_utf8_lossy(json.as_bytes());
@@ -237,6 +236,9 @@ async fn receive(mut body: Incoming, digests: bool) -> Received {
             first = data;
         } else {
             if rest.is_empty() {
+                // The declared length is only a promise: little is reserved on its word.
+                let promised = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                rest.reserve(first.len() + data.len() + promised.min(MOST_RESERVED));
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&data);
@@ -248,14 +250,10 @@ async fn receive(mut body: Incoming, digests: bool) -> Received {
 
 /// What was received, for `echo`.
 fn echo(head: &Head, received: &Received) -> String {
-    let headers: Vec<_> = head
-        .headers
-        .iter()
-        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
-        .collect();
+    let headers: Vec<_> = head.headers().map(|(name, value)| json!([name, value])).collect();
     json!({
         "method": head.method.as_str(),
-        "path": head.uri.path_and_query().map(|path| path.as_str()),
+        "path": head.path(),
         "http_version": format!("{:?}", head.version),
         "headers": headers,
         "body_sha256": received.digest.map(|digest| hex(digest.as_ref())),
@@ -263,3 +261,5 @@ fn echo(head: &Head, received: &Received) -> String {
     })
     .to_string()
 }
+
+const MOST_RESERVED: usize = 64 * 1024 * 1024;
