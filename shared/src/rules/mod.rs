@@ -7,3 +7,4 @@ pub mod models;
 pub mod pricing;
 pub mod retry;
 pub mod select;
+pub mod upstream;

@@ -1,0 +1,447 @@
+//! Base URLs and how a request's path is joined to one.
+//!
+//! Admins paste base URLs as they find them: an origin, a version root, a relay's prefix or a whole
+//! endpoint. [`join_url`] serves all of them without ever doubling a version or an endpoint.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Where a provider's API begins. Parsed once when the configuration is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    origin: Arc<Origin>,
+    /// Starts with a slash and does not end in one, or is empty.
+    path: String,
+}
+
+/// A server to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// TLS.
+    pub is_https: bool,
+    /// Name or address in lower case, IPv6 without brackets: to resolve, and for SNI.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The `Host` header: with brackets, without the scheme's own port.
+    pub authority: String,
+}
+
+/// Where one request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTarget {
+    /// The server.
+    pub origin: Arc<Origin>,
+    /// The request target.
+    pub path_and_query: String,
+}
+
+/// Why a text is no base URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BaseUrlError {
+    /// Blank, control or non-ASCII character.
+    #[error("base URL has a character that must be percent-encoded (or, in a host, punycode)")]
+    BadCharacter,
+    /// Another scheme, or none.
+    #[error("base URL must start with http:// or https://")]
+    NotHttp,
+    /// A user name or password.
+    #[error("base URL must not contain a user name or password; use the provider's key")]
+    HasUserinfo,
+    /// A query: it would be lost, as requests bring their own.
+    #[error("base URL must not contain a query")]
+    HasQuery,
+    /// A fragment.
+    #[error("base URL must not contain a fragment")]
+    HasFragment,
+    /// No host, or none that can be resolved.
+    #[error("base URL has no valid host")]
+    BadHost,
+    /// A port that is no number from 1 to 65535.
+    #[error("base URL has no valid port")]
+    BadPort,
+    /// `.` or `..` as a segment of the path.
+    #[error("base URL must not contain the path segments . or ..")]
+    HasDotSegment,
+    /// A path that HTTP cannot carry.
+    #[error("base URL has a character in its path that must be percent-encoded")]
+    BadPath,
+}
+
+/// Joins a provider's base URL with the path and query of a request.
+///
+/// `path` starts with a slash. The first rule that fits:
+/// 1. the path is the base's path or goes on from it: the path on the base's origin;
+/// 2. the path is `/{version}{tail}{suffix}` with a known tail: a base that ends in the tail gets the suffix
+///    only, a base that ends in a version root gets tail and suffix (the client's version is dropped);
+/// 3. else base path + path.
+///
+/// The query is the client's, byte for byte, [`without_credentials`].
+#[must_use]
+pub fn join_url(base: &BaseUrl, path: &str, query: Option<&str>) -> UpstreamTarget {
+    let query = query.map(without_credentials).filter(|query| !query.is_empty());
+    let (prefix, rest) = joined_path(&base.path, path);
+    let mut path_and_query =
+        String::with_capacity(prefix.len() + rest.len() + query.as_ref().map_or(0, |query| query.len() + 1));
+    path_and_query.push_str(prefix);
+    path_and_query.push_str(rest);
+    if let Some(query) = query {
+        path_and_query.push('?');
+        path_and_query.push_str(&query);
+    }
+    UpstreamTarget { origin: Arc::clone(&base.origin), path_and_query }
+}
+
+/// A query without the parameters that carry a credential, `key` first of all. Names are compared
+/// percent-decoded and without case; the other parameters keep their bytes and their order.
+#[must_use]
+pub fn without_credentials(query: &str) -> Cow<'_, str> {
+    let is_clean = !query.split('&').any(is_credential);
+    if is_clean {
+        return Cow::Borrowed(query);
+    }
+    let kept: Vec<&str> = query.split('&').filter(|parameter| !is_credential(parameter)).collect();
+    Cow::Owned(kept.join("&"))
+}
+
+impl BaseUrl {
+    /// Reads `http(s)://host[:port][/path]`. Blanks around it and slashes at its end do not matter.
+    pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
+        let text = text.trim();
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(BaseUrlError::BadCharacter);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(BaseUrlError::NotHttp)?;
+        let is_https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(BaseUrlError::NotHttp),
+        };
+        if rest.contains('#') {
+            return Err(BaseUrlError::HasFragment);
+        }
+        if rest.contains('?') {
+            return Err(BaseUrlError::HasQuery);
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(BaseUrlError::HasUserinfo);
+        }
+        let path = path.trim_end_matches('/');
+        check_path(path)?;
+        Ok(Self { origin: Arc::new(Origin::parse(is_https, authority)?), path: path.to_owned() })
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+}
+
+impl BaseUrlError {
+    /// The name used in logs and problem documents.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::BadCharacter => "bad_character",
+            Self::NotHttp => "not_http",
+            Self::HasUserinfo => "has_userinfo",
+            Self::HasQuery => "has_query",
+            Self::HasFragment => "has_fragment",
+            Self::BadHost => "bad_host",
+            Self::BadPort => "bad_port",
+            Self::HasDotSegment => "has_dot_segment",
+            Self::BadPath => "bad_path",
+        }
+    }
+}
+
+impl Origin {
+    fn parse(is_https: bool, authority: &str) -> Result<Self, BaseUrlError> {
+        let authority = authority.to_ascii_lowercase();
+        let (host, port, shown) = if let Some(rest) = authority.strip_prefix('[') {
+            let (address, port) = rest.split_once(']').ok_or(BaseUrlError::BadHost)?;
+            let address: Ipv6Addr = address.parse().map_err(|_| BaseUrlError::BadHost)?;
+            (address.to_string(), port, format!("[{address}]"))
+        } else {
+            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let is_label = |label: &str| {
+                let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                !label.is_empty() && label.len() <= 63 && label.bytes().all(is_word)
+            };
+            // One dot at the end is the root of the name system.
+            let name = host.strip_suffix('.').unwrap_or(host);
+            if !name.split('.').all(is_label) {
+                return Err(BaseUrlError::BadHost);
+            }
+            (host.to_owned(), port, host.to_owned())
+        };
+        let usual = if is_https { 443 } else { 80 };
+        let port = match port.strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                digits.parse().ok().filter(|port| *port != 0).ok_or(BaseUrlError::BadPort)?
+            }
+            Some(_) => return Err(BaseUrlError::BadPort),
+            None if port.is_empty() => usual,
+            None => return Err(BaseUrlError::BadHost),
+        };
+        let authority = if port == usual { shown } else { format!("{shown}:{port}") };
+        Ok(Self { is_https, host, port, authority })
+    }
+}
+
+fn check_path(path: &str) -> Result<(), BaseUrlError> {
+    let is_dots = |segment: &str| {
+        let decoded = segment.replace("%2e", ".").replace("%2E", ".");
+        decoded == "." || decoded == ".."
+    };
+    if path.split('/').any(is_dots) {
+        return Err(BaseUrlError::HasDotSegment);
+    }
+    let is_carried = path.is_empty() || http::uri::PathAndQuery::try_from(path).is_ok();
+    if is_carried && !path.contains('\\') { Ok(()) } else { Err(BaseUrlError::BadPath) }
+}
+
+/// The joined path in two parts.
+fn joined_path<'a>(base: &'a str, path: &'a str) -> (&'a str, &'a str) {
+    let goes_on = path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if goes_on {
+        return ("", path);
+    }
+    if let Some(call) = without_version(path)
+        && let Some((tail, suffix)) = split_tail(call)
+    {
+        if base.ends_with(tail) {
+            return (base, suffix);
+        }
+        if base.rsplit('/').next().is_some_and(is_version) {
+            return (base, call);
+        }
+    }
+    (base, path)
+}
+
+/// `/v1/messages` → `/messages`.
+fn without_version(path: &str) -> Option<&str> {
+    let path = path.strip_prefix('/')?;
+    let (version, call) = path.split_at(path.find('/')?);
+    is_version(version).then_some(call)
+}
+
+fn split_tail(call: &str) -> Option<(&'static str, &str)> {
+    TAILS.into_iter().find_map(|tail| {
+        let suffix = call.strip_prefix(tail)?;
+        (suffix.is_empty() || suffix.starts_with('/')).then_some((tail, suffix))
+    })
+}
+
+/// `v1`, `v4`, `v1beta`, `v2alpha1`, `v1internal`; not `v1api`.
+fn is_version(segment: &str) -> bool {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(rest) = segment.strip_prefix('v') else { return false };
+    let stage = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    stage.len() < rest.len()
+        && (stage.is_empty() || STAGES.iter().any(|known| stage.strip_prefix(known).is_some_and(is_number)))
+}
+
+fn is_credential(parameter: &str) -> bool {
+    let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+    let name = percent_decoded(name);
+    CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+fn percent_decoded(name: &str) -> Cow<'_, [u8]> {
+    if !name.contains('%') {
+        return Cow::Borrowed(name.as_bytes());
+    }
+    let bytes = name.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escaped = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(hex_pair);
+        decoded.push(escaped.unwrap_or(*byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    Cow::Owned(decoded)
+}
+
+fn hex_pair(digits: &[u8]) -> Option<u8> {
+    digits.iter().try_fold(0_u8, |value, digit| {
+        let digit = u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
+        Some(value << 4 | digit)
+    })
+}
+
+/// Ends of calls that a base URL may already contain.
+const TAILS: [&str; 11] = [
+    "/audio/transcriptions",
+    "/audio/translations",
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/files",
+    "/images",
+    "/messages",
+    "/models",
+    "/publishers/google/models",
+    "/responses",
+];
+
+/// What may follow a version's number.
+const STAGES: [&str; 3] = ["alpha", "beta", "internal"];
+
+/// Query parameters that carry a credential.
+const CREDENTIALS: [&str; 9] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_token",
+    "auth_token",
+    "oauth_token",
+    "x-api-key",
+    "x-goog-api-key",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn join(base: &str, path: &str) -> String {
+        join_url(&BaseUrl::parse(base).unwrap(), path, None).path_and_query
+    }
+
+    #[test]
+    fn a_base_url_is_joined_however_it_was_pasted() {
+        for (base, path, expected) in [
+            // 1: the path goes on from the base.
+            ("https://x", "/v1/messages", "/v1/messages"),
+            ("https://x/", "/v1/messages", "/v1/messages"),
+            ("https://x/v1", "/v1/messages", "/v1/messages"),
+            ("https://x/v1//", "/v1/messages", "/v1/messages"),
+            ("https://x/v1/messages", "/v1/messages", "/v1/messages"),
+            ("https://x/v1/messages/", "/v1/messages/count_tokens", "/v1/messages/count_tokens"),
+            ("https://x/v1beta", "/v1beta/models/m:countTokens", "/v1beta/models/m:countTokens"),
+            // 2: the base ends in the call.
+            ("https://x/api/v1/messages", "/v1/messages", "/api/v1/messages"),
+            ("https://x/api/v1/messages", "/v1/messages/count_tokens", "/api/v1/messages/count_tokens"),
+            ("https://x/openai/responses", "/v1/responses/compact", "/openai/responses/compact"),
+            ("https://x/v4/chat/completions", "/v1/chat/completions", "/v4/chat/completions"),
+            ("https://x/g/v1beta/models", "/v1beta/models/m:countTokens", "/g/v1beta/models/m:countTokens"),
+            // 2: the base ends in a version.
+            ("https://x/api/paas/v4", "/v1/chat/completions", "/api/paas/v4/chat/completions"),
+            ("https://x/api/v1", "/v1/messages/count_tokens", "/api/v1/messages/count_tokens"),
+            ("https://x/v1", "/v1beta/models/m:countTokens", "/v1/models/m:countTokens"),
+            ("https://x/v2alpha1", "/v1/embeddings", "/v2alpha1/embeddings"),
+            ("https://x/r/v1", "/v1/completions", "/r/v1/completions"),
+            (
+                "https://x/r/v1beta1",
+                "/v1/publishers/google/models/m:generateContent",
+                "/r/v1beta1/publishers/google/models/m:generateContent",
+            ),
+            // 3: a relay's prefix.
+            ("https://x/anthropic", "/v1/messages", "/anthropic/v1/messages"),
+            ("https://x/v1api", "/v1/messages", "/v1api/v1/messages"),
+            ("https://x/v1beta", "/v1/unknown", "/v1beta/v1/unknown"),
+            ("https://x/v", "/v1/messages", "/v/v1/messages"),
+            ("https://x/to/https://y", "/v1/messages", "/to/https://y/v1/messages"),
+        ] {
+            assert_eq!(join(base, path), expected, "{base} + {path}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_told_apart_from_its_path() {
+        let origin = |text| Origin::clone(BaseUrl::parse(text).unwrap().origin());
+        let named = |is_https, host: &str, port, authority: &str| Origin {
+            is_https,
+            host: host.to_owned(),
+            port,
+            authority: authority.to_owned(),
+        };
+        assert_eq!(origin(" HTTPS://Api.Example:443/V1 "), named(true, "api.example", 443, "api.example"));
+        assert_eq!(origin("http://127.0.0.1:8080"), named(false, "127.0.0.1", 8080, "127.0.0.1:8080"));
+        assert_eq!(origin("http://[::1]:80/x"), named(false, "::1", 80, "[::1]"));
+        assert_eq!(origin("https://[0:0::2]:8443"), named(true, "::2", 8443, "[::2]:8443"));
+        assert_eq!(origin("https://a_b.c-d."), named(true, "a_b.c-d.", 443, "a_b.c-d."));
+    }
+
+    #[test]
+    fn a_bad_base_url_says_what_is_wrong() {
+        for (text, error) in [
+            ("", BaseUrlError::NotHttp),
+            ("api.example/v1", BaseUrlError::NotHttp),
+            ("ftp://x", BaseUrlError::NotHttp),
+            ("https://", BaseUrlError::BadHost),
+            ("https:///v1", BaseUrlError::BadHost),
+            ("https://a..b", BaseUrlError::BadHost),
+            ("https://a%20b", BaseUrlError::BadHost),
+            ("https://[::1", BaseUrlError::BadHost),
+            ("https://[x]", BaseUrlError::BadHost),
+            ("https://[::1]x", BaseUrlError::BadHost),
+            ("https://me:secret@x", BaseUrlError::HasUserinfo),
+            ("https://x:0", BaseUrlError::BadPort),
+            ("https://x:", BaseUrlError::BadPort),
+            ("https://x:65536", BaseUrlError::BadPort),
+            ("https://x:+80", BaseUrlError::BadPort),
+            ("https://x/v1?api-version=1", BaseUrlError::HasQuery),
+            ("https://x/#v1", BaseUrlError::HasFragment),
+            ("https://x/a b", BaseUrlError::BadCharacter),
+            ("https://ünicode", BaseUrlError::BadCharacter),
+            ("https://x/a\r\nb", BaseUrlError::BadCharacter),
+            ("https://x/../v1", BaseUrlError::HasDotSegment),
+            ("https://x/%2E./v1", BaseUrlError::HasDotSegment),
+            ("https://x/a\\b", BaseUrlError::BadPath),
+        ] {
+            assert_eq!(BaseUrl::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_credential_never_stays_in_the_query() {
+        for (query, expected) in [
+            ("key=cch-1", ""),
+            ("alt=sse&key=cch-1", "alt=sse"),
+            ("key=cch-1&alt=sse&x=%20&x=2", "alt=sse&x=%20&x=2"),
+            ("KEY=1&k%65y=2&%6b%65%79=3&API_KEY=4&access_token=5&a=key", "a=key"),
+            ("key", ""),
+            ("key&key=&b", "b"),
+            ("monkey=1&keys=2&pageToken=3", "monkey=1&keys=2&pageToken=3"),
+            ("a=1&&b", "a=1&&b"),
+            ("%", "%"),
+        ] {
+            assert_eq!(without_credentials(query), expected, "{query}");
+        }
+        let base = BaseUrl::parse("https://x").unwrap();
+        let joined = |query| join_url(&base, "/v1/messages", query).path_and_query;
+        assert_eq!(joined(Some("key=1")), "/v1/messages");
+        assert_eq!(joined(Some("")), "/v1/messages");
+        assert_eq!(joined(Some("beta=true&key=1")), "/v1/messages?beta=true");
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_is_never_doubled(
+            prefix in "(/[a-z]{1,5}){0,2}", version in "(/v[14](beta)?)?", tail in "(/messages|/responses|/chat/completions)?",
+            slashes in "/{0,2}"
+        ) {
+            let call = if tail.is_empty() { "/messages" } else { tail.as_str() };
+            let joined = join(&format!("https://x{prefix}{version}{tail}{slashes}"), &format!("/v1{call}/x"));
+            prop_assert_eq!(joined.matches(call).count(), 1, "{}", joined);
+            let suffix = format!("{call}/x");
+            prop_assert!(joined.ends_with(&suffix), "{}", joined);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "(https?://)?[a-z0-9.:@/\\[\\]%?#\\\\é ]{0,16}") {
+            if let Ok(base) = BaseUrl::parse(&text) {
+                let uri = format!("http://{}{}", base.origin().authority, join_url(&base, "/v1/messages", None).path_and_query);
+                prop_assert!(uri.parse::<http::Uri>().is_ok(), "{}", uri);
+            }
+        }
+    }
+}
