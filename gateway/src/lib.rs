@@ -1,1 +1,25 @@
-//! Placeholder
+//! The hot path: between seats and providers.
+//!
+//! Read `pipeline.rs` first: it shows the whole life of a request. Knows nothing of databases or of the admin
+//! side; configuration arrives through [`shared::ports::ConfigFeed`], usage leaves through
+//! [`shared::ports::UsageSink`].
+
+pub mod config;
+mod ctx;
+mod dispatch;
+mod events;
+mod guards;
+mod hub;
+mod live;
+mod ops;
+mod pages;
+mod pipeline;
+mod proxy;
+mod reject;
+mod relay;
+mod seat;
+mod server;
+mod settle;
+mod telemetry;
+
+pub use server::{GatewayHandle, GatewayParts, StartError, start};

@@ -1,0 +1,39 @@
+# `make help` lists what people call.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+QUICK := target/quick/claude-code-hub
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup-build setup-test
+setup-build:
+	@sh scripts/setup.sh cmake
+setup-test:
+	@sh scripts/setup.sh cmake redis-server postgresql
+
+.PHONY: run
+run: setup-build ## build and start Claude Code Hub (data in ./data)
+	cargo build --profile quick -p standalone --bin claude-code-hub
+	$(QUICK)
+
+.PHONY: demo
+demo: setup-build ## the same with a simulated upstream and a short conversation through it
+	cargo build --profile quick -p standalone --bin claude-code-hub
+	$(QUICK) demo
+
+.PHONY: test
+test: setup-test ## all gates: format, lints, budgets, tests
+	cargo fmt --all --check
+	sh scripts/budgets.sh
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		echo cargo nextest run --workspace; cargo nextest run --workspace; \
+	else \
+		echo cargo test --workspace; cargo test --workspace; \
+	fi
+
+.PHONY: release
+release: setup-build ## the optimised build for images and bench
+	cargo build --release --workspace --bins

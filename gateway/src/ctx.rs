@@ -1,0 +1,197 @@
+//! What is known of an exchange, stage by stage. Each stage has its own type, so that nothing can be used
+//! before it is known; [`Book`] gathers what the settlement needs.
+
+use crate::guards::receive::Held;
+use crate::live::{Live, Principal};
+use shared::contract::usage::{
+    AttemptEntry, Caller, ChainStep, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA,
+    UsageRecord,
+};
+use shared::ids::{ProviderId, RequestId};
+use shared::protocol::detect::{Endpoint, Family, PathModel};
+use shared::protocol::scan::BodyFacts;
+use shared::time::UnixMillis;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A request whose head was read.
+pub struct Arrival {
+    /// Its id: `x-request-id` of the answer.
+    pub id: RequestId,
+    /// When its head was read.
+    pub at: UnixMillis,
+    /// The same moment for measuring.
+    pub clock: Instant,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The configuration it is served under.
+    pub live: Arc<Live>,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The seat's address, or the last untrusted hop's.
+    pub ip: IpAddr,
+    /// `User-Agent`, cut at 256 bytes.
+    pub client: Option<String>,
+}
+
+impl Arrival {
+    /// Milliseconds since the head was read.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The present, as the arrival's clock runs on.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis(self.at.0.saturating_add(i64::try_from(self.elapsed_ms()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// What the seat asks for.
+pub struct Asked {
+    /// The endpoint family.
+    pub family: Family,
+    /// Path and query as they came, credentials removed.
+    pub target: Target,
+    /// The model, from the body or the path.
+    pub model: String,
+    /// True when it asks for a stream.
+    pub is_stream: bool,
+    /// The body and what was read of it.
+    pub body: Held,
+    /// What the scanner found.
+    pub facts: BodyFacts,
+}
+
+/// Path and query.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The path as it came.
+    pub path: String,
+    /// The query as it came.
+    pub query: Option<String>,
+    /// The model that the path names, and where (Gemini).
+    pub path_model: Option<PathModel>,
+}
+
+impl Target {
+    /// The path with another model in it; the path itself where it names none.
+    #[must_use]
+    pub fn path_for(&self, family: Family, model: &str) -> String {
+        Endpoint { family, path: &self.path, path_model: self.path_model.clone() }.path_with_model(model)
+    }
+}
+
+/// What the books will say of an exchange with a known caller.
+pub struct Book {
+    entry: RequestEntry,
+    attempts: Vec<AttemptEntry>,
+}
+
+impl Book {
+    /// Opens the page of a request.
+    #[must_use]
+    pub fn open(arrival: &Arrival, principal: &Principal, family: Family, seed: u64) -> Self {
+        let entry = RequestEntry {
+            id: arrival.id,
+            started_at: arrival.at,
+            caller: Caller {
+                user_id: principal.user.id,
+                key_id: principal.key.id,
+                client_ip: Some(arrival.origin.ip.to_string()),
+                client: arrival.origin.client.clone(),
+            },
+            endpoint: family.as_str().to_owned(),
+            model: None,
+            is_stream: false,
+            provider_id: None,
+            status: CLIENT_CLOSED,
+            blocked_by: None,
+            error: None,
+            stop_reason: None,
+            upstream_request_id: None,
+            timing: Timing::default(),
+            session: SessionFacts::default(),
+            decision_chain: DecisionChain { revision: arrival.live.revision(), seed, steps: Vec::new() },
+        };
+        Self { entry, attempts: Vec::new() }
+    }
+
+    /// What the request asks for is known.
+    pub fn asked(&mut self, asked: &Asked) {
+        self.entry.model = Some(cut(asked.model.clone(), MODEL_LIMIT));
+        self.entry.is_stream = asked.is_stream;
+        self.entry.session.message_count = asked.facts.work.message_count;
+    }
+
+    /// It was refused here.
+    pub fn refused(&mut self, status: u16, label: &'static str) {
+        self.entry.status = status;
+        self.entry.blocked_by = Some(label.to_owned());
+    }
+
+    /// A provider was chosen, or none was left.
+    pub fn chain(&mut self, step: ChainStep) {
+        self.entry.decision_chain.steps.push(step);
+    }
+
+    /// The seed of the draws.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.entry.decision_chain.seed
+    }
+
+    /// An attempt has its ledger row.
+    pub fn attempt(&mut self, attempt: Option<AttemptEntry>) {
+        self.attempts.extend(attempt);
+    }
+
+    /// This provider's answer goes to the seat under this status.
+    pub fn answered(&mut self, provider_id: ProviderId, status: u16) {
+        self.entry.provider_id = Some(provider_id);
+        self.entry.status = status;
+    }
+
+    /// The seat left before it saw a head.
+    pub fn client_closed(&mut self) {
+        self.entry.status = CLIENT_CLOSED;
+        self.entry.error = Some("client_closed".to_owned());
+    }
+
+    /// What went wrong after the head was sent.
+    pub fn broke(&mut self, label: &'static str) {
+        self.entry.error = Some(label.to_owned());
+    }
+
+    /// Timings, stop reason and ids, for whoever learns them.
+    pub fn entry_mut(&mut self) -> &mut RequestEntry {
+        &mut self.entry
+    }
+
+    /// Closes the page.
+    #[must_use]
+    pub fn close(mut self, duration_ms: u64) -> UsageRecord {
+        self.entry.timing.duration_ms = duration_ms;
+        UsageRecord { schema: USAGE_SCHEMA, request: self.entry, attempts: self.attempts }
+    }
+}
+
+/// At most `limit` bytes of a text, cut between characters.
+#[must_use]
+pub fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// What the log says of a seat that left before the head.
+const CLIENT_CLOSED: u16 = 499;
+/// Longer model names are cut in the books.
+const MODEL_LIMIT: usize = 128;

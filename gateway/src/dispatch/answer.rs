@@ -1,0 +1,69 @@
+//! What a provider answered, as far as it was read before anything was sent to the seat.
+
+use super::sidecar::Sidecar;
+use super::upstream::Upstream;
+use crate::settle::Spent;
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use shared::ids::ProviderId;
+use shared::model::{ClientAbort, Timers};
+use shared::protocol::tap::StreamTap;
+
+/// Something for the seat.
+pub struct Answer {
+    /// The upstream's head, as it came.
+    pub head: ResponseHeader,
+    /// Whose answer, and which try.
+    pub from: From,
+    /// What follows the head.
+    pub body: Body,
+    /// A fixed word for the decision chain: `served`, `relayed_error`.
+    pub label: &'static str,
+}
+
+/// Whose answer, and which try.
+#[derive(Debug, Clone)]
+pub struct From {
+    /// The provider.
+    pub provider_id: ProviderId,
+    /// The number of the try in the request.
+    pub attempt: u32,
+    /// What happens when the seat leaves.
+    pub client_abort: ClientAbort,
+    /// How long to wait.
+    pub timers: Timers,
+    /// Milliseconds from the request's head to this answer's first byte.
+    pub first_byte_ms: u64,
+}
+
+/// What follows the head.
+pub enum Body {
+    /// A stream that has become real.
+    Stream(Box<Stream>),
+    /// A whole body.
+    Whole(Whole),
+}
+
+/// A stream that has become real.
+pub struct Stream {
+    /// The rest of it.
+    pub upstream: Upstream,
+    /// Reads along.
+    pub tap: StreamTap,
+    /// Undoes a content encoding for the tap.
+    pub sidecar: Option<Sidecar>,
+    /// What the gate held, to be sent first.
+    pub opened: Vec<Bytes>,
+}
+
+/// A body that was read whole, or so far that nobody can be asked instead.
+pub struct Whole {
+    /// The pieces read.
+    pub pieces: Vec<Bytes>,
+    /// What is left to read when it was too large to hold.
+    pub rest: Option<Box<Upstream>>,
+    /// What it cost; `None` for an upstream's refusal.
+    pub spent: Option<Spent>,
+    /// Why the model stopped.
+    pub stop_reason: Option<String>,
+}

@@ -1,0 +1,407 @@
+//! One try at one provider: connect, send, read until the answer is real, and judge what came.
+
+use super::Job;
+use super::answer::{Answer, Body, From, Stream, Whole};
+use super::prepare::{Prepared, prepare};
+use super::sidecar::Sidecar;
+use super::upstream::{Address, Broken, Upstream};
+use crate::live::Route;
+use crate::settle::Spent;
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use shared::model::Provider;
+use shared::protocol::detect::Family;
+use shared::protocol::tap::{Framing, StreamTap, TapOptions};
+use shared::protocol::whole::{self, Expect, WholeVerdict};
+use shared::rules::classify::{
+    AttemptEnd, ConnectFailure, CutPhase, ErrorFacts, FakeKind, TimerPhase, Verdict, classify,
+    retry_after_secs,
+};
+use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How a try ended.
+pub enum Tried {
+    /// With something for the seat.
+    Answer(Box<Answer>),
+    /// Without.
+    Failed(Failed),
+}
+
+/// A try without an answer.
+pub struct Failed {
+    /// What it means.
+    pub verdict: Verdict,
+    /// How long the upstream asked to wait.
+    pub retry_after_secs: Option<u64>,
+    /// What it took all the same.
+    pub spent: Spent,
+    reply: Option<Box<Answer>>,
+}
+
+impl Failed {
+    /// The upstream's status, when it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.reply.as_ref().map(|r| r.head.status.as_u16())
+    }
+
+    /// The upstream's refusal, for the seat.
+    #[must_use]
+    pub fn into_answer(self) -> Option<Answer> {
+        self.reply.map(|reply| *reply)
+    }
+}
+
+/// Tries a provider once.
+pub async fn attempt(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> Tried {
+    let model = job.asked.model.as_str();
+    match run(job, provider, route, number).await {
+        Ok(answer) => Tried::Answer(Box::new(answer)),
+        Err(end) => Tried::Failed(end.judge(model)),
+    }
+}
+
+/// An end that is no answer, before it is judged.
+struct End {
+    how: How,
+    retry_after_secs: Option<u64>,
+    spent: Spent,
+    reply: Option<Box<Answer>>,
+}
+
+enum How {
+    Connect(ConnectFailure),
+    TimedOut(TimerPhase),
+    Cut(CutPhase),
+    Status(u16, ErrorFacts),
+    Fake(FakeKind, ErrorFacts),
+    StreamError(ErrorFacts),
+    Ours(&'static str),
+}
+
+impl End {
+    fn of(how: How) -> Self {
+        Self { how, retry_after_secs: None, spent: Spent::unknown(), reply: None }
+    }
+
+    fn judge(self, model: &str) -> Failed {
+        let end = match &self.how {
+            How::Connect(why) => AttemptEnd::ConnectFailed(*why),
+            How::TimedOut(phase) => AttemptEnd::TimedOut(*phase),
+            How::Cut(phase) => AttemptEnd::Cut(*phase),
+            How::Status(code, facts) => AttemptEnd::Status { code: *code, facts },
+            How::Fake(kind, facts) => AttemptEnd::FakeSuccess { kind: *kind, facts },
+            How::StreamError(facts) => AttemptEnd::StreamError { facts },
+            How::Ours(label) => AttemptEnd::Ours(label),
+        };
+        let verdict = classify(&end, Some(model));
+        Failed { verdict, retry_after_secs: self.retry_after_secs, spent: self.spent, reply: self.reply }
+    }
+}
+
+async fn run(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> Result<Answer, End> {
+    let prepared = prepare(job, provider, route).map_err(|label| End::of(How::Ours(label)))?;
+    let timers = provider.timers;
+    let began = Instant::now();
+    let (head_limit, phase) = if job.asked.is_stream {
+        (timers.first_byte_timeout_streaming_ms, TimerPhase::Head)
+    } else {
+        (timers.request_timeout_non_streaming_ms, TimerPhase::Whole)
+    };
+    let deadline = limit(began, head_limit);
+    let (upstream, head) = exchange(job, route, &prepared, deadline, phase).await?;
+    let from = From {
+        provider_id: provider.id,
+        attempt: number,
+        client_abort: provider.client_abort,
+        timers,
+        first_byte_ms: job.arrival.elapsed_ms(),
+    };
+    let reply = Reply { job, upstream, head, from, prepared };
+    if !reply.head.status.is_success() {
+        return Err(reply.refusal().await);
+    }
+    match reply.framing() {
+        Some(framing) => reply.stream(framing).await,
+        None => reply.whole(deadline).await,
+    }
+}
+
+/// Sends the request and reads the head of the answer. A pooled connection that turns out closed is replaced
+/// once: its other side went away while it was idle, so the request was not taken up.
+async fn exchange(
+    job: &Job<'_>,
+    route: &Route,
+    prepared: &Prepared,
+    deadline: Option<Instant>,
+    phase: TimerPhase,
+) -> Result<(Upstream, ResponseHeader), End> {
+    let origin = route.base.origin();
+    let address = Address { host: &origin.host, port: origin.port, is_tls: origin.is_https };
+    for _ in 0..=STALE_CONNECTIONS {
+        let mut upstream = job.hub.upstreams.connect(address).await.map_err(|why| {
+            job.hub.upstreams.forget(address);
+            End::of(How::Connect(why))
+        })?;
+        let was_pooled = upstream.is_reused;
+        match upstream.exchange(prepared.head.clone(), prepared.body.iter().cloned(), deadline).await {
+            Ok(()) => match upstream.head().cloned() {
+                Some(head) => return Ok((upstream, head)),
+                None => return Err(End::of(How::Cut(CutPhase::BeforeHead))),
+            },
+            Err(Broken::TimedOut) => {
+                upstream.close().await;
+                return Err(End::of(How::TimedOut(phase)));
+            }
+            Err(Broken::Cut) => {
+                upstream.close().await;
+                if !was_pooled {
+                    break;
+                }
+            }
+        }
+    }
+    Err(End::of(How::Cut(CutPhase::BeforeHead)))
+}
+
+/// An answer whose head has come.
+struct Reply<'a> {
+    job: &'a Job<'a>,
+    upstream: Upstream,
+    head: ResponseHeader,
+    from: From,
+    prepared: Prepared,
+}
+
+impl Reply<'_> {
+    fn header(&self, name: &str) -> &str {
+        self.head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// How the body is cut into events, when it is a stream.
+    fn framing(&self) -> Option<Framing> {
+        let content_type = self.header("content-type").to_ascii_lowercase();
+        if content_type.starts_with("text/event-stream") {
+            Some(Framing::Sse)
+        } else if self.job.asked.family == Family::GeminiStreamGenerate && content_type.contains("json") {
+            Some(Framing::JsonArray)
+        } else {
+            None
+        }
+    }
+
+    /// A head that is no success: its body tells why.
+    async fn refusal(mut self) -> End {
+        let mut pieces = Vec::new();
+        let deadline = Some(Instant::now() + REFUSAL_DEADLINE);
+        let is_complete = matches!(
+            read_up_to(&mut self.upstream, &mut pieces, REFUSAL_BOUND, deadline).await,
+            Ok(ReadEnd::Complete)
+        );
+        let mut sidecar = Sidecar::new(self.header("content-encoding"));
+        let plain = plain(&mut sidecar, &pieces);
+        let code = self.head.status.as_u16();
+        let facts = ErrorFacts::read(&plain);
+        let told = facts.retry_after_secs().or_else(|| retry_after_secs(self.header("retry-after")));
+        let job = self.job;
+        if is_complete {
+            job.hub.upstreams.release(self.upstream).await;
+        } else {
+            self.upstream.close().await;
+        }
+        let body = Whole { pieces, rest: None, spent: None, stop_reason: None };
+        let reply =
+            Answer { head: self.head, from: self.from, body: Body::Whole(body), label: "relayed_error" };
+        End {
+            how: How::Status(code, facts),
+            retry_after_secs: told,
+            spent: Spent::nothing(self.prepared.upstream_model),
+            reply: Some(Box::new(reply)),
+        }
+    }
+
+    /// A stream: held back until it is real.
+    async fn stream(mut self, framing: Framing) -> Result<Answer, End> {
+        let options = TapOptions { withhold_usage_chunk: self.prepared.asked_for_usage };
+        let mut tap = StreamTap::new(self.job.asked.family.dialect(), framing, options);
+        let mut sidecar = Sidecar::new(self.header("content-encoding"));
+        let mut gate = Gate::new();
+        let mut last_progress = Instant::now();
+        loop {
+            let idle = idle_limit_ms(&self.from.timers, tap.facts());
+            let deadline = idle.and_then(|ms| limit(last_progress, ms));
+            let piece = match deadline {
+                Some(at) => timeout_at(at, self.upstream.read()).await.unwrap_or(Err(Broken::TimedOut)),
+                None => self.upstream.read().await,
+            };
+            let (passed, is_over) = match piece {
+                Ok(Some(piece)) => (pass(&mut tap, &mut sidecar, piece), None),
+                Ok(None) => (tap.end(), Some(false)),
+                Err(Broken::Cut) => (tap.end(), Some(true)),
+                Err(Broken::TimedOut) => {
+                    self.upstream.close().await;
+                    let spent = Spent::of_stream(tap.facts(), self.prepared.upstream_model);
+                    return Err(End { spent, ..End::of(How::TimedOut(TimerPhase::Progress)) });
+                }
+            };
+            if passed.seen.progress {
+                last_progress = Instant::now();
+            }
+            let verdict = match is_over {
+                None => gate.push(passed),
+                Some(false) => gate.end(passed),
+                Some(true) => gate.cut(passed),
+            };
+            match verdict {
+                GateVerdict::Hold if is_over.is_none() => {}
+                GateVerdict::Hold => return Err(self.no_stream(&tap, GateFailure::Empty).await),
+                GateVerdict::Fail(failure) => return Err(self.no_stream(&tap, failure).await),
+                GateVerdict::Open(opened) => {
+                    let stream = Stream { upstream: self.upstream, tap, sidecar, opened };
+                    let body = Body::Stream(Box::new(stream));
+                    return Ok(Answer { head: self.head, from: self.from, body, label: "served" });
+                }
+            }
+        }
+    }
+
+    async fn no_stream(self, tap: &StreamTap, failure: GateFailure) -> End {
+        let none = ErrorFacts::default();
+        let how = match failure {
+            GateFailure::ErrorEvent => {
+                let payload = tap.facts().error.as_ref().map(|e| e.payload.as_slice());
+                How::StreamError(ErrorFacts::read(payload.unwrap_or_default()))
+            }
+            GateFailure::Empty => How::Fake(FakeKind::Empty, none),
+            GateFailure::Malformed | GateFailure::Overflow => How::Fake(FakeKind::Malformed, none),
+            GateFailure::Cut => How::Cut(CutPhase::BeforeContent),
+        };
+        let spent = Spent::of_stream(tap.facts(), self.prepared.upstream_model);
+        self.upstream.close().await;
+        End { spent, ..End::of(how) }
+    }
+
+    /// A whole body: read before anything is sent, unless it is larger than what is held.
+    async fn whole(mut self, deadline: Option<Instant>) -> Result<Answer, End> {
+        let mut pieces = Vec::new();
+        let read = read_up_to(&mut self.upstream, &mut pieces, WHOLE_BOUND, deadline).await;
+        let model = self.prepared.upstream_model;
+        match read {
+            Ok(ReadEnd::Complete) => {}
+            Ok(ReadEnd::Bound) => {
+                let rest = Some(Box::new(self.upstream));
+                let whole = Whole { pieces, rest, spent: Some(Spent::unread(model)), stop_reason: None };
+                let body = Body::Whole(whole);
+                return Ok(Answer { head: self.head, from: self.from, body, label: "served" });
+            }
+            Err(broken) => {
+                self.upstream.close().await;
+                return Err(End::of(match broken {
+                    Broken::TimedOut => How::TimedOut(TimerPhase::Whole),
+                    Broken::Cut => How::Cut(CutPhase::BeforeContent),
+                }));
+            }
+        }
+        let encoding = self.head.headers.get("content-encoding").and_then(|v| v.to_str().ok());
+        let plain = plain(&mut Sidecar::new(encoding.unwrap_or_default()), &pieces);
+        let family = self.job.asked.family;
+        let expect = if is_generation(family) { Expect::Generation } else { Expect::AnyJson };
+        let facts = whole::read(family.dialect(), expect, &plain);
+        self.job.hub.upstreams.release(self.upstream).await;
+        let kind = match facts.verdict {
+            WholeVerdict::Fine => None,
+            WholeVerdict::ErrorInside => Some(FakeKind::Error),
+            WholeVerdict::Html => Some(FakeKind::Html),
+            WholeVerdict::Empty => Some(FakeKind::Empty),
+            WholeVerdict::NotJson => Some(FakeKind::Malformed),
+        };
+        let spent = Spent::of_whole(&facts, model);
+        if let Some(kind) = kind {
+            return Err(End { spent, ..End::of(How::Fake(kind, ErrorFacts::read(&plain))) });
+        }
+        let whole = Whole { pieces, rest: None, spent: Some(spent), stop_reason: facts.stop_reason };
+        Ok(Answer { head: self.head, from: self.from, body: Body::Whole(whole), label: "served" })
+    }
+}
+
+/// Lets the tap see a piece; the seat's bytes stay as they came when they are encoded.
+pub fn pass(
+    tap: &mut StreamTap,
+    sidecar: &mut Option<Sidecar>,
+    piece: Bytes,
+) -> shared::protocol::tap::Passed {
+    match sidecar {
+        None => tap.push(piece),
+        Some(sidecar) => {
+            let seen = tap.observe(&sidecar.decode(&piece));
+            shared::protocol::tap::Passed { bytes: piece, seen }
+        }
+    }
+}
+
+fn is_generation(family: Family) -> bool {
+    match family {
+        Family::AnthropicMessages
+        | Family::OpenaiResponses
+        | Family::OpenaiChat
+        | Family::GeminiGenerate
+        | Family::GeminiStreamGenerate => true,
+        Family::AnthropicCountTokens
+        | Family::OpenaiResponsesCompact
+        | Family::OpenaiCompletions
+        | Family::OpenaiEmbeddings
+        | Family::GeminiCountTokens
+        | Family::GeminiEmbed => false,
+    }
+}
+
+enum ReadEnd {
+    Complete,
+    Bound,
+}
+
+async fn read_up_to(
+    upstream: &mut Upstream,
+    pieces: &mut Vec<Bytes>,
+    bound: usize,
+    deadline: Option<Instant>,
+) -> Result<ReadEnd, Broken> {
+    let mut length = 0;
+    loop {
+        let piece = match deadline {
+            Some(at) => timeout_at(at, upstream.read()).await.unwrap_or(Err(Broken::TimedOut))?,
+            None => upstream.read().await?,
+        };
+        let Some(piece) = piece else { return Ok(ReadEnd::Complete) };
+        length += piece.len();
+        pieces.push(piece);
+        if length > bound {
+            return Ok(ReadEnd::Bound);
+        }
+    }
+}
+
+/// The decoded bytes of a whole body.
+fn plain(sidecar: &mut Option<Sidecar>, pieces: &[Bytes]) -> Bytes {
+    match (sidecar, pieces) {
+        (None, [only]) => only.clone(),
+        (None, pieces) => pieces.concat().into(),
+        (Some(sidecar), pieces) => {
+            pieces.iter().flat_map(|piece| sidecar.decode(piece)).collect::<Vec<u8>>().into()
+        }
+    }
+}
+
+/// `ms` after `from`; 0 = never.
+fn limit(from: Instant, ms: u64) -> Option<Instant> {
+    if ms == 0 { None } else { from.checked_add(Duration::from_millis(ms)) }
+}
+
+/// How many pooled connections may turn out closed before a try counts as failed.
+const STALE_CONNECTIONS: usize = 1;
+const REFUSAL_BOUND: usize = 256 << 10;
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(10);
+/// A larger body is sent on before it is complete, and its usage stays unread.
+const WHOLE_BOUND: usize = 32 << 20;

@@ -1,0 +1,244 @@
+//! Connections to providers: name look-up, pooling, sending one request, reading one answer.
+//!
+//! Wraps Pingora's own connector (`reference/pingora.md` §3) and mends its pitfalls: names are resolved here
+//! because its peer resolves blocking and panics; no deadline is on by default, so each call has one.
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use pingora::ErrorType;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::HttpPeer;
+use pingora::protocols::ALPN;
+use pingora::protocols::http::client::HttpSession;
+use shared::rules::classify::ConnectFailure;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Dials providers and keeps their idle connections.
+pub struct Upstreams {
+    connector: Connector,
+    names: Cache<Arc<str>, SocketAddr>,
+}
+
+/// Where a provider listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Address<'a> {
+    /// Name or address literal, without brackets.
+    pub host: &'a str,
+    /// Port.
+    pub port: u16,
+    /// `https`.
+    pub is_tls: bool,
+}
+
+impl Upstreams {
+    /// A dialler with `threads` workers' worth of pool; `ca_file` replaces the system's authorities.
+    #[must_use]
+    pub fn new(ca_file: Option<&Path>) -> Self {
+        let mut options = ConnectorOptions::new(POOL_SIZE);
+        options.ca_file = ca_file.map(|path| path.to_string_lossy().into_owned());
+        let names = Cache::builder().max_capacity(4_096).time_to_live(NAME_TTL).build();
+        Self { connector: Connector::new(Some(options)), names }
+    }
+
+    /// A connection to the provider, pooled or new.
+    pub async fn connect(&self, address: Address<'_>) -> Result<Upstream, ConnectFailure> {
+        let socket = self.resolve(address).await?;
+        let peer = peer(socket, address);
+        let session = timeout(CONNECT_DEADLINE, self.connector.get_http_session(&peer)).await;
+        match session {
+            Ok(Ok((session, is_reused))) => Ok(Upstream { session, peer, is_reused }),
+            Ok(Err(error)) => Err(connect_failure(&error)),
+            Err(_) => Err(ConnectFailure::TimedOut),
+        }
+    }
+
+    /// Gives a connection back after a complete answer.
+    pub async fn release(&self, mut upstream: Upstream) {
+        if let HttpSession::H1(session) = &mut upstream.session {
+            // Without this an HTTP/1 connection is never pooled.
+            session.respect_keepalive();
+        }
+        self.connector.release_http_session(upstream.session, &upstream.peer, Some(IDLE_KEPT)).await;
+    }
+
+    async fn resolve(&self, address: Address<'_>) -> Result<SocketAddr, ConnectFailure> {
+        if let Ok(ip) = address.host.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(ip, address.port));
+        }
+        let name = format!("{}:{}", address.host, address.port);
+        if let Some(socket) = self.names.get(name.as_str()) {
+            return Ok(socket);
+        }
+        // The system's resolver, so that hosts files and search domains count; it runs on the blocking pool.
+        let found = match timeout(NAME_DEADLINE, tokio::net::lookup_host(name.as_str())).await {
+            Ok(Ok(mut sockets)) => sockets.next(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let socket = found.ok_or(ConnectFailure::Dns)?;
+        self.names.insert(name.into(), socket);
+        Ok(socket)
+    }
+
+    /// Forgets a name after its address did not answer, so that the next try looks again.
+    pub fn forget(&self, address: Address<'_>) {
+        let name = format!("{}:{}", address.host, address.port);
+        self.names.invalidate(name.as_str());
+    }
+}
+
+/// One request on one connection.
+pub struct Upstream {
+    session: HttpSession,
+    peer: HttpPeer,
+    /// True when the connection came from the pool: it may have been closed by the other side meanwhile.
+    pub is_reused: bool,
+}
+
+/// Why a request on an open connection got no complete answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// A deadline passed.
+    TimedOut,
+    /// The connection ended or the protocol was violated.
+    Cut,
+}
+
+impl Upstream {
+    /// Sends a request and waits for the head of its answer, until `deadline`.
+    pub async fn exchange(
+        &mut self,
+        head: RequestHeader,
+        body: impl Iterator<Item = Bytes> + Send,
+        deadline: Option<Instant>,
+    ) -> Result<(), Broken> {
+        let exchange = async {
+            let sent = self.send(head, body).await;
+            if sent.is_err() {
+                // A provider may refuse early (413, 429) and stop reading: its answer is what counts.
+                return timeout(EARLY_ANSWER, self.read_head()).await.unwrap_or(Err(Broken::Cut));
+            }
+            self.read_head().await
+        };
+        match deadline {
+            Some(deadline) => timeout_at(deadline, exchange).await.unwrap_or(Err(Broken::TimedOut)),
+            None => exchange.await,
+        }
+    }
+
+    async fn send(
+        &mut self,
+        mut head: RequestHeader,
+        body: impl Iterator<Item = Bytes> + Send,
+    ) -> Result<(), Broken> {
+        if self.is_h2() {
+            address_as_h2(&mut head, self.peer.is_tls())?;
+        }
+        self.session.set_write_timeout(Some(WRITE_DEADLINE));
+        self.session.write_request_header(Box::new(head)).await.map_err(|_| Broken::Cut)?;
+        for segment in body {
+            let mut rest = segment;
+            while !rest.is_empty() {
+                let piece = rest.split_to(rest.len().min(WRITE_PIECE));
+                self.session.write_request_body(piece, false).await.map_err(|_| Broken::Cut)?;
+            }
+        }
+        self.session.finish_request_body().await.map_err(|_| Broken::Cut)
+    }
+
+    async fn read_head(&mut self) -> Result<(), Broken> {
+        loop {
+            self.session.read_response_header().await.map_err(|_| Broken::Cut)?;
+            match self.session.response_header() {
+                // HTTP/2 hides interim answers and panics when read twice.
+                Some(head) if head.status.is_informational() && !self.is_h2() => {}
+                Some(_) => return Ok(()),
+                None => return Err(Broken::Cut),
+            }
+        }
+    }
+
+    /// The head of the answer, after [`Upstream::exchange`] succeeded.
+    #[must_use]
+    pub fn head(&self) -> Option<&ResponseHeader> {
+        self.session.response_header()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            match self.session.read_response_body().await {
+                Ok(Some(piece)) if piece.is_empty() => {}
+                Ok(piece) => return Ok(piece),
+                Err(_) => return Err(Broken::Cut),
+            }
+        }
+    }
+
+    /// True when the body has ended and the connection could serve again.
+    pub fn is_done(&mut self) -> bool {
+        self.session.response_done()
+    }
+
+    /// Closes the connection (HTTP/1) or resets the stream (HTTP/2).
+    pub async fn close(mut self) {
+        self.session.shutdown().await;
+    }
+
+    fn is_h2(&self) -> bool {
+        matches!(self.session, HttpSession::H2(_))
+    }
+}
+
+fn peer(socket: SocketAddr, address: Address<'_>) -> HttpPeer {
+    // The name is never empty: Pingora skips verification without one.
+    let mut peer = HttpPeer::new(socket, address.is_tls, address.host.to_owned());
+    peer.options.connection_timeout = Some(CONNECT_DEADLINE);
+    peer.options.total_connection_timeout = Some(CONNECT_DEADLINE);
+    peer.options.idle_timeout = Some(IDLE_KEPT);
+    peer.options.max_h2_streams = MAX_H2_STREAMS;
+    peer.options.h2_ping_interval = Some(H2_PING);
+    peer.options.alpn = if address.is_tls { ALPN::H2H1 } else { ALPN::H1 };
+    peer
+}
+
+/// HTTP/2 wants scheme and authority in the request line and no `Host`.
+fn address_as_h2(head: &mut RequestHeader, is_tls: bool) -> Result<(), Broken> {
+    let authority = head.remove_header("host").ok_or(Broken::Cut)?;
+    let scheme = if is_tls { "https" } else { "http" };
+    let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let uri =
+        http::Uri::builder().scheme(scheme).authority(authority.as_bytes()).path_and_query(path).build();
+    head.set_uri(uri.map_err(|_| Broken::Cut)?);
+    Ok(())
+}
+
+fn connect_failure(error: &pingora::Error) -> ConnectFailure {
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => ConnectFailure::TimedOut,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            ConnectFailure::Tls
+        }
+        // Refused, no route, reset while connecting.
+        _ => ConnectFailure::Refused,
+    }
+}
+
+/// Idle connections kept over all providers.
+const POOL_SIZE: usize = 1_024;
+/// How long a looked-up name is believed.
+const NAME_TTL: Duration = Duration::from_secs(30);
+const NAME_DEADLINE: Duration = Duration::from_secs(5);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Below the 60 s after which common servers and middleboxes drop an idle connection.
+const IDLE_KEPT: Duration = Duration::from_secs(55);
+const WRITE_DEADLINE: Duration = Duration::from_secs(60);
+const WRITE_PIECE: usize = 256 * 1024;
+const EARLY_ANSWER: Duration = Duration::from_millis(200);
+const MAX_H2_STREAMS: usize = 100;
+const H2_PING: Duration = Duration::from_secs(30);

@@ -1,0 +1,87 @@
+//! What the gateway reports: each event is a function that writes its log line. Names and fields live here.
+//!
+//! Never logged: keys, secrets, prompts, bodies, `User-Agent` in full.
+
+use shared::contract::usage::UsageRecord;
+use shared::ids::{ProviderId, RequestId, Revision};
+use shared::ports::PortError;
+use tracing::{error, info, warn};
+
+/// A newer configuration is in force.
+pub fn config_applied(revision: Revision) {
+    info!(revision = revision.0, "configuration applied");
+}
+
+/// The feed of configurations does not answer; the last one stays in force.
+pub fn config_feed_failed(error: PortError) {
+    warn!(error = error.label(), "configuration feed failed");
+}
+
+/// A provider cannot be used as it is configured.
+pub fn provider_unusable(provider_id: ProviderId, reason: &'static str) {
+    error!(provider_id = provider_id.0, reason, "provider left out");
+}
+
+/// A usage record could not be handed over.
+pub fn usage_lost(request_id: RequestId, error: PortError) {
+    error!(%request_id, error = error.label(), "usage record lost");
+}
+
+/// The grace of a stop is over with requests still running.
+pub fn grace_over(running: usize) {
+    warn!(running, "SHUTDOWN_GRACE_SECS are over; cutting what still runs");
+}
+
+/// One line per request, at its end.
+pub fn request_finished(record: &UsageRecord) {
+    let request = &record.request;
+    let tokens = |f: fn(&shared::contract::usage::TokenUsage) -> u64| {
+        record.attempts.iter().map(|a| f(&a.usage)).sum::<u64>()
+    };
+    let cost: shared::money::NanoUsd = record.attempts.iter().map(|a| a.cost.total).sum();
+    info!(
+        request_id = %request.id,
+        user_id = request.caller.user_id.0,
+        key_id = request.caller.key_id.0,
+        provider_id = request.provider_id.map(|p| p.0),
+        endpoint = %request.endpoint,
+        model = request.model.as_deref(),
+        status = request.status,
+        blocked_by = request.blocked_by.as_deref(),
+        error = request.error.as_deref(),
+        input_tokens = tokens(|u| u.input_tokens),
+        cache_write_tokens = tokens(|u| u.cache_write_5m_tokens + u.cache_write_1h_tokens),
+        cache_read_tokens = tokens(|u| u.cache_read_tokens),
+        output_tokens = tokens(|u| u.output_tokens),
+        cost_usd = %cost,
+        first_byte_ms = request.timing.first_byte_ms,
+        first_content_ms = request.timing.first_content_ms,
+        duration_ms = request.timing.duration_ms,
+        attempts = record.attempts.len(),
+        chain = %chain(record),
+        "request"
+    );
+}
+
+/// `7:overloaded(529) 9:served(200)`: the attempts in order.
+fn chain(record: &UsageRecord) -> String {
+    use shared::contract::usage::ChainStep;
+    let mut text = String::new();
+    for step in &record.request.decision_chain.steps {
+        let part = match step {
+            ChainStep::Attempted { provider_id, result, status: Some(status), .. } => {
+                format!("{provider_id}:{result}({status})")
+            }
+            ChainStep::Attempted { provider_id, result, status: None, .. } => {
+                format!("{provider_id}:{result}")
+            }
+            ChainStep::Exhausted { .. } => "exhausted".to_owned(),
+            ChainStep::Selected { .. } => continue,
+        };
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&part);
+    }
+    text
+}

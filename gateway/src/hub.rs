@@ -1,0 +1,122 @@
+//! What all requests of a process share. A handful of parts, each with its own small door.
+
+use crate::config::{GatewayConfig, TrustedProxies};
+use crate::dispatch::upstream::Upstreams;
+use crate::guards::authenticate::Failures;
+use crate::guards::receive::BodyMemory;
+use crate::live::Live;
+use crate::telemetry::Metrics;
+use arc_swap::ArcSwap;
+use shared::ports::UsageSink;
+use shared::rules::retry::ResendBudget;
+use shared::time::UnixMillis;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// What all requests share.
+pub struct Hub {
+    /// The configuration in force.
+    pub live: Arc<ArcSwap<Live>>,
+    /// Connections to providers.
+    pub upstreams: Upstreams,
+    /// Where finished requests are booked.
+    pub usage: Arc<dyn UsageSink>,
+    /// What arrives and from whom.
+    pub door: Door,
+    /// What runs.
+    pub load: Load,
+    /// What is counted; `None` only if the metrics could not be registered.
+    pub metrics: Option<Metrics>,
+}
+
+/// What arrives and from whom.
+pub struct Door {
+    /// Wrong credentials so far.
+    pub failures: Failures,
+    /// Memory for request bodies.
+    pub body_memory: BodyMemory,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+}
+
+impl Hub {
+    /// The shared parts of a process.
+    #[must_use]
+    pub fn new(config: &GatewayConfig, live: Arc<ArcSwap<Live>>, usage: Arc<dyn UsageSink>) -> Self {
+        Self {
+            live,
+            upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
+            usage,
+            door: Door {
+                failures: Failures::new(),
+                body_memory: BodyMemory::new(config.limits.body_memory_bytes),
+                trusted_proxies: config.trusted_proxies.clone(),
+            },
+            load: Load {
+                running: AtomicUsize::new(0),
+                idle: Notify::new(),
+                resend: Mutex::new(ResendBudget::new(now())),
+            },
+            metrics: Metrics::new().ok(),
+        }
+    }
+}
+
+/// What runs: requests in flight and the budget for sending them again.
+pub struct Load {
+    running: AtomicUsize,
+    idle: Notify,
+    resend: Mutex<ResendBudget>,
+}
+
+impl Load {
+    /// Counts a request until the guard is dropped.
+    #[must_use]
+    pub fn enter(hub: &Arc<Hub>) -> Running {
+        hub.load.running.fetch_add(1, Ordering::AcqRel);
+        hub.load.with_budget(|budget| budget.on_request(now()));
+        Running(hub.clone())
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Waits until no request is in flight.
+    pub async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Asks the node's re-send budget.
+    pub fn with_budget<T>(&self, ask: impl FnOnce(&mut ResendBudget) -> T) -> T {
+        ask(&mut self.resend.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A request in flight.
+pub struct Running(Arc<Hub>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.load.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.load.idle.notify_waiters();
+        }
+    }
+}
+
+/// The present.
+#[must_use]
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

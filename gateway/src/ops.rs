@@ -1,0 +1,60 @@
+//! The operators' door: `/live`, `/ready`, `/metrics`. On its own listener, never the seats'.
+
+use crate::hub::Hub;
+use crate::telemetry;
+use async_trait::async_trait;
+use http::{Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use shared::ids::Revision;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The application behind the operators' listener.
+pub struct Ops {
+    hub: Arc<Hub>,
+    is_draining: watch::Receiver<bool>,
+}
+
+impl Ops {
+    /// Reports on these shared parts.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, is_draining: watch::Receiver<bool>) -> Self {
+        Self { hub, is_draining }
+    }
+
+    fn readiness(&self) -> (StatusCode, &'static str) {
+        if *self.is_draining.borrow() {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        } else if self.hub.live.load().revision() == Revision(0) {
+            (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first configuration\n")
+        } else {
+            (StatusCode::OK, "ready\n")
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Ops {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let (status, body) = match session.req_header().uri.path() {
+            "/live" => (StatusCode::OK, "live\n".to_owned()),
+            "/ready" => {
+                let (status, text) = self.readiness();
+                (status, text.to_owned())
+            }
+            "/metrics" => (StatusCode::OK, telemetry::render(&self.hub)),
+            _ => (StatusCode::NOT_FOUND, "/live, /ready and /metrics are here\n".to_owned()),
+        };
+        let mut response = Response::new(body.into_bytes());
+        *response.status_mut() = status;
+        let length = response.body().len();
+        let headers = response.headers_mut();
+        headers.insert("content-type", http::HeaderValue::from_static(TEXT));
+        headers.insert("content-length", http::HeaderValue::from(length));
+        response
+    }
+}
+
+/// Prometheus' text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

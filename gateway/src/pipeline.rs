@@ -1,0 +1,201 @@
+//! The whole life of a request, top to bottom. Each step calls into its own room.
+//!
+//! ```text
+//!  head ─► who calls ─► body ─► what is asked ─► may it ─► ┌ choose ─► prepare ─► forward ─► classify ┐
+//!                                                          └───────────── again ◄──────────────────────┘
+//!                                                                          │ an answer
+//!                                             books ◄─ settle ◄─ tap ◄─ relay
+//! ```
+//! Sessions (5), content rules (6) and admission (7) join between *may it* and *choose*.
+
+use crate::ctx::{Arrival, Book, Origin, Target, cut};
+use crate::dispatch;
+use crate::guards::{authenticate, receive, understand};
+use crate::hub::{Hub, now};
+use crate::live::Principal;
+use crate::pages;
+use crate::reject::Reject;
+use crate::relay;
+use crate::seat::Seat;
+use crate::settle;
+use http::Method;
+use pingora::proxy::Session;
+use shared::ids::RequestId;
+use shared::protocol::Dialect;
+use shared::protocol::detect::{Endpoint, Family, Miss, RequestHead, Route, detect};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both.
+pub async fn serve(hub: &Hub, session: &mut Session) {
+    // 1 head: what is it, and whose?
+    let arrival = arrive(hub, session);
+    let path = session.req_header().uri.path().to_owned();
+    let method = session.req_header().method.clone();
+    let route =
+        if is_oversized(session) { None } else { Some(detect(&request_head(session, &method, &path))) };
+    let mut seat = Seat::new(session);
+    match route {
+        Some(Ok(Route::Proxied(endpoint))) => exchange(hub, &mut seat, &arrival, endpoint).await,
+        Some(Ok(Route::Models { listing })) => {
+            // A variant with fewer steps: who calls, then the answer from what its groups allow.
+            match who_calls(hub, &mut seat, &arrival) {
+                Ok(principal) => pages::models(&mut seat, &arrival, &principal, listing).await,
+                Err(reject) => refuse(&mut seat, listing.dialect(), &arrival, &reject).await,
+            }
+        }
+        Some(Ok(Route::Local(page))) => pages::local(&mut seat, page).await,
+        Some(Err(miss)) => {
+            let (dialect, reject) = missed(miss);
+            refuse(&mut seat, dialect, &arrival, &reject).await;
+        }
+        None => refuse(&mut seat, dialect_of(&path), &arrival, &Reject::HeadersTooLarge).await,
+    }
+}
+
+/// A request that goes to a provider.
+async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: Endpoint<'_>) {
+    let dialect = endpoint.family.dialect();
+    // 2 who calls: decided before any byte of the body is read. A refusal here has no log row: nobody's.
+    let principal = match who_calls(hub, seat, arrival) {
+        Ok(principal) => principal,
+        Err(reject) => return refuse(seat, dialect, arrival, &reject).await,
+    };
+    let mut book = Book::open(arrival, &principal, endpoint.family, rand::random());
+    if let Err(reject) = steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
+        book.refused(reject.status(), reject.label());
+        refuse(seat, dialect, arrival, &reject).await;
+    }
+    // 14 settle: always runs, also when the seat has left.
+    settle::settle(hub, arrival, book).await;
+}
+
+/// Steps 3 to 13. An `Err` is our own refusal; everything else was answered on the way.
+async fn steps(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    arrival: &Arrival,
+    principal: &Principal,
+    endpoint: Endpoint<'_>,
+    book: &mut Book,
+) -> Result<(), Reject> {
+    // 3 receive the body, once, and read what decisions need.
+    let target = target(seat, &endpoint);
+    let body = receive::receive(seat, &hub.door.body_memory).await?;
+    let path_model = endpoint.path_model.map(|m| m.value);
+    let asked = understand::understand(endpoint.family, target, path_model, body)?;
+    book.asked(&asked);
+    // 4 access: may user and key use this model?
+    understand::may_use(principal, &asked)?;
+    // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
+    let headers = seat.session().req_header().headers.clone();
+    let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };
+    // Boxed, both: an open stream then keeps only the frame of its relay.
+    match Box::pin(dispatch::find_answer(&job, seat, book)).await? {
+        // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
+        dispatch::Found::Answer(answer) => {
+            let terms = settle::BillTerms::of(&job, &answer);
+            drop(asked);
+            Box::pin(relay::relay(hub, seat, arrival, book, answer, &terms)).await;
+        }
+        dispatch::Found::ClientGone => book.client_closed(),
+    }
+    Ok(())
+}
+
+fn arrive(hub: &Hub, session: &Session) -> Arrival {
+    let at = now();
+    let headers = &session.req_header().headers;
+    let socket = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
+    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+    let client = headers.get("user-agent").and_then(|v| v.to_str().ok());
+    Arrival {
+        id: RequestId::from_parts(u64::try_from(at.0).unwrap_or(0), &rand::random()),
+        at,
+        clock: Instant::now(),
+        origin: Origin {
+            ip: hub
+                .door
+                .trusted_proxies
+                .client_ip(socket.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), forwarded),
+            client: client.map(|text| cut(text.to_owned(), 256)),
+        },
+        live: hub.live.load_full(),
+    }
+}
+
+fn request_head<'a>(session: &Session, method: &'a Method, path: &'a str) -> RequestHead<'a> {
+    let head = session.req_header();
+    let is_websocket =
+        head.headers.get("upgrade").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    RequestHead {
+        method,
+        path,
+        has_anthropic_version: head.headers.contains_key("anthropic-version"),
+        has_goog_api_key: head.headers.contains_key("x-goog-api-key"),
+        is_websocket_upgrade: is_websocket,
+    }
+}
+
+/// Over 64 KiB or 200 fields.
+fn is_oversized(session: &Session) -> bool {
+    let headers = &session.req_header().headers;
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    headers.len() > MAX_HEADER_FIELDS || bytes > MAX_HEADER_BYTES
+}
+
+fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Arc<Principal>, Reject> {
+    let head = seat.session().req_header();
+    authenticate::authenticate(
+        &head.headers,
+        head.uri.query(),
+        &arrival.live,
+        arrival.origin.ip,
+        arrival.at,
+        &hub.door.failures,
+    )
+}
+
+fn target(seat: &mut Seat<'_>, endpoint: &Endpoint<'_>) -> Target {
+    let uri = &seat.session().req_header().uri;
+    Target {
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+        path_model: endpoint.path_model.clone(),
+    }
+}
+
+async fn refuse(seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arrival, reject: &Reject) {
+    // A body that was not read would be taken for the next request.
+    seat.session().set_keepalive(None);
+    if let Ok((head, body)) = reject.answer(dialect, arrival.id) {
+        seat.start(head).await;
+        seat.send(body).await;
+        seat.finish().await;
+    }
+    receive::discard(seat).await;
+}
+
+fn missed(miss: Miss) -> (Dialect, Reject) {
+    match miss {
+        Miss::UnknownPath { dialect } => (dialect, Reject::UnknownPath),
+        Miss::MethodNotAllowed { dialect, allow } => (dialect, Reject::MethodNotAllowed(allow)),
+        Miss::StatefulResource { dialect } => (dialect, Reject::StatefulResource),
+        Miss::WebsocketUpgrade => (Dialect::OpenaiResponses, Reject::WebsocketUpgrade),
+    }
+}
+
+/// The dialect of a path whose head is not looked at any closer.
+fn dialect_of(path: &str) -> Dialect {
+    if path.starts_with("/v1beta") {
+        Family::GeminiGenerate.dialect()
+    } else if path.starts_with("/v1/messages") {
+        Family::AnthropicMessages.dialect()
+    } else {
+        Family::OpenaiChat.dialect()
+    }
+}
+
+const MAX_HEADER_FIELDS: usize = 200;
+const MAX_HEADER_BYTES: usize = 64 << 10;

@@ -1,0 +1,247 @@
+//! A stream that has become real: each event leaves as it comes, what is already there leaves together.
+
+use crate::ctx::{Arrival, Book};
+use crate::dispatch::DRAIN_PATIENCE;
+use crate::dispatch::answer::{From, Stream};
+use crate::dispatch::pass;
+use crate::dispatch::upstream::Upstream;
+use crate::hub::Hub;
+use crate::seat::Seat;
+use crate::settle::{BillTerms, Spent};
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use pingora::http::ResponseHeader;
+use shared::contract::usage::Outcome;
+use shared::model::ClientAbort;
+use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
+use shared::rules::gate::idle_limit_ms;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The relaying of one stream.
+pub struct Run<'a> {
+    /// What all requests share.
+    pub hub: &'a Hub,
+    /// The request.
+    pub arrival: &'a Arrival,
+    /// Whose stream.
+    pub from: From,
+    /// What it is billed by.
+    pub terms: &'a BillTerms,
+}
+
+/// How a relayed stream ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The upstream's bytes ended well.
+    Complete,
+    /// The connection broke, or the bytes ended before the protocol did.
+    Cut,
+    /// No progress in time.
+    TimedOut,
+    /// The seat left, and there was no waiting or no more of it.
+    Abandoned,
+}
+
+impl Run<'_> {
+    /// Relays to the end and books what it took.
+    pub async fn relay(
+        &self,
+        seat: &mut Seat<'_>,
+        book: &mut Book,
+        head: ResponseHeader,
+        mut stream: Stream,
+    ) {
+        let mut head = head;
+        head.remove_header("content-length");
+        book.entry_mut().timing.first_content_ms = Some(self.arrival.elapsed_ms());
+        seat.start(head).await;
+        seat.send(joined(std::mem::take(&mut stream.opened))).await;
+        let end = self.pump(seat, &mut stream).await;
+        let had_seat = seat.is_here();
+        self.close(seat, book, stream, end).await;
+        if !had_seat {
+            book.broke("client_closed");
+        }
+    }
+
+    async fn pump(&self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
+        let mut last_progress = Instant::now();
+        let mut gone_at: Option<Instant> = (!seat.is_here()).then(Instant::now);
+        let mut alarm = pin!(sleep_until(Instant::now() + FAR));
+        self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at);
+        loop {
+            let event = tokio::select! {
+                biased;
+                piece = stream.upstream.read() => Some(piece),
+                () = seat.left() => {
+                    if self.from.client_abort == ClientAbort::Cancel {
+                        return End::Abandoned;
+                    }
+                    None
+                }
+                () = &mut alarm => {
+                    // Set once and checked late: no timer is touched per event.
+                    if let Some(end) = self.overdue(stream, last_progress, gone_at) {
+                        return end;
+                    }
+                    None
+                }
+            };
+            match event {
+                Some(Ok(Some(piece))) => {
+                    let (out, has_progress, end) = self.gather(stream, piece);
+                    if has_progress {
+                        last_progress = Instant::now();
+                    }
+                    seat.send(out).await;
+                    if let Some(end) = end {
+                        return end;
+                    }
+                }
+                Some(Ok(None)) => return End::Complete,
+                Some(Err(_)) => return End::Cut,
+                None => self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at),
+            }
+            if gone_at.is_none() && !seat.is_here() {
+                if self.from.client_abort == ClientAbort::Cancel {
+                    return End::Abandoned;
+                }
+                gone_at = Some(Instant::now());
+                self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at);
+            }
+        }
+    }
+
+    /// A piece and whatever else has arrived already, as one write.
+    fn gather(&self, stream: &mut Stream, piece: Bytes) -> (Bytes, bool, Option<End>) {
+        let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
+        let mut has_progress = passed.seen.progress;
+        let mut out = vec![passed.bytes];
+        let mut length = out[0].len();
+        let mut end = None;
+        while length < COALESCE {
+            // Unconstrained: the runtime's fairness budget must not hide bytes that are there.
+            match tokio::task::unconstrained(stream.upstream.read()).now_or_never() {
+                None => break,
+                Some(Ok(Some(piece))) => {
+                    let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
+                    has_progress |= passed.seen.progress;
+                    length += passed.bytes.len();
+                    out.push(passed.bytes);
+                }
+                Some(Ok(None)) => {
+                    end = Some(End::Complete);
+                    break;
+                }
+                Some(Err(_)) => {
+                    end = Some(End::Cut);
+                    break;
+                }
+            }
+        }
+        (joined(out), has_progress, end)
+    }
+
+    fn deadline(&self, stream: &Stream, last_progress: Instant, gone_at: Option<Instant>) -> Option<Instant> {
+        let idle = idle_limit_ms(&self.from.timers, stream.tap.facts())
+            .and_then(|ms| last_progress.checked_add(Duration::from_millis(ms)));
+        let drained = gone_at.map(|at| at + DRAIN_PATIENCE);
+        [idle, drained].into_iter().flatten().min()
+    }
+
+    fn set_alarm(
+        &self,
+        alarm: Pin<&mut Sleep>,
+        stream: &Stream,
+        last_progress: Instant,
+        gone_at: Option<Instant>,
+    ) {
+        let at = self.deadline(stream, last_progress, gone_at);
+        alarm.reset(at.unwrap_or_else(|| Instant::now() + FAR));
+    }
+
+    fn overdue(&self, stream: &Stream, last_progress: Instant, gone_at: Option<Instant>) -> Option<End> {
+        let now = Instant::now();
+        if gone_at.is_some_and(|at| now >= at + DRAIN_PATIENCE) {
+            return Some(End::Abandoned);
+        }
+        let deadline = self.deadline(stream, last_progress, gone_at);
+        deadline.is_some_and(|at| now >= at).then_some(End::TimedOut)
+    }
+
+    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Stream, end: End) {
+        let rest = stream.tap.end();
+        seat.send(rest.bytes).await;
+        let facts = stream.tap.facts().clone();
+        let end = if end == End::Complete && !facts.ended && facts.error.is_none() { End::Cut } else { end };
+        match end {
+            End::Complete => {
+                seat.finish().await;
+                give_back(self.hub, stream.upstream).await;
+            }
+            End::Abandoned => stream.upstream.close().await,
+            End::Cut | End::TimedOut => {
+                stream.upstream.close().await;
+                let label = if end == End::Cut { "upstream_cut" } else { "upstream_timed_out" };
+                book.broke(label);
+                self.tell(seat, &stream.tap, end).await;
+            }
+        }
+        if end == End::Complete && facts.error.is_some() {
+            book.broke("upstream_error");
+        }
+        let outcome = match (end, seat.is_here()) {
+            (End::Complete, true) if facts.error.is_none() => Outcome::Served,
+            (End::Complete, false) => Outcome::Drained,
+            (End::Abandoned, _) | (_, false) => Outcome::Cancelled,
+            (End::Complete | End::Cut | End::TimedOut, true) => Outcome::Failed,
+        };
+        book.entry_mut().stop_reason.clone_from(&facts.stop_reason);
+        book.attempt(self.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
+    }
+
+    /// Ends a broken stream so that the client's SDK sees an error, never a short answer.
+    async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) {
+        let id = self.arrival.id.to_string();
+        let (status, message) = match end {
+            End::TimedOut => (504, "The provider stopped sending; please try again."),
+            End::Cut | End::Complete | End::Abandoned => {
+                (502, "The provider's stream broke; please try again.")
+            }
+        };
+        let error = DialectError::new(status, message, &id).with_kind(ErrorKind::Internal);
+        let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
+        let bytes = tap.closing_error(&fault);
+        if bytes.is_empty() {
+            return seat.abort().await;
+        }
+        seat.send(bytes.into()).await;
+        seat.finish().await;
+    }
+}
+
+async fn give_back(hub: &Hub, mut upstream: Upstream) {
+    if upstream.is_done() {
+        hub.upstreams.release(upstream).await;
+    } else {
+        upstream.close().await;
+    }
+}
+
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.swap_remove(0);
+    }
+    let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in pieces {
+        all.extend_from_slice(&piece);
+    }
+    all.freeze()
+}
+
+/// Bytes that are gathered into one write at most.
+const COALESCE: usize = 16 << 10;
+/// Stands for "never" where a timer must have some time.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,63 @@
+//! A whole body: length known, sent at once.
+
+use crate::ctx::Book;
+use crate::dispatch::answer::{From, Whole};
+use crate::hub::Hub;
+use crate::seat::Seat;
+use crate::settle::BillTerms;
+use pingora::http::ResponseHeader;
+use shared::contract::usage::Outcome;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Sends the body and books what it took.
+pub async fn relay(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    book: &mut Book,
+    mut head: ResponseHeader,
+    from: &From,
+    terms: &BillTerms,
+    whole: Whole,
+) {
+    let outcome = if seat.is_here() { Outcome::Served } else { Outcome::Drained };
+    if let Some(spent) = &whole.spent {
+        book.attempt(terms.row(from.attempt, outcome, spent));
+    }
+    book.entry_mut().stop_reason = whole.stop_reason;
+    if whole.rest.is_none() {
+        let length: usize = whole.pieces.iter().map(bytes::Bytes::len).sum();
+        let _ = head.insert_header("content-length", length.to_string());
+    }
+    seat.start(head).await;
+    for piece in whole.pieces {
+        seat.send(piece).await;
+    }
+    if let Some(mut upstream) = whole.rest {
+        loop {
+            match timeout(REST_PATIENCE, upstream.read()).await {
+                Ok(Ok(Some(piece))) => seat.send(piece).await,
+                Ok(Ok(None)) => {
+                    hub.upstreams.release(*upstream).await;
+                    break;
+                }
+                Ok(Err(_)) | Err(_) => {
+                    book.broke("upstream_cut");
+                    upstream.close().await;
+                    return seat.abort().await;
+                }
+            }
+            if !seat.is_here() {
+                upstream.close().await;
+                break;
+            }
+        }
+    }
+    seat.finish().await;
+    if !seat.is_here() && outcome == Outcome::Served {
+        book.broke("client_closed");
+    }
+}
+
+/// The longest pause in a body that is too large to hold.
+const REST_PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,109 @@
+//! The seat's side of an exchange: reading its request, writing its answer, noticing that it left.
+
+use bytes::Bytes;
+use pingora::ErrorType;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use std::future::pending;
+use std::time::Duration;
+
+/// The connected client. Once it is gone, writes are swallowed and watching it never ends.
+pub struct Seat<'a> {
+    session: &'a mut Session,
+    presence: Presence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Here,
+    /// It sent bytes behind its request: it is alive, but cannot be watched any more.
+    Unwatched,
+    Gone,
+}
+
+impl<'a> Seat<'a> {
+    /// Takes over a session whose request head has been read.
+    pub fn new(session: &'a mut Session) -> Self {
+        session.set_write_timeout(Some(WRITE_DEADLINE));
+        Self { session, presence: Presence::Here }
+    }
+
+    /// The session, for what only concerns the request.
+    pub fn session(&mut self) -> &mut Session {
+        self.session
+    }
+
+    /// True while the client is connected, as far as is known.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.presence != Presence::Gone
+    }
+
+    /// Waits until the client leaves; once it is gone (or cannot be watched), waits forever. Call only after
+    /// its body was read.
+    pub async fn left(&mut self) {
+        while self.presence == Presence::Here {
+            match self.session.downstream_session.read_body_or_idle(true).await {
+                Ok(_) => {}
+                Err(error) if *error.etype() == ErrorType::ConnectError => {
+                    // Pipelined bytes cannot be un-read: this connection ends with this answer.
+                    self.session.set_keepalive(None);
+                    self.presence = Presence::Unwatched;
+                }
+                Err(_) => {
+                    self.presence = Presence::Gone;
+                    return;
+                }
+            }
+        }
+        pending::<()>().await;
+    }
+
+    /// Writes the head. A body of unknown length is chunked where the client can read that.
+    pub async fn start(&mut self, mut head: ResponseHeader) {
+        if !self.is_here() {
+            return;
+        }
+        let has_length = head.headers.contains_key(http::header::CONTENT_LENGTH);
+        let is_bodyless = head.status == http::StatusCode::NO_CONTENT;
+        let is_http11 = self.session.req_header().version == http::Version::HTTP_11;
+        if !has_length && !is_bodyless && is_http11 {
+            // Written out, else Pingora ends the body by closing the connection.
+            let _ = head.insert_header(http::header::TRANSFER_ENCODING, "chunked");
+        }
+        let written = self.session.write_response_header(Box::new(head), false).await;
+        self.note(written.is_ok());
+    }
+
+    /// Writes a piece of the body at once.
+    pub async fn send(&mut self, piece: Bytes) {
+        if self.is_here() && !piece.is_empty() {
+            let written = self.session.write_response_body(Some(piece), false).await;
+            self.note(written.is_ok());
+        }
+    }
+
+    /// Ends the body in good order.
+    pub async fn finish(&mut self) {
+        if self.is_here() {
+            let written = self.session.write_response_body(None, true).await;
+            self.note(written.is_ok());
+        }
+    }
+
+    /// Ends the connection without ending the body, so that the client sees the cut.
+    pub async fn abort(&mut self) {
+        self.session.set_keepalive(None);
+        self.session.downstream_session.shutdown().await;
+        self.presence = Presence::Gone;
+    }
+
+    fn note(&mut self, is_written: bool) {
+        if !is_written {
+            self.presence = Presence::Gone;
+        }
+    }
+}
+
+/// A client that takes nothing for this long is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(60);

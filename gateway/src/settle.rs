@@ -1,0 +1,168 @@
+//! The end of a request: what it took, what that costs, one record for the books, one line in the log.
+
+use crate::ctx::{Arrival, Book};
+use crate::dispatch::Job;
+use crate::dispatch::answer::Answer;
+use crate::events;
+use crate::hub::Hub;
+use crate::live::Live;
+use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage, UsageFlags};
+use shared::model::Provider;
+use shared::model::price::Factors;
+use shared::protocol::detect::Family;
+use shared::protocol::tally::UsageState;
+use shared::protocol::tap::StreamFacts;
+use shared::protocol::whole::WholeFacts;
+use shared::rules::access::effective_groups;
+use shared::rules::pricing::{Catalogue, PriceQuery, factors, price};
+use std::sync::Arc;
+
+/// What an attempt took, as the provider counted it.
+#[derive(Debug, Clone, Default)]
+pub struct Spent {
+    usage: TokenUsage,
+    is_estimate: bool,
+    service_tier: Option<String>,
+    upstream_model: Option<String>,
+}
+
+impl Spent {
+    /// Nobody knows: the attempt broke before anything was counted.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { is_estimate: true, ..Self::default() }
+    }
+
+    /// Nothing: the provider refused.
+    #[must_use]
+    pub fn nothing(upstream_model: Option<String>) -> Self {
+        Self { upstream_model, ..Self::default() }
+    }
+
+    /// A finished answer whose count was not read.
+    #[must_use]
+    pub fn unread(upstream_model: Option<String>) -> Self {
+        Self { upstream_model, ..Self::unknown() }
+    }
+
+    /// What a whole body counts.
+    #[must_use]
+    pub fn of_whole(facts: &WholeFacts, upstream_model: Option<String>) -> Self {
+        Self {
+            usage: facts.usage,
+            is_estimate: facts.usage_state != UsageState::Final,
+            service_tier: facts.service_tier.clone(),
+            upstream_model,
+        }
+    }
+
+    /// What a stream has counted up to here; its output is estimated when the last word is missing.
+    #[must_use]
+    pub fn of_stream(facts: &StreamFacts, upstream_model: Option<String>) -> Self {
+        let is_estimate = facts.usage_state() != UsageState::Final;
+        Self {
+            usage: if is_estimate { facts.estimated_usage() } else { facts.usage() },
+            is_estimate,
+            service_tier: facts.service_tier.clone(),
+            upstream_model,
+        }
+    }
+}
+
+/// What a request is billed by; outlives the request's body.
+pub struct BillTerms {
+    live: Arc<Live>,
+    family: Family,
+    model: String,
+    body_bytes: usize,
+    requested_tier: Option<String>,
+    provider: Option<(Provider, Factors)>,
+    /// The model the answering provider was asked for.
+    pub upstream_model: Option<String>,
+}
+
+impl BillTerms {
+    /// The terms for this answer.
+    #[must_use]
+    pub fn of(job: &Job<'_>, answer: &Answer) -> Self {
+        let provider = job.arrival.live.provider(answer.from.provider_id).map(|(provider, _)| provider);
+        Self::new(job, provider)
+    }
+
+    fn new(job: &Job<'_>, provider: Option<&Provider>) -> Self {
+        let groups = effective_groups(&job.principal.user, &job.principal.key);
+        let terms = job.arrival.live.terms();
+        let redirected =
+            provider.and_then(|p| shared::model::rules::redirected(&p.model_redirects, &job.asked.model));
+        Self {
+            live: job.arrival.live.clone(),
+            family: job.asked.family,
+            model: job.asked.model.clone(),
+            body_bytes: job.asked.body.bytes.len(),
+            requested_tier: job.asked.facts.work.service_tier.clone(),
+            provider: provider.map(|p| (p.clone(), factors(p, groups, |name| terms.group_multiplier(name)))),
+            upstream_model: Some(redirected.unwrap_or(&job.asked.model).to_owned()),
+        }
+    }
+
+    /// The ledger row of an attempt.
+    #[must_use]
+    pub fn row(&self, attempt: u32, outcome: Outcome, spent: &Spent) -> Option<AttemptEntry> {
+        let (provider, factors) = self.provider.as_ref()?;
+        let mut usage = spent.usage;
+        let is_billed = self.family.is_billed();
+        let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained);
+        if is_billed && is_finished && spent.is_estimate && usage.total_input() == 0 {
+            // A finished generation without a count is never 0: four bytes a token is the field's rule of thumb.
+            usage.input_tokens = u64::try_from(self.body_bytes.div_ceil(4)).unwrap_or(u64::MAX);
+        }
+        let upstream_model = spent.upstream_model.clone().or_else(|| self.upstream_model.clone());
+        let terms = self.live.terms();
+        let priced = price(&PriceQuery {
+            catalogue: Catalogue::new(&terms.prices),
+            settings: &terms.settings,
+            model: Some(&self.model),
+            upstream_model: upstream_model.as_deref(),
+            requested_tier: self.requested_tier.as_deref(),
+            actual_tier: spent.service_tier.as_deref(),
+            usage: &usage,
+            factors: *factors,
+        });
+        let has_usage = usage != TokenUsage::default();
+        let (cost, flags) = if is_billed && (has_usage || is_finished) {
+            let is_estimate = spent.is_estimate;
+            (priced.cost, UsageFlags { is_estimate, ..priced.flags })
+        } else {
+            (
+                Default::default(),
+                UsageFlags { is_estimate: spent.is_estimate && is_billed, ..Default::default() },
+            )
+        };
+        Some(AttemptEntry { attempt, provider_id: provider.id, upstream_model, outcome, usage, cost, flags })
+    }
+}
+
+/// The ledger row of an attempt that gave no answer.
+#[must_use]
+pub fn row(
+    job: &Job<'_>,
+    provider: &Provider,
+    attempt: u32,
+    outcome: Outcome,
+    spent: &Spent,
+) -> Option<AttemptEntry> {
+    BillTerms::new(job, Some(provider)).row(attempt, outcome, spent)
+}
+
+/// Books a finished request, once.
+pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
+    let record = book.close(arrival.elapsed_ms());
+    events::request_finished(&record);
+    if let Some(metrics) = &hub.metrics {
+        metrics.count(&record);
+    }
+    let id = record.request.id;
+    if let Err(error) = hub.usage.record(record).await {
+        events::usage_lost(id, error);
+    }
+}

@@ -1,0 +1,97 @@
+//! Metrics. Every name and label set is here; no label has free text, so the number of series is bounded by
+//! families × status classes × fixed words.
+
+use crate::hub::Hub;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
+
+/// The metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    attempts: IntCounterVec,
+    tokens: IntCounterVec,
+    duration: HistogramVec,
+    running: IntGauge,
+}
+
+impl Metrics {
+    /// A fresh set in a registry of its own, so that two gateways in one process do not meet.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new("cch_requests_total", "Finished requests of known callers."),
+            &["endpoint", "status_class"],
+        )?;
+        let attempts = IntCounterVec::new(
+            Opts::new("cch_attempts_total", "Tries at providers by result."),
+            &["result"],
+        )?;
+        let tokens =
+            IntCounterVec::new(Opts::new("cch_tokens_total", "Tokens booked by class."), &["class"])?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new("cch_request_duration_seconds", "From the head of a request to its end.")
+                .buckets(vec![0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0]),
+            &["endpoint"],
+        )?;
+        let running = IntGauge::new("cch_requests_in_flight", "Requests being served.")?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(attempts.clone()))?;
+        registry.register(Box::new(tokens.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        registry.register(Box::new(running.clone()))?;
+        Ok(Self { registry, requests, attempts, tokens, duration, running })
+    }
+
+    /// Counts a finished request.
+    pub fn count(&self, record: &UsageRecord) {
+        let request = &record.request;
+        let endpoint = request.endpoint.as_str();
+        self.requests.with_label_values(&[endpoint, status_class(request.status)]).inc();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a request are far below 2^52")]
+        let seconds = request.timing.duration_ms as f64 / 1_000.0;
+        self.duration.with_label_values(&[endpoint]).observe(seconds);
+        for step in &request.decision_chain.steps {
+            if let ChainStep::Attempted { result, .. } = step {
+                self.attempts.with_label_values(&[result.as_str()]).inc();
+            }
+        }
+        for attempt in &record.attempts {
+            for (class, count) in classes(&attempt.usage) {
+                self.tokens.with_label_values(&[class]).inc_by(count);
+            }
+        }
+    }
+}
+
+/// All metrics as Prometheus reads them.
+#[must_use]
+pub fn render(hub: &Hub) -> String {
+    let Some(metrics) = &hub.metrics else { return String::new() };
+    metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
+    let mut text = Vec::new();
+    // Writing into memory does not fail; a broken family would leave the page short.
+    let _ = TextEncoder::new().encode(&metrics.registry.gather(), &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn classes(usage: &TokenUsage) -> [(&'static str, u64); 5] {
+    [
+        ("input", usage.input_tokens + usage.image_input_tokens),
+        ("cache_write_5m", usage.cache_write_5m_tokens),
+        ("cache_write_1h", usage.cache_write_1h_tokens),
+        ("cache_read", usage.cache_read_tokens),
+        ("output", usage.output_tokens + usage.image_output_tokens),
+    ]
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}

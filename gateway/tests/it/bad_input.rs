@@ -1,0 +1,102 @@
+//! Bad input gets a precise error in the caller's dialect, a log row where the caller is known, and nothing
+//! of it is forwarded.
+
+use crate::harness::{Hub, claude, message, upstream};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use shared::testing::client_secret;
+
+#[tokio::test]
+async fn wrong_credentials_are_refused_before_the_body() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let right = client_secret(1);
+    for (headers, code) in [
+        (vec![], "no_credential"),
+        (vec![("x-api-key", "cch-wrong")], "invalid_api_key"),
+        (vec![("x-api-key", right.as_str()), ("authorization", "Bearer other")], "conflicting_credentials"),
+    ] {
+        let mut request = Request::post(hub.url("/v1/messages"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
+        assert_eq!(answer.status, 401, "{code}");
+        assert_eq!(answer.headers["x-should-retry"], "false");
+        assert_eq!(answer.json()["type"], "error", "{code}");
+        assert_eq!(answer.json()["error"]["type"], "authentication_error", "{code}");
+    }
+    assert!(upstream.served().is_empty());
+    assert!(hub.records(0).await.is_empty());
+}
+
+#[tokio::test]
+async fn unusable_bodies_are_named_and_logged() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let cases = [
+        (r#"{"max_tokens":1}"#, "no_model"),
+        (r#"{"model":"a","mod\u0065l":"b"}"#, "model"),
+        (r#"{"model":"a""#, "JSON"),
+        (r#"["model"]"#, "object"),
+        (r#"{"model":7}"#, "model"),
+    ];
+    for (body, _) in cases {
+        let answer = hub.post("/v1/messages", body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["error"]["type"], "invalid_request_error", "{body}");
+    }
+    let records = hub.records(cases.len()).await;
+    assert!(records.iter().all(|r| r.request.status == 400 && r.request.blocked_by.is_some()));
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_refused_in_dialect() {
+    let hub = Hub::start(vec![]).await;
+    let get = |path: &str| Request::get(hub.url(path)).body(Full::default()).unwrap();
+    let answer = hub.send(get("/v1/nothing")).await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.json()["error"]["message"].is_string());
+    let answer = hub.send(get("/v1/messages")).await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.headers["allow"], "POST");
+    assert_eq!(answer.json()["type"], "error");
+    let answer = hub.send(get("/v1beta/models/gemini-3:generateContent")).await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.json()["error"]["code"], 405);
+    assert_eq!(hub.send(get("/")).await.status, 200);
+    assert_eq!(hub.send(get("/_ping")).await.text(), r#"{"status":"pong"}"#);
+}
+
+#[tokio::test]
+async fn oversized_heads_and_bodies_are_refused() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let big = "x".repeat(65 << 10);
+    let request = hub.request("/v1/messages").header("x-filler", big);
+    let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
+    assert_eq!(answer.status, 431);
+    assert_eq!(answer.json()["type"], "error");
+    let answer = hub.post("/v1/messages", vec![b' '; (100 << 20) + 1]).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.json()["error"]["type"], "request_too_large");
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_in_the_query_never_reaches_the_upstream() {
+    let upstream = upstream().await;
+    let gemini = crate::harness::provider(1, shared::model::ProviderType::Gemini, &upstream.base_url());
+    let hub = Hub::start(vec![gemini]).await;
+    let path = format!("/v1beta/models/gemini-3:generateContent?key={}&x=1", client_secret(1));
+    let request = Request::post(hub.url(&path)).header("content-type", "application/json");
+    let body = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#;
+    let answer = hub.send(request.body(Full::new(Bytes::from(body))).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let served = upstream.served();
+    assert_eq!(served[0].request.path, "/v1beta/models/gemini-3:generateContent?x=1");
+    let everything = format!("{:?}", served[0]);
+    assert!(!everything.contains(&client_secret(1)));
+}

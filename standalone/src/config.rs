@@ -1,0 +1,59 @@
+//! What the single process can be told by its environment, beyond what each half reads.
+
+use shared::vars::Vars;
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// The process's own configuration.
+pub struct ProcessConfig {
+    /// `DATA_DIR`: database and generated secrets. Default `./data`.
+    pub data_dir: PathBuf,
+    /// How it logs.
+    pub log: LogConfig,
+}
+
+/// How the process logs.
+pub struct LogConfig {
+    /// `LOG_LEVEL`: a level, or a filter such as `info,gateway=debug`. Default `info`.
+    pub filter: String,
+    /// `LOG_FORMAT`: `text` or `json`. Default `text`.
+    pub is_json: bool,
+}
+
+impl ProcessConfig {
+    /// Reads the variables; problems are left in `vars`.
+    pub fn read(vars: &mut Vars<'_>) -> Self {
+        Self {
+            data_dir: vars.read("DATA_DIR", PathBuf::from("./data"), "a directory", |t| Some(PathBuf::from(t))),
+            log: LogConfig {
+                filter: vars.read("LOG_LEVEL", "info".to_owned(), LEVELS, |t| {
+                    EnvFilter::try_new(t).is_ok().then(|| t.to_owned())
+                }),
+                is_json: vars.read("LOG_FORMAT", false, "text or json", |t| match t {
+                    "text" => Some(false),
+                    "json" => Some(true),
+                    _ => None,
+                }),
+            },
+        }
+    }
+}
+
+impl LogConfig {
+    /// Starts logging to standard error. Called once, before anything is logged.
+    pub fn start(&self) {
+        // Checked when it was read; the fallback only satisfies the types.
+        let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        // Pingora reports each broken connection as an error of its own; the summary line has it already.
+        let filter = PINGORA_QUIET.iter().filter_map(|d| d.parse().ok()).fold(filter, EnvFilter::add_directive);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        if self.is_json {
+            builder.json().flatten_event(true).init();
+        } else {
+            builder.init();
+        }
+    }
+}
+
+const LEVELS: &str = "error, warn, info, debug, trace, or a filter such as info,gateway=debug";
+const PINGORA_QUIET: [&str; 2] = ["pingora_core=warn", "pingora_proxy=off"];

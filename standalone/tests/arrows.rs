@@ -1,0 +1,64 @@
+//! The arrows between the crates, as ARCHITECTURE.md draws them.
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All packages that a workspace crate needs at run time, directly or not.
+fn reach(from: &str) -> BTreeSet<String> {
+    let metadata = MetadataCommand::new().exec().expect("cargo metadata answers");
+    let resolve = metadata.resolve.as_ref().expect("a resolved graph");
+    let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
+    let start = metadata.packages.iter().find(|p| p.name.as_str() == from).expect("the crate is a member");
+    let mut seen = BTreeSet::new();
+    let mut open = vec![&start.id];
+    while let Some(id) = open.pop() {
+        let node = resolve.nodes.iter().find(|n| &n.id == id).expect("a node for each package");
+        for dep in &node.deps {
+            let is_normal = dep.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
+            if is_normal && seen.insert(names[&dep.pkg].clone()) {
+                open.push(&dep.pkg);
+            }
+        }
+    }
+    seen
+}
+
+fn assert_knows_nothing_of(crate_name: &str, forbidden: &[&str]) {
+    let reach = reach(crate_name);
+    for name in &reach {
+        let is_forbidden = forbidden.iter().any(|f| name == f || name.starts_with(&format!("{f}-")));
+        assert!(!is_forbidden, "{crate_name} must not depend on {name}");
+    }
+    assert!(!reach.is_empty());
+}
+
+#[test]
+fn shared_does_no_io() {
+    let io = ["fred", "sea-orm", "sqlx", "hyper", "pingora", "actix-web", "mio", "socket2", "reqwest"];
+    assert_knows_nothing_of("shared", &io);
+}
+
+#[test]
+fn the_gateway_knows_no_database_and_no_actix() {
+    assert_knows_nothing_of(
+        "gateway",
+        &["sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator"],
+    );
+}
+
+#[test]
+fn the_admin_side_never_proxies() {
+    assert_knows_nothing_of("admin-api", &["pingora", "gateway", "simulator"]);
+}
+
+#[test]
+fn the_simulator_knows_nothing_of_what_it_tests() {
+    assert_knows_nothing_of("simulator", &["shared", "gateway", "admin-api"]);
+}
+
+#[test]
+fn there_is_one_crypto_provider() {
+    let all = reach("standalone");
+    assert!(all.contains("ring"));
+    assert!(!all.iter().any(|n| n.starts_with("aws-lc") || n.starts_with("openssl")), "{all:?}");
+}
