@@ -42,15 +42,15 @@ pub async fn serve(hub: &Hub, session: &mut Session) {
             // A variant with fewer steps: who calls, then the answer from what its groups allow.
             match who_calls(hub, &mut seat, &arrival) {
                 Ok(principal) => pages::models(&mut seat, &arrival, &principal, listing).await,
-                Err(reject) => refuse(&mut seat, listing.dialect(), &arrival, &reject).await,
+                Err(reject) => refuse(hub, &mut seat, listing.dialect(), &arrival, &reject).await,
             }
         }
         Some(Ok(Route::Local(page))) => pages::local(&mut seat, page).await,
         Some(Err(miss)) => {
             let (dialect, reject) = missed(miss);
-            refuse(&mut seat, dialect, &arrival, &reject).await;
+            refuse(hub, &mut seat, dialect, &arrival, &reject).await;
         }
-        None => refuse(&mut seat, dialect_of(&path), &arrival, &Reject::HeadersTooLarge).await,
+        None => refuse(hub, &mut seat, dialect_of(&path), &arrival, &Reject::HeadersTooLarge).await,
     }
 }
 
@@ -60,12 +60,12 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
     // 2 who calls: decided before any byte of the body is read. A refusal here has no log row: nobody's.
     let principal = match who_calls(hub, seat, arrival) {
         Ok(principal) => principal,
-        Err(reject) => return refuse(seat, dialect, arrival, &reject).await,
+        Err(reject) => return refuse(hub, seat, dialect, arrival, &reject).await,
     };
     let mut book = Book::open(arrival, &principal, endpoint.family, rand::random());
     if let Err(reject) = steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
         book.refused(reject.status(), reject.label());
-        refuse(seat, dialect, arrival, &reject).await;
+        refuse(hub, seat, dialect, arrival, &reject).await;
     }
     // 14 settle: always runs, also when the seat has left.
     settle::settle(hub, arrival, book).await;
@@ -166,9 +166,14 @@ fn target(seat: &mut Seat<'_>, endpoint: &Endpoint<'_>) -> Target {
     }
 }
 
-async fn refuse(seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arrival, reject: &Reject) {
-    // A body that was not read would be taken for the next request.
-    seat.session().set_keepalive(None);
+async fn refuse(hub: &Hub, seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arrival, reject: &Reject) {
+    if let Some(metrics) = &hub.metrics {
+        metrics.count_refusal(reject.label());
+    }
+    if !seat.session().downstream_session.is_body_done() {
+        // A body that was not read would be taken for the next request.
+        seat.session().set_keepalive(None);
+    }
     if let Ok((head, body)) = reject.answer(dialect, arrival.id) {
         seat.start(head).await;
         seat.send(body).await;

@@ -11,6 +11,7 @@ use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    refusals: IntCounterVec,
     attempts: IntCounterVec,
     tokens: IntCounterVec,
     duration: HistogramVec,
@@ -25,6 +26,10 @@ impl Metrics {
             Opts::new("cch_requests_total", "Finished requests of known callers."),
             &["endpoint", "status_class"],
         )?;
+        let refusals = IntCounterVec::new(
+            Opts::new("cch_refusals_total", "Requests refused here by reason."),
+            &["reason"],
+        )?;
         let attempts = IntCounterVec::new(
             Opts::new("cch_attempts_total", "Tries at providers by result."),
             &["result"],
@@ -38,11 +43,17 @@ impl Metrics {
         )?;
         let running = IntGauge::new("cch_requests_in_flight", "Requests being served.")?;
         registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(attempts.clone()))?;
         registry.register(Box::new(tokens.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
-        Ok(Self { registry, requests, attempts, tokens, duration, running })
+        Ok(Self { registry, requests, refusals, attempts, tokens, duration, running })
+    }
+
+    /// Counts a request that was refused here; strangers have no log row, but are counted.
+    pub fn count_refusal(&self, reason: &'static str) {
+        self.refusals.with_label_values(&[reason]).inc();
     }
 
     /// Counts a finished request.

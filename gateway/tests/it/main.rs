@@ -1,5 +1,11 @@
 //! The gateway as a process part: real Pingora, real sockets, a simulated upstream with scripted faults.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot be set up must stop; clippy only knows functions marked #[test]"
+)]
+
 mod bad_input;
 mod client_gone;
 mod failover;
