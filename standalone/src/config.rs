@@ -24,7 +24,8 @@ impl ProcessConfig {
     /// Reads the variables; problems are left in `vars`.
     pub fn read(vars: &mut Vars<'_>) -> Self {
         Self {
-            data_dir: vars.read("DATA_DIR", PathBuf::from("./data"), "a directory", |t| Some(PathBuf::from(t))),
+            data_dir: vars
+                .read("DATA_DIR", PathBuf::from("./data"), "a directory", |t| Some(PathBuf::from(t))),
             log: LogConfig {
                 filter: vars.read("LOG_LEVEL", "info".to_owned(), LEVELS, |t| {
                     EnvFilter::try_new(t).is_ok().then(|| t.to_owned())
@@ -45,7 +46,8 @@ impl LogConfig {
         // Checked when it was read; the fallback only satisfies the types.
         let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
         // Pingora reports each broken connection as an error of its own; the summary line has it already.
-        let filter = PINGORA_QUIET.iter().filter_map(|d| d.parse().ok()).fold(filter, EnvFilter::add_directive);
+        let filter =
+            PINGORA_QUIET.iter().filter_map(|d| d.parse().ok()).fold(filter, EnvFilter::add_directive);
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         if self.is_json {
             builder.json().flatten_event(true).init();

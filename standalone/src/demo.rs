@@ -17,7 +17,10 @@ use tokio::time::{Instant, sleep};
 pub async fn run(admin: &LocalClient, gateway: SocketAddr, upstream: &Simulator) -> Result<()> {
     let seat = LocalClient::new(gateway, set_up(admin, upstream).await?);
     say("A seat asks for a stream. The first provider is overloaded, the second one answers:\n");
-    upstream.set_sequence([Script::failing(529), Script { events: Some(12), spacing_ms: 60, ..Script::default() }]);
+    upstream.set_sequence([
+        Script::failing(529),
+        Script { events: Some(12), spacing_ms: 60, ..Script::default() },
+    ]);
     let body = json!({
         "model": "claude-sonnet-4-5",
         "max_tokens": 256,
@@ -25,7 +28,8 @@ pub async fn run(admin: &LocalClient, gateway: SocketAddr, upstream: &Simulator)
         "messages": [{"role": "user", "content": "Say hello to Claude Code Hub."}],
     });
     let mut answer = seat.call(Method::POST, "/v1/messages", Some(&body)).await?;
-    let id = answer.headers().get("x-request-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let id =
+        answer.headers().get("x-request-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     while let Some(frame) = answer.body_mut().frame().await {
         if let Ok(data) = frame.context("the stream broke")?.into_data() {
             show_events(&data);
@@ -49,7 +53,8 @@ async fn set_up(admin: &LocalClient, upstream: &Simulator) -> Result<Secret> {
         admin.json(Method::POST, "/api/v1/providers", Some(&body)).await?;
     }
     let made = admin.json(Method::POST, "/api/v1/users", Some(&json!({"name": "demo"}))).await?;
-    let secret = made.pointer("/key/secret").and_then(Value::as_str).context("the new user came without a key")?;
+    let secret =
+        made.pointer("/key/secret").and_then(Value::as_str).context("the new user came without a key")?;
     Ok(Secret::new(secret))
 }
 

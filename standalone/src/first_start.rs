@@ -45,7 +45,9 @@ pub fn accounts(lookup: &dyn Fn(&str) -> Option<String>) -> Vec<FromEnv> {
 
 /// Makes providers, a user and a key, unless there are providers or users already.
 pub async fn bootstrap(admin: &LocalClient, accounts: &[FromEnv]) -> Result<Option<Made>> {
-    if accounts.is_empty() || !is_empty(admin, "/api/v1/providers").await? || !is_empty(admin, "/api/v1/users").await?
+    if accounts.is_empty()
+        || !is_empty(admin, "/api/v1/providers").await?
+        || !is_empty(admin, "/api/v1/users").await?
     {
         return Ok(None);
     }
@@ -61,7 +63,8 @@ pub async fn bootstrap(admin: &LocalClient, accounts: &[FromEnv]) -> Result<Opti
         }
     }
     let made = admin.json(Method::POST, "/api/v1/users", Some(&json!({"name": "first user"}))).await?;
-    let secret = made.pointer("/key/secret").and_then(Value::as_str).context("the new user came without a key")?;
+    let secret =
+        made.pointer("/key/secret").and_then(Value::as_str).context("the new user came without a key")?;
     Ok(Some(Made { variables: accounts.iter().map(|a| a.variable).collect(), seat_key: Secret::new(secret) }))
 }
 

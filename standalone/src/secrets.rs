@@ -12,7 +12,9 @@ use std::path::Path;
 pub fn load_or_make(path: &Path, bytes: usize) -> Result<(String, bool)> {
     match fs::read_to_string(path) {
         Ok(text) => Ok((text.trim().to_owned(), false)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(path, bytes).map(|text| (text, true)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make(path, bytes).map(|text| (text, true))
+        }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
@@ -28,7 +30,9 @@ fn make(path: &Path, bytes: usize) -> Result<String> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot create {}", path.display()))?;
-    writeln!(file, "{text}").and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{text}")
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(text)
 }
 

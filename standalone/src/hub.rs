@@ -1,0 +1,114 @@
+//! Puts both halves together with the in-process adapters, and takes them down in order.
+
+use crate::client::{LocalClient, reachable};
+use crate::environment::Environment;
+use crate::first_start::{self, FromEnv, Made};
+use crate::{Settings, demo, say};
+use admin_api::AdminHandle;
+use anyhow::{Context, Result};
+use gateway::{GatewayHandle, GatewayParts};
+use shared::memory::{MemoryConfig, MemoryUsage};
+use shared::secret::Secret;
+use simulator::{Simulator, SimulatorConfig};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Both halves, running.
+struct Hub {
+    gateway: GatewayHandle,
+    admin: AdminHandle,
+    admin_client: LocalClient,
+}
+
+impl Hub {
+    async fn start(settings: Settings) -> Result<Self> {
+        let Settings { gateway: gateway_config, admin: admin_config, .. } = settings;
+        let config = Arc::new(MemoryConfig::new());
+        let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
+        let token = admin_config.admin_token.clone();
+        let hub_key = admin_config.hub_key.clone();
+        let admin = admin_api::start(admin_config, config.clone(), usage.clone()).await?;
+        let parts = GatewayParts { config: gateway_config, feed: config, usage, hub_key };
+        let gateway = gateway::start(parts).await?;
+        let admin_client = LocalClient::new(admin.address(), token);
+        Ok(Self { gateway, admin, admin_client })
+    }
+
+    /// Streams first, then the books, then the database.
+    async fn stop(self) -> Result<()> {
+        self.gateway.stop().await;
+        self.admin.stop().await.context("the admin side did not stop in good order")
+    }
+}
+
+/// Serves until it is told to stop.
+pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> {
+    // Before anything starts: a signal during the start must not be lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = settings.admin.admin_token.clone();
+    let hub = Hub::start(settings).await?;
+    let accounts = first_start::accounts(&|name| environment.get(name));
+    match first_start::bootstrap(&hub.admin_client, &accounts).await {
+        Ok(made) => greet(&hub, environment.has_new_token.then_some(&token), &accounts, made.as_ref()),
+        Err(error) => {
+            hub.stop().await?;
+            return Err(error.context("cannot make the first provider"));
+        }
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: running streams are finished first");
+    tokio::select! {
+        stopped = hub.stop() => stopped,
+        // Who asks twice does not want to wait.
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// The demo, from start to end.
+pub async fn demo(settings: Settings) -> Result<()> {
+    let data_dir = settings.process.data_dir.clone();
+    let upstream = Simulator::start(SimulatorConfig::default()).await?;
+    let hub = Hub::start(settings).await?;
+    say(&format!(
+        "gateway   http://{}\nadmin API http://{}/swagger-ui/\nupstream  {} (simulated)\n",
+        reachable(hub.gateway.address),
+        reachable(hub.admin.address()),
+        upstream.base_url(),
+    ));
+    let shown = demo::run(&hub.admin_client, hub.gateway.address, &upstream).await;
+    let stopped = hub.stop().await;
+    upstream.shutdown().await;
+    std::fs::remove_dir_all(&data_dir).context("cannot remove the demo's data")?;
+    shown.and(stopped)
+}
+
+fn greet(hub: &Hub, new_token: Option<&Secret>, accounts: &[FromEnv], made: Option<&Made>) {
+    let gateway = reachable(hub.gateway.address);
+    say(&format!(
+        "\nClaude Code Hub is running.\n  seats      http://{gateway}\n  admin API  http://{admin}/api/v1  (Swagger UI: http://{admin}/swagger-ui/)\n  operators  http://{ops}/metrics",
+        admin = reachable(hub.admin.address()),
+        ops = reachable(hub.gateway.ops_address),
+    ));
+    if let Some(token) = new_token {
+        say(&format!("  admin token (kept in DATA_DIR/admin-token)  {}", token.expose()));
+    }
+    match made {
+        Some(made) => say(&format!(
+            "\nMade a provider from {}, a user and a key. A seat needs:\n  export ANTHROPIC_BASE_URL=http://{gateway}\n  export ANTHROPIC_AUTH_TOKEN={}",
+            made.variables.join(", "),
+            made.seat_key.expose(),
+        )),
+        None if accounts.is_empty() => say(
+            "\nNo upstream account in the environment: add a provider and a user in Swagger UI, or set\nANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY for the first start.",
+        ),
+        None => {}
+    }
+    say("");
+}
+
+/// Records that may wait for the books; the consumer empties it twenty times a second.
+const USAGE_QUEUE: usize = 100_000;
