@@ -3,20 +3,39 @@
 use super::error::{DialectError, StreamFault};
 use super::facts::{EventFacts, EventKind};
 use super::{Dialect, anthropic, gemini, openai_chat, openai_responses};
+use std::borrow::Cow;
 
 impl Dialect {
     /// All dialects.
     pub const ALL: [Self; 4] = [Self::Anthropic, Self::OpenaiChat, Self::OpenaiResponses, Self::Gemini];
 
-    /// What an event says. `name` is the SSE event name (empty when there is none), `data` its data.
+    /// What an event says. `name` is the SSE event name (empty when there is none), `data` its data (empty
+    /// for a comment or a keep-alive).
     #[must_use]
     pub fn classify<'a>(self, name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
-        match self {
-            Self::Anthropic => anthropic::response::classify(name, data),
-            Self::OpenaiChat => openai_chat::response::classify(name, data),
-            Self::OpenaiResponses => openai_responses::response::classify(name, data),
-            Self::Gemini => gemini::response::classify(name, data),
+        if data.is_empty() {
+            return EventFacts::of(EventKind::Ping);
         }
+        let facts = self.classify_text(name, data);
+        if facts.kind == EventKind::Malformed
+            && let Some(repaired) = repair(data)
+        {
+            return self.classify_text(name, &repaired).into_owned();
+        }
+        facts
+    }
+
+    /// What a complete body says, in the words of an event: `Content` is an answer, `Other` is JSON without
+    /// one. [`super::whole`] makes a verdict of it.
+    #[must_use]
+    pub fn classify_whole(self, body: &[u8]) -> EventFacts<'_> {
+        let facts = self.classify_whole_text(body);
+        if facts.kind == EventKind::Malformed
+            && let Some(repaired) = repair(body)
+        {
+            return self.classify_whole_text(&repaired).into_owned();
+        }
+        facts
     }
 
     /// The kind of an event whose name alone says that it carries nothing else a tap wants; `None` when its
@@ -61,4 +80,34 @@ impl Dialect {
             Self::Gemini => gemini::error::KEEP_ALIVE,
         }
     }
+
+    fn classify_text<'a>(self, name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
+        match self {
+            Self::Anthropic => anthropic::response::classify(name, data),
+            Self::OpenaiChat => openai_chat::response::classify(name, data),
+            Self::OpenaiResponses => openai_responses::response::classify(name, data),
+            Self::Gemini => gemini::response::classify(name, data),
+        }
+    }
+
+    fn classify_whole_text(self, body: &[u8]) -> EventFacts<'_> {
+        match self {
+            Self::Anthropic => anthropic::response::classify_whole(body),
+            Self::OpenaiChat => openai_chat::response::classify_whole(body),
+            Self::OpenaiResponses => openai_responses::response::classify_whole(body),
+            Self::Gemini => gemini::response::classify_whole(body),
+        }
+    }
 }
+
+/// Data that is no UTF-8 as clients read it: with U+FFFD in the place of broken bytes, which relays that cut
+/// a character between two events send. `None` when it is UTF-8.
+fn repair(data: &[u8]) -> Option<Vec<u8>> {
+    match String::from_utf8_lossy(data) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(repaired) => Some(repaired.into_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

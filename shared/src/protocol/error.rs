@@ -2,6 +2,8 @@
 //!
 //! The rooms' `error.rs` write them. Public text is the caller's; nothing is looked up here.
 
+use serde::Serialize;
+
 /// An error of ours, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialectError<'a> {
@@ -115,4 +117,20 @@ pub struct StreamFault<'a> {
     pub response_id: Option<&'a str>,
     /// The number of events already relayed: the next `sequence_number` (Responses).
     pub sequence_number: u64,
+}
+
+/// The JSON of a body that holds only texts and numbers, which cannot fail to be written.
+pub(crate) fn to_json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// Ends an SSE event with this data; data of several lines gets a `data` field each, which a client joins.
+pub(crate) fn push_data(event: &mut Vec<u8>, data: &[u8]) {
+    for line in data.split(|&byte| byte == b'\n') {
+        event.extend_from_slice(b"data: ");
+        // A lone CR would end the line too; in JSON it can only be space.
+        event.extend(line.strip_suffix(b"\r").unwrap_or(line).iter().filter(|&&byte| byte != b'\r'));
+        event.push(b'\n');
+    }
+    event.push(b'\n');
 }

@@ -23,6 +23,8 @@ pub enum EventKind {
     Other,
     /// Its data is not JSON.
     Malformed,
+    /// It is too large to be read.
+    Oversized,
 }
 
 impl EventKind {
@@ -31,7 +33,7 @@ impl EventKind {
     pub fn is_progress(self) -> bool {
         match self {
             Self::Ping | Self::Malformed => false,
-            Self::Preamble | Self::Content | Self::Error | Self::End | Self::Other => true,
+            Self::Preamble | Self::Content | Self::Error | Self::End | Self::Other | Self::Oversized => true,
         }
     }
 
@@ -40,7 +42,7 @@ impl EventKind {
     pub fn is_decisive(self) -> bool {
         match self {
             Self::Ping | Self::Preamble | Self::Other => false,
-            Self::Content | Self::Error | Self::End | Self::Malformed => true,
+            Self::Content | Self::Error | Self::End | Self::Malformed | Self::Oversized => true,
         }
     }
 }
@@ -110,6 +112,25 @@ impl EventFacts<'_> {
     }
 }
 
+impl EventFacts<'_> {
+    /// The same facts, free of the event's bytes.
+    #[must_use]
+    pub fn into_owned(self) -> EventFacts<'static> {
+        EventFacts {
+            kind: self.kind,
+            finish: self.finish,
+            phase: self.phase,
+            model: own(self.model),
+            response_id: own(self.response_id),
+            stop_reason: own(self.stop_reason),
+            service_tier: own(self.service_tier),
+            usage: self.usage,
+            is_usage_only: self.is_usage_only,
+            error: self.error.map(ErrorFacts::into_owned),
+        }
+    }
+}
+
 /// What an error says of itself, whatever the vendor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorFacts<'a> {
@@ -119,4 +140,16 @@ pub struct ErrorFacts<'a> {
     pub code: Option<Cow<'a, str>>,
     /// Its text.
     pub message: Option<Cow<'a, str>>,
+}
+
+impl ErrorFacts<'_> {
+    /// The same facts, free of the event's bytes.
+    #[must_use]
+    pub fn into_owned(self) -> ErrorFacts<'static> {
+        ErrorFacts { error_type: own(self.error_type), code: own(self.code), message: own(self.message) }
+    }
+}
+
+fn own(text: Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+    text.map(|text| Cow::Owned(text.into_owned()))
 }

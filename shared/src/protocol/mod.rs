@@ -12,6 +12,7 @@ mod dialect;
 pub mod error;
 pub mod facts;
 pub mod gemini;
+mod lenient;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod scan;
@@ -19,6 +20,7 @@ pub mod splice;
 pub mod sse;
 pub mod tally;
 pub mod tap;
+pub mod upstream_error;
 pub mod whole;
 
 use serde::{Deserialize, Serialize};

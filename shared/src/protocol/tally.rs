@@ -40,9 +40,9 @@ pub struct UsagePatch {
     pub output: Option<u64>,
     /// The reasoning part of the output.
     pub reasoning: Option<u64>,
-    /// Image input.
+    /// Image input, not in `input`.
     pub image_input: Option<u64>,
-    /// Image output.
+    /// Image output, not in `output`.
     pub image_output: Option<u64>,
     /// Web searches run by the provider.
     pub web_search: Option<u64>,
@@ -57,7 +57,33 @@ pub struct UsageTally {
 impl UsageTally {
     /// Takes what an event counted.
     pub fn absorb(&mut self, patch: &UsagePatch) {
-        self.counted = *patch;
+        let state = self.counted.state.max(patch.state);
+        let before = if patch.is_whole { UsagePatch::default() } else { self.counted };
+        let cache_write_5m = patch.cache_write_5m.or(before.cache_write_5m);
+        let cache_write_1h = patch.cache_write_1h.or(before.cache_write_1h);
+        let split = cache_write_5m.unwrap_or(0).saturating_add(cache_write_1h.unwrap_or(0));
+        let names_split = patch.cache_write_5m.is_some() || patch.cache_write_1h.is_some();
+        let cache_write = match (patch.cache_write, names_split) {
+            // Two words of one breath: a relay that leaves one of them at 0 means the other.
+            (Some(total), true) => Some(total.max(split)),
+            (None, true) => Some(split),
+            (Some(total), false) => Some(total),
+            (None, false) => before.cache_write,
+        };
+        self.counted = UsagePatch {
+            state,
+            is_whole: false,
+            input: patch.input.or(before.input),
+            cache_write,
+            cache_write_5m,
+            cache_write_1h,
+            cache_read: patch.cache_read.or(before.cache_read),
+            output: patch.output.or(before.output),
+            reasoning: patch.reasoning.or(before.reasoning),
+            image_input: patch.image_input.or(before.image_input),
+            image_output: patch.image_output.or(before.image_output),
+            web_search: patch.web_search.or(before.web_search),
+        };
     }
 
     /// The stream ended as its protocol wants: a running count was the last one.
@@ -73,9 +99,91 @@ impl UsageTally {
         self.counted.state
     }
 
-    /// The tokens by class.
+    /// The tokens by class. Cache writes of no named lifetime are five-minute ones.
     #[must_use]
     pub fn tokens(&self) -> TokenUsage {
-        TokenUsage::default()
+        let counted = &self.counted;
+        let cache_write = counted.cache_write.unwrap_or(0);
+        let cache_write_1h = counted.cache_write_1h.unwrap_or(0).min(cache_write);
+        TokenUsage {
+            input_tokens: counted.input.unwrap_or(0),
+            cache_write_5m_tokens: cache_write - cache_write_1h,
+            cache_write_1h_tokens: cache_write_1h,
+            cache_read_tokens: counted.cache_read.unwrap_or(0),
+            output_tokens: counted.output.unwrap_or(0),
+            reasoning_tokens: counted.reasoning.unwrap_or(0),
+            image_input_tokens: counted.image_input.unwrap_or(0),
+            image_output_tokens: counted.image_output.unwrap_or(0),
+            web_search_requests: counted.web_search.unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fold(patches: &[UsagePatch]) -> UsageTally {
+        let mut tally = UsageTally::default();
+        for patch in patches {
+            tally.absorb(patch);
+        }
+        tally
+    }
+
+    #[test]
+    fn a_later_word_wins_per_field() {
+        let start = UsagePatch { input: Some(10), output: Some(1), ..UsagePatch::default() };
+        let delta = UsagePatch { output: Some(50), ..UsagePatch::default() };
+        let tokens = fold(&[start, delta]).tokens();
+        assert_eq!((tokens.input_tokens, tokens.output_tokens), (10, 50));
+    }
+
+    #[test]
+    fn a_whole_count_replaces_everything() {
+        let first = UsagePatch { input: Some(10), cache_read: Some(5), ..UsagePatch::default() };
+        let last = UsagePatch { is_whole: true, input: Some(12), ..UsagePatch::default() };
+        let tokens = fold(&[first, last]).tokens();
+        assert_eq!((tokens.input_tokens, tokens.cache_read_tokens), (12, 0));
+    }
+
+    #[test]
+    fn cache_writes_without_a_lifetime_are_of_five_minutes() {
+        let writes = |total, m5, h1| UsagePatch {
+            cache_write: total,
+            cache_write_5m: m5,
+            cache_write_1h: h1,
+            ..UsagePatch::default()
+        };
+        let cases = [
+            (vec![writes(Some(100), None, None)], (100, 0)),
+            (vec![writes(Some(100), Some(0), Some(100))], (0, 100)),
+            (vec![writes(Some(100), Some(30), Some(60))], (40, 60)),
+            // A total repeated without its split keeps the split.
+            (vec![writes(Some(100), Some(0), Some(100)), writes(Some(100), None, None)], (0, 100)),
+            (vec![writes(Some(0), Some(0), Some(0)), writes(Some(70), None, None)], (70, 0)),
+            (vec![writes(Some(0), Some(0), Some(0)), writes(None, Some(70), None)], (70, 0)),
+            // The later total is smaller: the estimate at the start was too high.
+            (vec![writes(Some(100), Some(90), Some(10)), writes(Some(0), None, None)], (0, 0)),
+            (vec![writes(Some(0), Some(5), Some(6))], (5, 6)),
+        ];
+        for (patches, expected) in cases {
+            let tokens = fold(&patches).tokens();
+            assert_eq!((tokens.cache_write_5m_tokens, tokens.cache_write_1h_tokens), expected, "{patches:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_running_count_becomes_final_at_the_end() {
+        for (state, expected) in [
+            (UsageState::Unseen, UsageState::Unseen),
+            (UsageState::Started, UsageState::Started),
+            (UsageState::Running, UsageState::Final),
+            (UsageState::Final, UsageState::Final),
+        ] {
+            let mut tally = fold(&[UsagePatch { state, ..UsagePatch::default() }]);
+            tally.finish();
+            assert_eq!(tally.state(), expected);
+        }
     }
 }

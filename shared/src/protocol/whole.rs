@@ -3,10 +3,13 @@
 //! Providers and relays answer 200 with an error, an HTML page or nothing. A verdict other than
 //! [`WholeVerdict::Fine`] means: not an answer, try elsewhere. Knows nothing of status codes.
 
+pub use super::upstream_error::{UpstreamError, read_error};
+
 use super::Dialect;
-use super::facts::ErrorFacts;
-use super::tally::UsageState;
+use super::facts::EventKind;
+use super::tally::{UsageState, UsageTally};
 use crate::contract::usage::TokenUsage;
+use std::borrow::Cow;
 
 /// What the caller expects in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,31 +54,77 @@ pub enum WholeVerdict {
     NotJson,
 }
 
-/// Reads a complete, decoded body.
-#[must_use]
-pub fn read(_dialect: Dialect, _expect: Expect, _body: &[u8]) -> WholeFacts {
-    WholeFacts {
-        verdict: WholeVerdict::Fine,
-        usage: TokenUsage::default(),
-        usage_state: UsageState::Unseen,
-        model: None,
-        response_id: None,
-        stop_reason: None,
-        service_tier: None,
+impl WholeVerdict {
+    /// A label for logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::ErrorInside => "error_inside",
+            Self::Html => "html_body",
+            Self::Empty => "empty_body",
+            Self::NotJson => "not_json",
+        }
     }
 }
 
-/// What an error body says, whichever vendor wrote it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamError<'a> {
-    /// Type, code and text.
-    pub facts: ErrorFacts<'a>,
-    /// Google's `RetryInfo`: when to come back, in milliseconds.
-    pub retry_delay_ms: Option<u64>,
+/// Reads a complete, decoded body.
+#[must_use]
+pub fn read(dialect: Dialect, expect: Expect, body: &[u8]) -> WholeFacts {
+    let text = body.strip_prefix(BOM).unwrap_or(body).trim_ascii_start();
+    if text.is_empty() {
+        return WholeFacts::of(WholeVerdict::Empty);
+    }
+    let facts = dialect.classify_whole(text);
+    let verdict = match (facts.kind, expect) {
+        (EventKind::Error, _) => WholeVerdict::ErrorInside,
+        (EventKind::Malformed | EventKind::Oversized, _) if is_html(text) => WholeVerdict::Html,
+        (EventKind::Malformed | EventKind::Oversized, _) => WholeVerdict::NotJson,
+        (EventKind::Content, _) => WholeVerdict::Fine,
+        (EventKind::Ping | EventKind::Preamble | EventKind::End | EventKind::Other, Expect::Generation) => {
+            WholeVerdict::Empty
+        }
+        (EventKind::Ping | EventKind::Preamble | EventKind::End | EventKind::Other, Expect::AnyJson) => {
+            WholeVerdict::Fine
+        }
+    };
+    let mut tally = UsageTally::default();
+    if let Some(patch) = &facts.usage {
+        tally.absorb(patch);
+    }
+    WholeFacts {
+        verdict,
+        usage: tally.tokens(),
+        usage_state: tally.state(),
+        model: facts.model.map(Cow::into_owned),
+        response_id: facts.response_id.map(Cow::into_owned),
+        stop_reason: facts.stop_reason.map(Cow::into_owned),
+        service_tier: facts.service_tier.map(Cow::into_owned),
+    }
 }
 
-/// Reads an error body of any vendor; everything `None` when it is not JSON.
-#[must_use]
-pub fn read_error(_body: &[u8]) -> UpstreamError<'_> {
-    UpstreamError::default()
+impl WholeFacts {
+    fn of(verdict: WholeVerdict) -> Self {
+        Self {
+            verdict,
+            usage: TokenUsage::default(),
+            usage_state: UsageState::Unseen,
+            model: None,
+            response_id: None,
+            stop_reason: None,
+            service_tier: None,
+        }
+    }
 }
+
+/// True for a text that starts as a web page does.
+fn is_html(text: &[u8]) -> bool {
+    [&b"<!doctype html"[..], b"<html", b"<head", b"<!--"]
+        .iter()
+        .any(|start| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start)))
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+#[cfg(test)]
+mod tests;

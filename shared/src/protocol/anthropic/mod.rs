@@ -1,4 +1,4 @@
-//! Placeholder.
+//! Anthropic's Messages API, as Claude Code speaks it.
 
 pub mod error;
 pub mod response;

@@ -1,4 +1,4 @@
-//! Placeholder.
+//! Google's Gemini API, also as the Code Assist endpoint wraps it (`{"response": …}`).
 
 pub mod error;
 pub mod response;

@@ -1,4 +1,4 @@
-//! Placeholder.
+//! OpenAI's chat completions API (and completions, embeddings), and whoever copies it.
 
 pub mod error;
 pub mod response;

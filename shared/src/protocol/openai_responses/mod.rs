@@ -1,4 +1,4 @@
-//! Placeholder.
+//! OpenAI's Responses API, as Codex speaks it.
 
 pub mod error;
 pub mod response;

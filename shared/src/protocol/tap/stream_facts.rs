@@ -1,12 +1,16 @@
 //! What is known of a stream: the fold of its events.
 
+use super::text::generated_bytes;
 use crate::contract::usage::TokenUsage;
+use crate::protocol::Dialect;
+use crate::protocol::facts::{ErrorFacts, EventFacts, EventKind, Finish, Phase};
 use crate::protocol::tally::{UsageState, UsageTally};
 
 /// What is known of a stream so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamFacts {
-    pub(super) tally: UsageTally,
+    tally: UsageTally,
+    finish: Finish,
     /// The model the provider says it used.
     pub model: Option<String>,
     /// The provider's id of the response.
@@ -43,6 +47,96 @@ pub struct StreamError {
 }
 
 impl StreamFacts {
+    /// What is known before the first byte.
+    pub(super) fn at_start(dialect: Dialect) -> Self {
+        // A Responses model thinks before its first item, often for minutes.
+        let allows_long_silence = dialect == Dialect::OpenaiResponses;
+        Self { allows_long_silence, ..Self::default() }
+    }
+
+    /// Takes an event; returns its kind and whether it is the extra usage chunk.
+    pub(super) fn read(&mut self, dialect: Dialect, name: &[u8], data: &[u8]) -> (EventKind, bool) {
+        // Until the gate is open, every event is read whole, so that a broken one shows.
+        let skimmed = if self.has_content && !data.is_empty() { dialect.skim(name) } else { None };
+        if let Some(kind) = skimmed {
+            self.note_kind(dialect, kind, data);
+            return (kind, false);
+        }
+        let facts = dialect.classify(name, data);
+        self.absorb(dialect, &facts, data);
+        (facts.kind, facts.is_usage_only)
+    }
+
+    /// Takes an event whose end never came; `None` when it was cut in its data, which is nobody's fault.
+    pub(super) fn read_unfinished(
+        &mut self,
+        dialect: Dialect,
+        name: &[u8],
+        data: &[u8],
+    ) -> Option<(EventKind, bool)> {
+        let facts = dialect.classify(name, data);
+        if facts.kind == EventKind::Malformed {
+            return None;
+        }
+        self.absorb(dialect, &facts, data);
+        Some((facts.kind, facts.is_usage_only))
+    }
+
+    /// Takes note of an event that was too large to be read.
+    pub(super) fn note_oversized(&mut self) -> EventKind {
+        self.overflowed = true;
+        self.events += 1;
+        EventKind::Oversized
+    }
+
+    /// The bytes are over; `is_whole` when the framing allows it here.
+    pub(super) fn finish(&mut self, is_whole: bool) {
+        if is_whole && self.finish == Finish::Stopped {
+            self.ended = true;
+        }
+        if self.ended {
+            self.tally.finish();
+        }
+    }
+
+    fn absorb(&mut self, dialect: Dialect, facts: &EventFacts<'_>, data: &[u8]) {
+        match facts.phase {
+            Some(phase) => self.allows_long_silence = phase == Phase::Thinking,
+            // Content without an item before it: the wait is over.
+            None if facts.kind == EventKind::Content && !self.has_content => self.allows_long_silence = false,
+            None => {}
+        }
+        self.note_kind(dialect, facts.kind, data);
+        set_first(&mut self.model, facts.model.as_deref());
+        set_first(&mut self.response_id, facts.response_id.as_deref());
+        set_last(&mut self.stop_reason, facts.stop_reason.as_deref());
+        // `response.created` echoes the tier asked for, `response.completed` says the one given.
+        set_last(&mut self.service_tier, facts.service_tier.as_deref());
+        if let Some(patch) = &facts.usage {
+            self.tally.absorb(patch);
+        }
+        if let Some(error) = &facts.error
+            && self.error.is_none()
+        {
+            self.error = Some(StreamError::new(error, data));
+        }
+        self.finish = self.finish.max(facts.finish);
+        if facts.finish == Finish::End {
+            self.ended = true;
+            self.tally.finish();
+        }
+    }
+
+    fn note_kind(&mut self, dialect: Dialect, kind: EventKind, data: &[u8]) {
+        if kind != EventKind::Ping {
+            self.events += 1;
+        }
+        if kind == EventKind::Content {
+            self.has_content = true;
+            self.content_bytes = self.content_bytes.saturating_add(generated_bytes(dialect, data));
+        }
+    }
+
     /// The tokens the provider counted so far; all 0 while [`Self::usage_state`] is `Unseen`.
     #[must_use]
     pub fn usage(&self) -> TokenUsage {
@@ -65,3 +159,28 @@ impl StreamFacts {
         usage
     }
 }
+
+impl StreamError {
+    fn new(error: &ErrorFacts<'_>, data: &[u8]) -> Self {
+        Self {
+            payload: data.get(..MAX_PAYLOAD_BYTES).unwrap_or(data).to_vec(),
+            error_type: error.error_type.as_deref().map(str::to_owned),
+            code: error.code.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+fn set_first(field: &mut Option<String>, word: Option<&str>) {
+    if field.is_none() {
+        *field = word.map(str::to_owned);
+    }
+}
+
+fn set_last(field: &mut Option<String>, word: Option<&str>) {
+    if word.is_some() && field.as_deref() != word {
+        *field = word.map(str::to_owned);
+    }
+}
+
+/// What is kept of an error's data.
+const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
