@@ -73,7 +73,7 @@ async fn answers_reach_the_seat_byte_for_byte_with_their_unknown_headers() {
     script.headers.insert("x-unknown-thing".into(), "kept".into());
     let upstream = upstream_with(script).await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
-    let request = hub.request("/v1/messages/count_tokens").header("x-novel-header", "kept too");
+    let request = hub.request("/v1/messages").header("x-novel-header", "kept too");
     let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
     assert_eq!(answer.headers["x-unknown-thing"], "kept");
     let served = upstream.served();
