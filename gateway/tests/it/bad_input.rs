@@ -1,11 +1,14 @@
 //! Bad input gets a precise error in the caller's dialect, a log row where the caller is known, and nothing
 //! of it is forwarded.
 
-use crate::harness::{Hub, claude, message, upstream};
+use crate::harness::{Hub, PATIENCE, claude, message, upstream};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use shared::testing::client_secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_before_the_body() {
@@ -99,4 +102,82 @@ async fn a_key_in_the_query_never_reaches_the_upstream() {
     assert_eq!(served[0].request.path, "/v1beta/models/gemini-3:generateContent?x=1");
     let everything = format!("{:?}", served[0]);
     assert!(!everything.contains(&client_secret(1)));
+}
+
+/// Sends bytes as they are and reads until the other side has sent `until` or closed.
+async fn raw(hub: &Hub, bytes: &[u8], until: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(hub.handle.address).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let text = read_until(&mut socket, until).await;
+    (socket, text)
+}
+
+async fn read_until(socket: &mut TcpStream, until: &str) -> String {
+    let read = async {
+        let mut text = String::new();
+        let mut piece = [0; 4096];
+        while !text.contains(until) {
+            match socket.read(&mut piece).await.unwrap() {
+                0 => break,
+                n => text.push_str(&String::from_utf8_lossy(&piece[..n])),
+            }
+        }
+        text
+    };
+    timeout(PATIENCE, read).await.expect("bytes in time")
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let body = message(false);
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: hub\r\nx-api-key: {}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        client_secret(1),
+        body.len(),
+    );
+    let (mut socket, told) = raw(&hub, head.as_bytes(), "\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 100 Continue"), "{told}");
+    socket.write_all(body.as_bytes()).await.unwrap();
+    let answer = read_until(&mut socket, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // A wrong key is refused without asking for the body.
+    let wrong = head.replace(&client_secret(1), "cch-wrong");
+    let (_socket, told) = raw(&hub, wrong.as_bytes(), "\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_not_forwarded() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: hub\r\nx-api-key: {}\r\ncontent-length: 500\r\n\r\n{{\"model\":",
+        client_secret(1),
+    );
+    let mut socket = TcpStream::connect(hub.handle.address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    drop(socket);
+    let record = hub.records(1).await.remove(0);
+    assert_eq!(record.request.blocked_by.as_deref(), Some("body_incomplete"));
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_read_and_broken_ones_refused() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let packed = zstd::encode_all(message(false).as_bytes(), 3).unwrap();
+    let send = |encoding: &str, body: Vec<u8>| {
+        let request = hub.request("/v1/messages").header("content-encoding", encoding);
+        hub.send(request.body(Full::new(Bytes::from(body))).unwrap())
+    };
+    assert_eq!(send("zstd", packed.clone()).await.status, 200);
+    let plain = crate::harness::sha256(message(false).as_bytes());
+    assert_eq!(upstream.served()[0].request.body_sha256, Some(plain));
+    assert_eq!(upstream.served()[0].request.header("content-encoding"), None);
+    assert_eq!(send("gzip", packed.clone()).await.status, 400);
+    assert_eq!(send("zstd, gzip", packed).await.status, 415);
+    assert_eq!(upstream.served().len(), 1);
 }

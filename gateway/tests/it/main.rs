@@ -8,6 +8,8 @@
 
 mod bad_input;
 mod client_gone;
+mod dialects;
+mod endings;
 mod failover;
 mod fidelity;
 mod harness;
