@@ -286,40 +286,101 @@ fn tree() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A value in the place where a dialect looks for it, so that deep rules are reached often.
-fn shaped() -> impl Strategy<Value = Value> {
-    let wrap = |path: &'static [&'static str], value: Value| {
-        path.iter().rev().fold(value, |inner, key| match *key {
-            "*" => Value::from(vec![inner]),
-            key => Value::from(Map::from_iter([(key.to_owned(), inner)])),
+/// An object with each of these members or without it.
+fn object(members: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
+    members
+        .into_iter()
+        .map(|(key, value)| prop::option::weighted(0.6, value).prop_map(move |value| Some((key, value?))))
+        .collect::<Vec<_>>()
+        .prop_map(|members| {
+            let members = members.into_iter().flatten().map(|(key, value)| (key.to_owned(), value));
+            Value::from(members.collect::<Map<_, _>>())
         })
-    };
-    let paths: &'static [&'static [&'static str]] = &[
-        &[],
-        &["choices", "*"],
-        &["choices", "*", "delta"],
-        &["delta"],
-        &["usage"],
-        &["message"],
-        &["message", "usage"],
-        &["response"],
-        &["response", "usage"],
-        &["candidates", "*"],
-        &["candidates", "*", "content"],
-        &["response", "candidates", "*", "content"],
-        &["promptFeedback"],
-        &["usageMetadata"],
-    ];
-    let beside = prop::collection::vec((prop::sample::select(KEYS), tree()), 0..3);
-    (prop::sample::select(paths), tree(), beside).prop_map(move |(path, value, beside)| {
-        let mut tree = wrap(path, value);
-        if let Value::Object(members) = &mut tree {
-            for (key, value) in beside {
-                members.entry(key).or_insert(value);
-            }
-        }
-        tree
-    })
+        .boxed()
+}
+
+fn array(element: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+    prop::collection::vec(element, 0..4).prop_map(Value::from).boxed()
+}
+
+/// Mostly one of these words, else anything.
+fn one_of(words: &'static [&'static str]) -> BoxedStrategy<Value> {
+    prop_oneof![4 => prop::sample::select(words).prop_map(Value::from), 1 => tree()].boxed()
+}
+
+/// Often something, often nothing, in all shapes of each.
+fn content() -> BoxedStrategy<Value> {
+    prop_oneof![
+        2 => prop::sample::select(vec![Value::Null, "".into(), Value::from(Vec::<Value>::new()), Map::new().into()]),
+        1 => one_of(WORDS),
+    ]
+    .boxed()
+}
+
+/// An error where there mostly is none.
+fn rarely() -> BoxedStrategy<Value> {
+    prop_oneof![6 => Just(Value::Null), 1 => content()].boxed()
+}
+
+fn usage(fields: &[&'static str]) -> BoxedStrategy<Value> {
+    let count = prop_oneof![3 => (0_u64..100).prop_map(Value::from), 1 => leaf()].boxed();
+    let usage = object(fields.iter().map(|field| (*field, count.clone())).collect());
+    prop_oneof![4 => usage, 1 => tree()].boxed()
+}
+
+/// Data as the dialects write it, with everything in it that may be odd.
+fn shaped() -> BoxedStrategy<Value> {
+    let anthropic_usage = usage(&["input_tokens", "output_tokens", "cache_read_input_tokens"]);
+    let openai_usage = usage(&["prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"]);
+    let anthropic = object(vec![
+        ("type", one_of(WORDS)),
+        ("message", object(vec![("model", one_of(WORDS)), ("usage", anthropic_usage.clone())])),
+        ("delta", object(vec![("stop_reason", content()), ("text", content())])),
+        ("usage", anthropic_usage),
+        ("error", rarely()),
+    ]);
+    let delta = object(vec![
+        ("content", content()),
+        ("tool_calls", content()),
+        ("refusal", content()),
+        ("reasoning", content()),
+        ("reasoning_content", content()),
+    ]);
+    let choice = object(vec![
+        ("delta", delta),
+        ("text", content()),
+        ("finish_reason", content()),
+        ("usage", openai_usage.clone()),
+    ]);
+    let chat = object(vec![
+        ("model", one_of(WORDS)),
+        ("choices", array(choice)),
+        ("usage", openai_usage.clone()),
+        ("error", rarely()),
+        ("object", rarely()),
+    ]);
+    let response = object(vec![
+        ("model", one_of(WORDS)),
+        ("status", one_of(&["completed", "failed", "cancelled", "in_progress", ""])),
+        ("incomplete_details", object(vec![("reason", content())])),
+        ("usage", openai_usage),
+        ("error", rarely()),
+    ]);
+    let responses = object(vec![("type", one_of(WORDS)), ("response", response), ("error", rarely())]);
+    let part = object(vec![("text", content()), ("thought", content())]);
+    let candidate = object(vec![
+        ("content", object(vec![("parts", array(part))])),
+        ("finishReason", one_of(&["", "STOP", "FINISH_REASON_UNSPECIFIED"])),
+    ]);
+    let gemini = object(vec![
+        ("candidates", array(candidate)),
+        ("promptFeedback", object(vec![("blockReason", content())])),
+        ("usageMetadata", usage(&["promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"])),
+        ("modelVersion", one_of(WORDS)),
+        ("error", rarely()),
+    ]);
+    let wrapped = object(vec![("response", gemini.clone()), ("error", rarely())]);
+    prop_oneof![3 => anthropic, 4 => chat, 3 => responses, 3 => gemini, 1 => wrapped, 1 => tree()].boxed()
 }
 
 /// Writes a tree with spaces and escapes where `odd` says so.
@@ -377,6 +438,8 @@ fn names() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
     #[test]
     fn every_room_reads_what_the_rules_say(
         name in names(),
