@@ -1,7 +1,7 @@
 # `make help` lists what people call.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-QUICK := target/quick/claude-code-hub
+QUICK := $(or $(CARGO_TARGET_DIR),target)/quick/claude-code-hub
 
 .PHONY: help
 help: ## this list

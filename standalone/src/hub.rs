@@ -107,7 +107,7 @@ fn greet(hub: &Hub, new_token: Option<&Secret>, accounts: &[FromEnv], made: Opti
         ),
         None => {}
     }
-    say("");
+    say("\nCtrl-C stops it; running streams are finished first.");
 }
 
 /// Records that may wait for the books; the consumer empties it twenty times a second.

@@ -54,7 +54,7 @@ pub async fn relay(
         }
     }
     seat.finish().await;
-    if !seat.is_here() && outcome == Outcome::Served {
+    if !seat.is_here() {
         book.broke("client_closed");
     }
 }

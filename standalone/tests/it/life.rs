@@ -1,0 +1,126 @@
+//! First start, second start, a stop under a running stream, and a wrong variable.
+
+use crate::harness::{ADMIN_TOKEN, Hub, PATIENCE, command};
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use simulator::{Script, Simulator, SimulatorConfig};
+use tokio::time::timeout;
+
+fn message(is_stream: bool) -> Value {
+    json!({
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 64,
+        "stream": is_stream,
+        "messages": [{"role": "user", "content": "hello"}],
+    })
+}
+
+#[tokio::test]
+async fn a_first_start_with_an_upstreams_key_is_all_a_seat_needs_and_a_second_keeps_its_data() {
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = command(data.path());
+        command
+            .env("ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("ANTHROPIC_API_KEY", "sk-upstream")
+            .env("ANTHROPIC_UPSTREAM_URL", upstream.base_url());
+        command
+    };
+    let hub = Hub::start(start()).await;
+    let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
+    assert!(key.starts_with("cch-"), "{key}");
+    let answer = hub.call(Method::POST, &format!("{}/v1/messages", hub.seats()), &key, Some(message(false))).await;
+    assert_eq!(answer.status(), 200);
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let row = hub.log_rows(1).await.remove(0);
+    let told = upstream.totals().told_usage;
+    assert_eq!(row["id"], Value::from(id));
+    assert_eq!(row["status"], 200);
+    assert_eq!(row["input_tokens"], Value::from(told.input));
+    assert_eq!(row["output_tokens"], Value::from(told.output));
+    assert_ne!(row["cost_usd"], "0.00", "the bundled prices know the model");
+    assert_eq!(upstream.served()[0].request.header("x-api-key"), Some("sk-upstream"));
+    hub.terminate();
+    assert!(hub.ended().await.success());
+
+    let again = Hub::start(start()).await;
+    assert!(again.printed.iter().all(|line| !line.contains("AUTH_TOKEN")), "{:?}", again.printed);
+    assert_eq!(again.log_rows(1).await.len(), 1);
+    let url = format!("{}/v1/messages", again.seats());
+    assert_eq!(again.call(Method::POST, &url, &key, Some(message(false))).await.status(), 200);
+    again.terminate();
+    assert!(again.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_stop_finishes_running_streams_and_books_them() {
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    upstream.set_script(Script { events: Some(30), spacing_ms: 20, ..Script::default() });
+    let data = tempfile::tempdir().unwrap();
+    let mut command = command(data.path());
+    command
+        .env("ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("ANTHROPIC_API_KEY", "sk-upstream")
+        .env("ANTHROPIC_UPSTREAM_URL", upstream.base_url());
+    let hub = Hub::start(command).await;
+    let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
+    let url = format!("{}/v1/messages", hub.seats());
+    let mut answer = hub.call(Method::POST, &url, &key, Some(message(true))).await;
+    let first = answer.body_mut().frame().await.unwrap().unwrap();
+    assert!(first.is_data());
+    hub.terminate();
+    let rest = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().expect("the stream is whole").to_bytes();
+    assert!(String::from_utf8_lossy(&rest).contains("event: message_stop"));
+    assert!(hub.ended().await.success());
+
+    // What was booked during the stop is there at the next start.
+    let again = Hub::start({
+        let mut command = crate::harness::command(data.path());
+        command.env("ADMIN_TOKEN", ADMIN_TOKEN);
+        command
+    })
+    .await;
+    let row = again.log_rows(1).await.remove(0);
+    assert_eq!(row["output_tokens"], Value::from(upstream.totals().told_usage.output));
+    again.terminate();
+    assert!(again.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_wrong_variable_is_one_line_and_status_2() {
+    let data = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["--check-config"]] {
+        let output =
+            command(data.path()).args(arguments).env("BODY_MEMORY_MB", "lots").output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("BODY_MEMORY_MB") && text.contains("lots"), "{text}");
+    }
+    let output = command(data.path()).arg("--check-config").output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = tempfile::tempdir().unwrap();
+    let output = command(data.path()).env("GATEWAY_LISTEN", &address).output().await.unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("GATEWAY_LISTEN") && text.contains(&address), "{text}");
+}
+
+#[tokio::test]
+async fn the_demo_shows_books_that_equal_the_upstreams_count() {
+    let data = tempfile::tempdir().unwrap();
+    let run = command(data.path()).arg("demo").output();
+    let output = timeout(PATIENCE, run).await.expect("an end in time").unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("message_stop") && text.contains("overloaded"), "{text}");
+    assert!(text.contains("The books equal the upstream's own count."), "{text}");
+}
