@@ -54,19 +54,28 @@ pub(super) fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, usize> 
     if size.is_out_of_range() { Err(at) } else { Ok(at) }
 }
 
-/// The value of a number that is a whole one from 0 to 2^64 - 1, also when written `2.0` or `1e3` (then up to
-/// 2^53, where floats still tell whole numbers apart).
+/// The value of a well-formed number that is a whole one from 0 to 2^64 - 1, also when written `2.0` or `1e3`.
+/// Exact: no float is involved.
 pub(super) fn non_negative_integer(number: &str) -> Option<u64> {
     if let Ok(integer) = number.parse::<u64>() {
         return Some(integer);
     }
-    if !number.contains(['.', 'e', 'E']) && number != "-0" {
+    let magnitude = number.strip_prefix('-').unwrap_or(number);
+    let (mantissa, exponent) = magnitude.split_once(['e', 'E']).unwrap_or((magnitude, "0"));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [integer, fraction].concat();
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    if magnitude != number {
         return None;
     }
-    let float = number.parse::<f64>().ok()?;
-    let is_whole = float.fract() == 0.0 && (0.0..=MAX_EXACT_FLOAT).contains(&float);
-    // The cast is exact: a whole number between 0 and 2^53.
-    is_whole.then_some(float as u64)
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let places = i64::try_from(fraction.len()).ok()?;
+    let power = exponent.parse::<i64>().ok()?.checked_add(zeros - places)?;
+    let power = 10_u64.checked_pow(u32::try_from(power).ok()?)?;
+    significant.trim_start_matches('0').parse::<u64>().ok()?.checked_mul(power)
 }
 
 fn digit(bytes: &[u8], at: usize) -> Option<u8> {
@@ -118,8 +127,6 @@ impl Size {
         power.is_none_or(|power| (self.significand as f64 * power).is_infinite())
     }
 }
-
-const MAX_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 const LOWEST_RISKY_EXPONENT: i64 = 289;
 
@@ -192,14 +199,23 @@ mod tests {
         for (number, expected) in [
             ("0", Some(0)),
             ("-0", Some(0)),
+            ("-0.0e5", Some(0)),
+            ("0e99999999999999999999", Some(0)),
             ("1.0", Some(1)),
             ("1e3", Some(1000)),
             ("1.5e1", Some(15)),
+            ("0.002E+3", Some(2)),
+            ("1000e-3", Some(1)),
+            ("100000000000000000000000e-22", Some(10)),
             ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551615.00", Some(u64::MAX)),
             ("18446744073709551616", None),
-            ("9007199254740992.0", Some(1 << 53)),
-            ("1e16", None),
+            ("1e19", Some(10_000_000_000_000_000_000)),
+            ("1e20", None),
+            ("1e99999999999999999999", None),
             ("1.5", None),
+            ("1e-1", None),
+            ("307448273412173.969", None),
             ("-1", None),
             ("-1.0", None),
         ] {
