@@ -13,7 +13,7 @@
 //!
 //! Knows nothing of dialects: it reads the fields of all of them, [`OutputLimits`] tells which apply.
 //! Bodies are mostly long strings, so one pass validates UTF-8 (`simdutf8`) and a second walks the JSON,
-//! eight string bytes a step. Nesting is bounded (127 levels, serde_json's limit) and kept in a bit set.
+//! 32 string bytes a step. Nesting is bounded (127 levels, serde_json's limit) and kept in a bit set.
 //!
 //! `fields` says what is collected, `reader` is the grammar, `number` the numbers, `text` the strings.
 
