@@ -53,7 +53,8 @@ pub enum Finish {
     /// More must come.
     #[default]
     No,
-    /// The model stopped; the end of the bytes may follow and is then a correct end (chat, Gemini).
+    /// The model stopped; the end of the bytes may follow and is then a correct end: Gemini has no
+    /// other, copies of the other APIs forget theirs.
     Stopped,
     /// The protocol's own end.
     End,

@@ -40,11 +40,13 @@ pub fn classify<'a>(name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
         }
         Some(Name::MessageDelta) => {
             let stop_reason = event.delta.stop_reason.filled();
-            let (kind, state) = match stop_reason {
-                Some(_) => (EventKind::Content, UsageState::Final),
-                None => (EventKind::Other, UsageState::Running),
+            let (kind, finish, state) = match stop_reason {
+                // Everything is said; relays forget the `message_stop` that should follow.
+                Some(_) => (EventKind::Content, Finish::Stopped, UsageState::Final),
+                None => (EventKind::Other, Finish::No, UsageState::Running),
             };
             EventFacts {
+                finish,
                 usage: event.usage.patch(state),
                 service_tier: event.usage.service_tier.filled(),
                 stop_reason,

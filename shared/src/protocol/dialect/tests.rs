@@ -67,8 +67,12 @@ fn anthropic(name: &str, tree: &Value) -> Expected {
         Some("content_block_start" | "content_block_delta") => Expected::of(EventKind::Content),
         Some("message_delta") => {
             let stop_reason = word(&tree["delta"]["stop_reason"]);
-            let kind = if stop_reason.is_some() { EventKind::Content } else { EventKind::Other };
-            Expected { stop_reason, counts: counts(&tree["usage"], &COUNTS), ..Expected::of(kind) }
+            let (kind, finish) = match stop_reason {
+                Some(_) => (EventKind::Content, Finish::Stopped),
+                None => (EventKind::Other, Finish::No),
+            };
+            let counts = counts(&tree["usage"], &COUNTS);
+            Expected { finish, stop_reason, counts, ..Expected::of(kind) }
         }
         Some("message_stop") => Expected { finish: Finish::End, ..Expected::of(EventKind::End) },
         Some("error") => Expected::of(EventKind::Error),

@@ -2,4 +2,5 @@
 
 pub mod error;
 pub mod response;
+pub(crate) mod skim;
 pub mod usage;

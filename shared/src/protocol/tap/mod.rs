@@ -9,6 +9,7 @@
 //! [`MAX_EVENT_BYTES`] are kept and nothing panics.
 
 mod json_array;
+mod reader;
 mod stream_facts;
 mod text;
 
@@ -21,6 +22,7 @@ use super::gemini;
 use super::sse::{Frame, MAX_EVENT_BYTES, SseReader};
 use bytes::{Bytes, BytesMut};
 use json_array::{ArrayReader, Element};
+use reader::EventReader;
 
 /// How events are cut out of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +44,9 @@ pub struct TapOptions {
 /// Reads along a stream.
 #[derive(Debug)]
 pub struct StreamTap {
-    dialect: Dialect,
     cutter: Cutter,
+    reader: EventReader,
     options: TapOptions,
-    facts: StreamFacts,
     /// True when [`Self::end`] has handed out the first bytes of an event that never ended.
     ended_mid_event: bool,
 }
@@ -90,15 +91,15 @@ impl StreamTap {
             Framing::Sse => Cutter::Sse(SseReader::with_limit(limit)),
             Framing::JsonArray => Cutter::Array(ArrayReader::with_limit(limit)),
         };
-        Self { dialect, cutter, options, facts: StreamFacts::at_start(dialect), ended_mid_event: false }
+        Self { cutter, reader: EventReader::new(dialect), options, ended_mid_event: false }
     }
 
     /// Takes a chunk and returns what to relay now: the very same bytes unless an option asks otherwise.
     pub fn push(&mut self, chunk: Bytes) -> Passed {
-        if let Cutter::Sse(reader) = &mut self.cutter
+        if let Cutter::Sse(cutter) = &mut self.cutter
             && self.options.withhold_usage_chunk
         {
-            return withhold(self.dialect, reader, &mut self.facts, &chunk);
+            return withhold(cutter, &mut self.reader, chunk);
         }
         let seen = self.observe(&chunk);
         Passed { bytes: chunk, seen }
@@ -106,19 +107,18 @@ impl StreamTap {
 
     /// Reads along without relaying: for the decoded copy of a compressed stream.
     pub fn observe(&mut self, chunk: &[u8]) -> Seen {
-        let Self { dialect, cutter, facts, .. } = self;
+        let Self { cutter, reader, .. } = self;
         let mut seen = Seen::default();
         match cutter {
-            Cutter::Sse(reader) => reader.push(chunk, |frame| {
-                read_frame(*dialect, facts, &mut seen, &frame);
+            Cutter::Sse(cutter) => cutter.push(chunk, |frame| {
+                read_frame(reader, &mut seen, &frame);
             }),
-            Cutter::Array(reader) => reader.push(chunk, |element| {
-                let kind = match element {
-                    Element::Whole(json) => return seen.note(facts.read(*dialect, b"", json).0),
-                    Element::Oversized => facts.note_oversized(),
+            Cutter::Array(cutter) => cutter.push(chunk, |element| {
+                seen.note(match element {
+                    Element::Whole(json) => reader.read(b"", json).kind,
+                    Element::Oversized => reader.note_oversized(),
                     Element::NotJson => EventKind::Malformed,
-                };
-                seen.note(kind);
+                });
             }),
         }
         seen
@@ -126,13 +126,13 @@ impl StreamTap {
 
     /// The provider's bytes are over, rightly or not: what was held back, and what its last event said.
     pub fn end(&mut self) -> Passed {
-        let Self { dialect, cutter, facts, .. } = self;
+        let Self { cutter, reader, .. } = self;
         let mut passed = Passed::default();
         let is_whole = match cutter {
-            Cutter::Sse(reader) => {
-                let mut is_mid_event = reader.is_mid_event();
-                reader.end(|frame| {
-                    let is_extra = read_frame(*dialect, facts, &mut passed.seen, &frame);
+            Cutter::Sse(cutter) => {
+                let mut is_mid_event = cutter.is_mid_event();
+                cutter.end(|frame| {
+                    let is_extra = read_frame(reader, &mut passed.seen, &frame);
                     if let Frame::Event(event) | Frame::Unfinished(event) = &frame
                         && self.options.withhold_usage_chunk
                     {
@@ -145,16 +145,16 @@ impl StreamTap {
                 true
             }
             // An array without its bracket is cut, whatever its elements say.
-            Cutter::Array(reader) => !reader.is_mid_element() && !reader.is_open(),
+            Cutter::Array(cutter) => !cutter.is_mid_element() && !cutter.is_open(),
         };
-        self.facts.finish(is_whole);
+        reader.finish(is_whole);
         passed
     }
 
     /// What is known so far.
     #[must_use]
     pub fn facts(&self) -> &StreamFacts {
-        &self.facts
+        self.reader.facts()
     }
 
     /// The bytes that tell the seat of a failure after the head was sent, placed so that an event whose
@@ -162,32 +162,22 @@ impl StreamTap {
     /// Empty where a JSON array cannot take one more element: then cut the connection.
     #[must_use]
     pub fn closing_error(&self, fault: &StreamFault<'_>) -> Vec<u8> {
+        let (dialect, facts) = (self.reader.dialect(), self.reader.facts());
         let fault = StreamFault {
-            response_id: fault.response_id.or(self.facts.response_id.as_deref()),
-            sequence_number: fault.sequence_number.max(self.facts.events),
+            response_id: fault.response_id.or(facts.response_id.as_deref()),
+            sequence_number: fault.sequence_number.max(facts.events),
             ..*fault
         };
         match &self.cutter {
-            Cutter::Sse(reader) => {
+            Cutter::Sse(cutter) => {
                 let relays_parts = !self.options.withhold_usage_chunk;
-                let is_mid_event = self.ended_mid_event || (relays_parts && reader.is_mid_event());
-                let mut bytes = if is_mid_event { self.half_event_end().to_vec() } else { Vec::new() };
-                bytes.extend(self.dialect.stream_error(&fault));
+                let is_mid_event = self.ended_mid_event || (relays_parts && cutter.is_mid_event());
+                let mut bytes = if is_mid_event { half_event_end(dialect).to_vec() } else { Vec::new() };
+                bytes.extend(dialect.stream_error(&fault));
                 bytes
             }
-            Cutter::Array(reader) if reader.is_open() => gemini::error::array_error(&fault),
+            Cutter::Array(cutter) if cutter.is_open() => gemini::error::array_error(&fault),
             Cutter::Array(_) => Vec::new(),
-        }
-    }
-
-    /// What ends an event whose first half was relayed.
-    fn half_event_end(&self) -> &'static [u8] {
-        match self.dialect {
-            // Only the line: the half joins the error's event, whose name its SDKs go by; as an event of its
-            // own its broken JSON would be thrown at the client before the error is read.
-            Dialect::Anthropic => b"\n",
-            // Codex and others skip an event that they cannot read, and then see the error's own.
-            Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => b"\n\n",
         }
     }
 }
@@ -203,33 +193,35 @@ impl Seen {
     }
 }
 
-/// Folds a frame into the facts; true for the extra usage chunk.
-fn read_frame(dialect: Dialect, facts: &mut StreamFacts, seen: &mut Seen, frame: &Frame<'_>) -> bool {
-    let (kind, is_usage_only) = match frame {
-        Frame::Event(event) => facts.read(dialect, event.name, &event.data),
-        Frame::Unfinished(event) => {
-            let read = facts.read_unfinished(dialect, event.name, &event.data);
-            let Some(read) = read else { return false };
-            read
+/// Reads a frame; true for the extra usage chunk.
+fn read_frame(reader: &mut EventReader, seen: &mut Seen, frame: &Frame<'_>) -> bool {
+    let read = match frame {
+        Frame::Event(event) => reader.read(event.name, &event.data),
+        Frame::Unfinished(event) => match reader.read_unfinished(event.name, &event.data) {
+            Some(read) => read,
+            None => return false,
+        },
+        Frame::Skipped { is_first: true, .. } => {
+            seen.note(reader.note_oversized());
+            return false;
         }
-        Frame::Skipped { is_first: true, .. } => (facts.note_oversized(), false),
         Frame::Skipped { is_first: false, .. } => return false,
     };
-    seen.note(kind);
-    is_usage_only
+    seen.note(read.kind);
+    read.is_usage_only
 }
 
 /// Passes on the whole events of a chunk but for the extra usage chunk, without copying where nothing was
 /// kept from before and nothing is dropped in between.
-fn withhold(dialect: Dialect, reader: &mut SseReader, facts: &mut StreamFacts, chunk: &Bytes) -> Passed {
-    let kept = reader.kept();
+fn withhold(cutter: &mut SseReader, reader: &mut EventReader, chunk: Bytes) -> Passed {
+    let kept = cutter.kept();
     let mut seen = Seen::default();
     // Positions in kept bytes + chunk; `copied` holds what cannot be a slice of the chunk.
     let mut at = 0_usize;
     let mut run = 0..0;
     let mut copied = BytesMut::new();
-    reader.push(chunk, |frame| {
-        let is_extra = read_frame(dialect, facts, &mut seen, &frame);
+    cutter.push(&chunk, |frame| {
+        let is_extra = read_frame(reader, &mut seen, &frame);
         let raw = match &frame {
             Frame::Event(event) | Frame::Unfinished(event) => event.raw,
             Frame::Skipped { raw, .. } => raw,
@@ -239,21 +231,34 @@ fn withhold(dialect: Dialect, reader: &mut SseReader, facts: &mut StreamFacts, c
         if is_extra {
             return;
         }
-        if start < kept {
+        if start < kept || !copied.is_empty() {
             copied.extend_from_slice(raw);
-        } else if run.is_empty() && copied.is_empty() {
+        } else if run.is_empty() {
             run = start - kept..at - kept;
-        } else if run.end == start - kept && copied.is_empty() {
+        } else if run.end == start - kept {
             run.end = at - kept;
         } else {
-            if copied.is_empty() {
-                copied.extend_from_slice(chunk.get(run.clone()).unwrap_or_default());
-            }
+            copied.extend_from_slice(chunk.get(run.clone()).unwrap_or_default());
             copied.extend_from_slice(raw);
         }
     });
-    let bytes = if copied.is_empty() { chunk.slice(run) } else { copied.freeze() };
+    let bytes = match copied.is_empty() {
+        true if run == (0..chunk.len()) => chunk,
+        true => chunk.slice(run),
+        false => copied.freeze(),
+    };
     Passed { bytes, seen }
+}
+
+/// What ends an event whose first half was relayed.
+fn half_event_end(dialect: Dialect) -> &'static [u8] {
+    match dialect {
+        // Only the line: the half joins the error's event, whose name its SDKs go by; as an event of its own
+        // its broken JSON would be thrown at the client before the error is read.
+        Dialect::Anthropic => b"\n",
+        // Codex and others skip an event that they cannot read, and then see the error's own.
+        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => b"\n\n",
+    }
 }
 
 #[cfg(test)]

@@ -54,34 +54,6 @@ impl StreamFacts {
         Self { allows_long_silence, ..Self::default() }
     }
 
-    /// Takes an event; returns its kind and whether it is the extra usage chunk.
-    pub(super) fn read(&mut self, dialect: Dialect, name: &[u8], data: &[u8]) -> (EventKind, bool) {
-        // Until the gate is open, every event is read whole, so that a broken one shows.
-        let skimmed = if self.has_content && !data.is_empty() { dialect.skim(name) } else { None };
-        if let Some(kind) = skimmed {
-            self.note_kind(dialect, kind, data);
-            return (kind, false);
-        }
-        let facts = dialect.classify(name, data);
-        self.absorb(dialect, &facts, data);
-        (facts.kind, facts.is_usage_only)
-    }
-
-    /// Takes an event whose end never came; `None` when it was cut in its data, which is nobody's fault.
-    pub(super) fn read_unfinished(
-        &mut self,
-        dialect: Dialect,
-        name: &[u8],
-        data: &[u8],
-    ) -> Option<(EventKind, bool)> {
-        let facts = dialect.classify(name, data);
-        if facts.kind == EventKind::Malformed {
-            return None;
-        }
-        self.absorb(dialect, &facts, data);
-        Some((facts.kind, facts.is_usage_only))
-    }
-
     /// Takes note of an event that was too large to be read.
     pub(super) fn note_oversized(&mut self) -> EventKind {
         self.overflowed = true;
@@ -99,7 +71,8 @@ impl StreamFacts {
         }
     }
 
-    fn absorb(&mut self, dialect: Dialect, facts: &EventFacts<'_>, data: &[u8]) {
+    /// Takes what an event says.
+    pub(super) fn absorb(&mut self, dialect: Dialect, facts: &EventFacts<'_>, data: &[u8]) {
         match facts.phase {
             Some(phase) => self.allows_long_silence = phase == Phase::Thinking,
             // Content without an item before it: the wait is over.
@@ -127,7 +100,8 @@ impl StreamFacts {
         }
     }
 
-    fn note_kind(&mut self, dialect: Dialect, kind: EventKind, data: &[u8]) {
+    /// Takes an event that says nothing but its kind.
+    pub(super) fn note_kind(&mut self, dialect: Dialect, kind: EventKind, data: &[u8]) {
         if kind != EventKind::Ping {
             self.events += 1;
         }

@@ -123,6 +123,13 @@ fn a_cut_stream_has_not_ended_and_its_output_is_estimated() {
 }
 
 #[test]
+fn a_forgotten_message_stop_is_no_cut() {
+    assert!(after(TOOLS, 10).ended);
+    assert_eq!(after(TOOLS, 10).usage_state(), UsageState::Final);
+    assert!(!after(TOOLS, 9).ended);
+}
+
+#[test]
 fn long_silence_is_allowed_exactly_while_a_thinking_block_is_open() {
     let allowed: Vec<bool> = (1..=10).map(|n| after(THINKING, n).allows_long_silence).collect();
     assert_eq!(allowed, [false, true, true, true, false, false, false, false, false, false]);
