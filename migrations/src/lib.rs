@@ -1,1 +1,36 @@
-//! Placeholder
+//! The schema of the control plane, one step a file, for Postgres and for SQLite.
+//!
+//! Every step runs unchanged on both databases: moments are `BIGINT` Unix milliseconds in columns named
+//! `*_at_ms`, money is `BIGINT` nano-USD (`*_nano_usd`), multipliers are `BIGINT` millionths, JSON is text. Steps
+//! only ever expand: a column goes away in a later release than the code that last read it, so that an old
+//! and a new admin-api can share one database during a roll-out.
+//!
+//! Users, keys and providers are deleted softly (`deleted_at_ms`): log and ledger rows carry their ids without a
+//! foreign key, names stay resolvable and an id is never used again. Their secrets are wiped at deletion.
+
+mod column;
+mod m20261123_000001_principals;
+mod m20261123_000002_providers;
+mod m20261123_000003_configuration;
+mod m20261123_000004_audit_log;
+mod m20261123_000005_usage;
+
+use sea_orm_migration::prelude::*;
+
+/// All steps, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261123_000001_principals::Migration),
+            Box::new(m20261123_000002_providers::Migration),
+            Box::new(m20261123_000003_configuration::Migration),
+            Box::new(m20261123_000004_audit_log::Migration),
+            Box::new(m20261123_000005_usage::Migration),
+        ]
+    }
+}
+
+pub use sea_orm_migration::MigratorTrait;
