@@ -1,0 +1,66 @@
+//! Writes the books: request log, ledger and roll-ups. Each insert answers which rows are really new.
+
+use super::entity::{ledger, request_log, usage_hourly};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, QueryTrait};
+use std::collections::HashSet;
+
+/// Inserts log rows; answers the ids of those that were not there.
+pub async fn insert_requests(
+    db: &impl ConnectionTrait,
+    rows: &[request_log::Model],
+) -> Result<HashSet<String>, DbErr> {
+    let mut fresh = HashSet::new();
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let conflict = OnConflict::column(request_log::Column::Id).do_nothing().to_owned();
+        let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
+        let mut insert = request_log::Entity::insert_many(rows).on_conflict(conflict).into_query();
+        insert.returning_col(request_log::Column::Id);
+        for row in db.query_all(&insert).await? {
+            fresh.insert(row.try_get_by_index::<String>(0)?);
+        }
+    }
+    Ok(fresh)
+}
+
+/// Inserts ledger rows; answers the (request id, attempt) of those that were not there.
+pub async fn insert_attempts(
+    db: &impl ConnectionTrait,
+    rows: &[ledger::Model],
+) -> Result<HashSet<(String, i32)>, DbErr> {
+    use ledger::Column::{Attempt, RequestId};
+    let mut fresh = HashSet::new();
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let conflict = OnConflict::columns([RequestId, Attempt]).do_nothing().to_owned();
+        let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
+        let mut insert = ledger::Entity::insert_many(rows).on_conflict(conflict).into_query();
+        insert.returning(sea_orm::sea_query::Query::returning().columns([RequestId, Attempt]));
+        for row in db.query_all(&insert).await? {
+            fresh.insert((row.try_get_by_index::<String>(0)?, row.try_get_by_index::<i32>(1)?));
+        }
+    }
+    Ok(fresh)
+}
+
+/// Adds these sums to the roll-ups. The rows must be in the order of their key, each key once: every consumer
+/// then locks them in the same order.
+pub async fn add_hourly(db: &impl ConnectionTrait, rows: &[usage_hourly::Model]) -> Result<(), DbErr> {
+    use usage_hourly::Column::{HourStartMs, KeyId, Model, ProviderId, UserId};
+    let key = [HourStartMs, UserId, KeyId, ProviderId, Model];
+    let is_sum = |column: &usage_hourly::Column| {
+        !matches!(column, HourStartMs | UserId | KeyId | ProviderId | Model)
+    };
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let mut conflict = OnConflict::columns(key);
+        for column in usage_hourly::Column::iter().filter(is_sum) {
+            let old = Expr::col((usage_hourly::Entity, column));
+            conflict.value(column, old.add(Expr::col((Alias::new("excluded"), column))));
+        }
+        let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
+        usage_hourly::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(db).await?;
+    }
+    Ok(())
+}
+
+/// The widest table has 36 columns; SQLite takes 32 766 parameters a statement.
+const ROWS_PER_STATEMENT: usize = 500;

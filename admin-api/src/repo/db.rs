@@ -1,0 +1,243 @@
+//! Connections: opened, migrated, bounded in number and time, closed.
+//!
+//! Postgres has one pool. SQLite has one writer, where writers queue fairly instead of polling for the file's
+//! lock, and a pool of readers beside it (WAL: a reader never waits for the writer).
+
+use crate::config::DatabaseUrl;
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why the database cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The SQLite file's directory is not there.
+    #[error("the database's directory {path} does not exist")]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The SQLite file cannot be made or opened.
+    #[error("the database file {path} cannot be opened: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server has no such database, and making one is switched off.
+    #[error("the database {name} does not exist, and AUTO_MIGRATE is off")]
+    NoDatabase {
+        /// Its name.
+        name: String,
+    },
+    /// Schema steps are pending, and applying them is switched off.
+    #[error("{count} schema steps are pending, and AUTO_MIGRATE is off")]
+    PendingSteps {
+        /// How many.
+        count: usize,
+    },
+    /// The database did not answer in time.
+    #[error("the database did not answer within {} s", OPEN_DEADLINE.as_secs())]
+    Deadline,
+    /// Anything else the database says.
+    #[error("the database refuses: {0}")]
+    Database(#[from] DbErr),
+}
+
+/// An open database with the schema of this release.
+#[derive(Debug, Clone)]
+pub struct Db {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+}
+
+impl Db {
+    /// Opens the database, makes it when it is missing, and brings its schema up to date.
+    pub async fn open(url: &DatabaseUrl, pool_max: u32, auto_migrate: bool) -> Result<Self, OpenError> {
+        let opening = async {
+            let db = match url {
+                DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, pool_max).await?,
+                DatabaseUrl::Postgres(dsn) => {
+                    Self::open_postgres(dsn.expose(), pool_max, auto_migrate).await?
+                }
+            };
+            db.migrate(auto_migrate).await?;
+            Ok(db)
+        };
+        tokio::time::timeout(OPEN_DEADLINE, opening).await.map_err(|_| OpenError::Deadline)?
+    }
+
+    /// Begins a transaction that will write. Writers of one SQLite file follow one another.
+    pub async fn write(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.writer.begin_with_options(options).await
+    }
+
+    /// For single reads.
+    #[must_use]
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Begins a transaction in which all reads show one moment.
+    pub async fn read_moment(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = match self.reader.get_database_backend() {
+            // A deferred transaction reads one snapshot of the WAL from its first read on.
+            DbBackend::Sqlite => TransactionOptions::default(),
+            _ => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                sqlite_transaction_mode: None,
+            },
+        };
+        self.reader.begin_with_options(options).await
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        let statement = Statement::from_string(self.reader.get_database_backend(), "SELECT 1");
+        self.reader.query_one_raw(statement).await.map(|_| ())
+    }
+
+    /// Closes all connections; on SQLite the WAL is folded into the file.
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await
+    }
+
+    async fn open_sqlite(path: &Path, pool_max: u32) -> Result<Self, OpenError> {
+        make_file(path)?;
+        let writer = Database::connect(sqlite_options(path, 1)).await?;
+        let reader = Database::connect(sqlite_options(path, pool_max)).await?;
+        Ok(Self { writer, reader })
+    }
+
+    async fn open_postgres(dsn: &str, pool_max: u32, make_missing: bool) -> Result<Self, OpenError> {
+        let pool = match Database::connect(postgres_options(dsn, pool_max)).await {
+            Err(error) if is_missing_database(&error) => {
+                let name = database_name(dsn);
+                if !make_missing {
+                    return Err(OpenError::NoDatabase { name });
+                }
+                make_database(dsn, &name).await?;
+                Database::connect(postgres_options(dsn, pool_max)).await?
+            }
+            connected => connected?,
+        };
+        Ok(Self { writer: pool.clone(), reader: pool })
+    }
+
+    /// One transaction for all steps: a start that fails half-way leaves the old schema behind. Several starting
+    /// processes follow one another.
+    async fn migrate(&self, auto_migrate: bool) -> Result<(), OpenError> {
+        if !auto_migrate {
+            let count = Migrator::get_pending_migrations(&self.writer).await?.len();
+            return if count == 0 { Ok(()) } else { Err(OpenError::PendingSteps { count }) };
+        }
+        let transaction = self.write().await?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            transaction.execute_unprepared(MIGRATION_LOCK).await?;
+        }
+        Migrator::up(&transaction, None).await?;
+        sea_orm::TransactionSession::commit(transaction).await?;
+        Ok(())
+    }
+}
+
+/// Makes the file with nobody else able to read it; SQLite gives its WAL the same rights.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|d| !d.is_dir()) {
+        return Err(OpenError::NoDirectory { path: directory.to_owned() });
+    }
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
+fn sqlite_options(path: &Path, connections: u32) -> ConnectOptions {
+    let path = path.to_owned();
+    let mut options = bounded("sqlite:", connections);
+    options.map_sqlx_sqlite_opts(move |o| {
+        o.filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What the consumer has acknowledged must survive a loss of power.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE_DEADLINE)
+            .foreign_keys(true)
+    });
+    options
+}
+
+fn postgres_options(dsn: &str, connections: u32) -> ConnectOptions {
+    let mut options = bounded(dsn, connections);
+    options.statement_timeout(STATEMENT_DEADLINE).set_application_name("claude-code-hub");
+    options
+}
+
+fn bounded(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_DEADLINE)
+        .connect_timeout(ACQUIRE_DEADLINE)
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false);
+    options
+}
+
+/// SQLSTATE 3D000: invalid catalog name.
+fn is_missing_database(error: &DbErr) -> bool {
+    sqlstate(error).as_deref() == Some("3D000")
+}
+
+fn sqlstate(error: &DbErr) -> Option<String> {
+    let (DbErr::Conn(RuntimeErr::SqlxError(source))
+    | DbErr::Exec(RuntimeErr::SqlxError(source))
+    | DbErr::Query(RuntimeErr::SqlxError(source))) = error
+    else {
+        return None;
+    };
+    source.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
+}
+
+fn database_name(dsn: &str) -> String {
+    let parsed = dsn.parse::<PgConnectOptions>().ok();
+    parsed.and_then(|o| o.get_database().map(str::to_owned)).unwrap_or_default()
+}
+
+async fn make_database(dsn: &str, name: &str) -> Result<(), OpenError> {
+    let mut options = postgres_options(dsn, 1);
+    options.map_sqlx_postgres_opts(|o| o.database("postgres"));
+    let server = Database::connect(options).await?;
+    let quoted = name.replace('"', "\"\"");
+    let made = server.execute_unprepared(&format!("CREATE DATABASE \"{quoted}\"")).await;
+    server.close().await?;
+    match made {
+        // SQLSTATE 42P04, 23505: another process made it in the same moment.
+        Err(error) if matches!(sqlstate(&error).as_deref(), Some("42P04" | "23505")) => Ok(()),
+        made => Ok(made.map(|_| ())?),
+    }
+}
+
+/// How long opening and migrating may take.
+const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+/// How long to wait for a connection, or for SQLite's lock.
+const ACQUIRE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long one statement may run on Postgres. Longer than any caller waits: it frees the server.
+const STATEMENT_DEADLINE: Duration = Duration::from_secs(60);
+/// Any fixed number; it only has to be ours.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(6034782190234)";

@@ -1,0 +1,13 @@
+//! The rows as the database has them: one file a table, no rules.
+
+pub mod audit_log;
+pub mod config_revision;
+pub mod keys;
+pub mod ledger;
+pub mod model_prices;
+pub mod provider_groups;
+pub mod providers;
+pub mod request_log;
+pub mod settings;
+pub mod usage_hourly;
+pub mod users;

@@ -1,0 +1,37 @@
+//! One upstream account.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `providers`; the columns are described where they are made, in `migrations`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "providers")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub name: String,
+    pub provider_type: String,
+    pub url: String,
+    pub sealed_secret: String,
+    pub is_enabled: bool,
+    pub weight: i32,
+    pub priority: i32,
+    pub group_tag: String,
+    pub cost_multiplier: i64,
+    pub allowed_models: String,
+    pub model_redirects: String,
+    pub max_attempts: i32,
+    pub custom_headers: String,
+    pub client_abort: String,
+    pub first_byte_timeout_streaming_ms: i64,
+    pub streaming_idle_timeout_ms: i64,
+    pub request_timeout_non_streaming_ms: i64,
+    pub revision: i64,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+    pub deleted_at_ms: Option<i64>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

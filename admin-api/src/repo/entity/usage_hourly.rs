@@ -1,0 +1,37 @@
+//! What was used in one hour.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `usage_hourly`; the columns are described where they are made, in `migrations`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_hourly")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub hour_start_ms: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_id: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub provider_id: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub model: String,
+    pub requests: i64,
+    pub input_tokens: i64,
+    #[sea_orm(column_name = "cache_write_5m_tokens")]
+    pub cache_write_5m_tokens: i64,
+    #[sea_orm(column_name = "cache_write_1h_tokens")]
+    pub cache_write_1h_tokens: i64,
+    pub cache_read_tokens: i64,
+    pub output_tokens: i64,
+    pub reasoning_tokens: i64,
+    pub image_input_tokens: i64,
+    pub image_output_tokens: i64,
+    pub web_search_requests: i64,
+    pub cost_nano_usd: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,41 @@
+//! The database: connections, rows and queries. Knows nothing of HTTP, of rules or of secrets' plain text.
+//!
+//! Every query takes the connection it runs on, so that a service decides what is one transaction.
+
+pub mod audit;
+pub mod books;
+pub mod catalogue;
+pub mod db;
+pub mod entity;
+pub mod logs;
+pub mod principals;
+pub mod providers;
+pub mod revision;
+pub mod snapshot;
+
+/// One page of rows and whether more follow.
+#[derive(Debug, Clone)]
+pub struct Rows<T> {
+    /// At most as many as were asked for.
+    pub items: Vec<T>,
+    /// True when there is at least one more.
+    pub has_more: bool,
+}
+
+impl<T> Rows<T> {
+    /// Cuts a result that was queried with one row more than wanted.
+    #[must_use]
+    pub fn cut(mut items: Vec<T>, limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, has_more }
+    }
+}
+
+/// `LIKE` pattern for "contains", with the wildcards in `text` taken literally (escape character `\`).
+#[must_use]
+pub fn contains_pattern(text: &str) -> String {
+    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}

@@ -1,0 +1,242 @@
+//! Books usage records: log row, ledger rows and roll-ups in one transaction, each record once however often it
+//! comes. What is new is decided by the database, not by memory.
+
+use crate::repo::books::{add_hourly, insert_attempts, insert_requests};
+use crate::repo::db::Db;
+use crate::repo::entity::{ledger, request_log, usage_hourly};
+use sea_orm::DbErr;
+use serde_json::json;
+use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
+use shared::time::UnixMillis;
+use std::collections::BTreeMap;
+
+/// Books a batch. An error means that nothing of it is booked.
+pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
+    let requests: Vec<_> = records.iter().map(request_row).collect();
+    let attempts: Vec<_> =
+        records.iter().flat_map(|r| r.attempts.iter().map(|a| ledger_row(&r.request, a))).collect();
+    let tx = db.write().await?;
+    let mut fresh_requests = insert_requests(&tx, &requests).await?;
+    let mut fresh_attempts = insert_attempts(&tx, &attempts).await?;
+    let booked = Booked { requests: fresh_requests.len(), attempts: fresh_attempts.len() };
+    let mut sums = Sums::default();
+    // A record that is in the batch twice was inserted once: taking it out of the set counts it once.
+    for row in requests.iter().filter(|row| fresh_requests.remove(&row.id)) {
+        sums.count_request(row, last_provider(row, &attempts));
+    }
+    for row in &attempts {
+        if fresh_attempts.remove(&(row.request_id.clone(), row.attempt)) {
+            sums.add_attempt(row);
+        }
+    }
+    add_hourly(&tx, &sums.into_rows()).await?;
+    tx.commit().await?;
+    Ok(booked)
+}
+
+/// How much of a batch was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Booked {
+    /// New log rows.
+    pub requests: usize,
+    /// New ledger rows.
+    pub attempts: usize,
+}
+
+/// Roll-up rows under way, in the order of their key.
+#[derive(Default)]
+struct Sums(BTreeMap<(i64, i64, i64, i64, String), usage_hourly::Model>);
+
+impl Sums {
+    fn count_request(&mut self, row: &request_log::Model, provider_id: i64) {
+        let model = row.model.as_deref();
+        self.of(row.created_at_ms, row.user_id, row.key_id, provider_id, model).requests += 1;
+    }
+
+    fn add_attempt(&mut self, row: &ledger::Model) {
+        let model = row.model.as_deref();
+        let sum = self.of(row.created_at_ms, row.user_id, row.key_id, row.provider_id, model);
+        for (sum, part) in [
+            (&mut sum.input_tokens, row.input_tokens),
+            (&mut sum.cache_write_5m_tokens, row.cache_write_5m_tokens),
+            (&mut sum.cache_write_1h_tokens, row.cache_write_1h_tokens),
+            (&mut sum.cache_read_tokens, row.cache_read_tokens),
+            (&mut sum.output_tokens, row.output_tokens),
+            (&mut sum.reasoning_tokens, row.reasoning_tokens),
+            (&mut sum.image_input_tokens, row.image_input_tokens),
+            (&mut sum.image_output_tokens, row.image_output_tokens),
+            (&mut sum.web_search_requests, row.web_search_requests),
+            (&mut sum.cost_nano_usd, row.cost_nano_usd),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+    }
+
+    fn of(
+        &mut self,
+        created_at_ms: i64,
+        user_id: i64,
+        key_id: i64,
+        provider_id: i64,
+        model: Option<&str>,
+    ) -> &mut usage_hourly::Model {
+        let hour_start_ms = UnixMillis(created_at_ms).hour_start().0;
+        let model = model.unwrap_or_default().to_owned();
+        let key = (hour_start_ms, user_id, key_id, provider_id, model.clone());
+        self.0.entry(key).or_insert_with(|| usage_hourly::Model {
+            hour_start_ms,
+            user_id,
+            key_id,
+            provider_id,
+            model,
+            requests: 0,
+            input_tokens: 0,
+            cache_write_5m_tokens: 0,
+            cache_write_1h_tokens: 0,
+            cache_read_tokens: 0,
+            output_tokens: 0,
+            reasoning_tokens: 0,
+            image_input_tokens: 0,
+            image_output_tokens: 0,
+            web_search_requests: 0,
+            cost_nano_usd: 0,
+        })
+    }
+
+    fn into_rows(self) -> Vec<usage_hourly::Model> {
+        self.0.into_values().collect()
+    }
+}
+
+/// With whom a request is counted: who answered, else the last one tried, else nobody (0).
+fn last_provider(row: &request_log::Model, attempts: &[ledger::Model]) -> i64 {
+    let last = || attempts.iter().rev().find(|a| a.request_id == row.id).map(|a| a.provider_id);
+    row.provider_id.or_else(last).unwrap_or(0)
+}
+
+fn request_row(record: &UsageRecord) -> request_log::Model {
+    let UsageRecord { schema: _, request, attempts } = record;
+    let usage = attempts.iter().fold(TokenUsage::default(), |sum, a| add_usage(sum, &a.usage));
+    let cost = attempts.iter().fold(CostBreakdown::default(), |sum, a| add_cost(sum, &a.cost));
+    request_log::Model {
+        id: request.id.to_string(),
+        created_at_ms: request.started_at.0,
+        user_id: request.caller.user_id.0,
+        key_id: request.caller.key_id.0,
+        provider_id: request.provider_id.map(|id| id.0),
+        endpoint: text(&request.endpoint),
+        model: text_option(request.model.as_deref()),
+        upstream_model: text_option(attempts.last().and_then(|a| a.upstream_model.as_deref())),
+        is_stream: request.is_stream,
+        status: i32::from(request.status),
+        blocked_by: text_option(request.blocked_by.as_deref()),
+        error: text_option(request.error.as_deref()),
+        stop_reason: text_option(request.stop_reason.as_deref()),
+        upstream_request_id: text_option(request.upstream_request_id.as_deref()),
+        client_ip: text_option(request.caller.client_ip.as_deref()),
+        client: text_option(request.caller.client.as_deref()),
+        session_id: text_option(request.session.session_id.as_deref()),
+        message_count: request.session.message_count.map(|n| i32::try_from(n).unwrap_or(i32::MAX)),
+        first_byte_ms: request.timing.first_byte_ms.map(big),
+        first_content_ms: request.timing.first_content_ms.map(big),
+        duration_ms: big(request.timing.duration_ms),
+        attempts: i32::try_from(attempts.len()).unwrap_or(i32::MAX),
+        input_tokens: big(usage.input_tokens),
+        cache_write_5m_tokens: big(usage.cache_write_5m_tokens),
+        cache_write_1h_tokens: big(usage.cache_write_1h_tokens),
+        cache_read_tokens: big(usage.cache_read_tokens),
+        output_tokens: big(usage.output_tokens),
+        reasoning_tokens: big(usage.reasoning_tokens),
+        image_input_tokens: big(usage.image_input_tokens),
+        image_output_tokens: big(usage.image_output_tokens),
+        web_search_requests: big(usage.web_search_requests),
+        cost_nano_usd: cost.total.0,
+        cost_breakdown: json!(cost).to_string(),
+        is_estimate: attempts.iter().any(|a| a.flags.is_estimate),
+        is_unpriced: attempts.iter().any(|a| a.flags.is_unpriced),
+        // serde_json escapes control characters, so no NUL reaches the column.
+        decision_chain: json!(request.decision_chain).to_string(),
+    }
+}
+
+fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
+    let AttemptEntry { attempt: number, provider_id, upstream_model, outcome, usage, cost, flags } = attempt;
+    ledger::Model {
+        request_id: request.id.to_string(),
+        attempt: i32::try_from(*number).unwrap_or(i32::MAX),
+        created_at_ms: request.started_at.0,
+        user_id: request.caller.user_id.0,
+        key_id: request.caller.key_id.0,
+        provider_id: provider_id.0,
+        model: text_option(request.model.as_deref()),
+        upstream_model: text_option(upstream_model.as_deref()),
+        outcome: outcome.as_str().to_owned(),
+        input_tokens: big(usage.input_tokens),
+        cache_write_5m_tokens: big(usage.cache_write_5m_tokens),
+        cache_write_1h_tokens: big(usage.cache_write_1h_tokens),
+        cache_read_tokens: big(usage.cache_read_tokens),
+        output_tokens: big(usage.output_tokens),
+        reasoning_tokens: big(usage.reasoning_tokens),
+        image_input_tokens: big(usage.image_input_tokens),
+        image_output_tokens: big(usage.image_output_tokens),
+        web_search_requests: big(usage.web_search_requests),
+        input_cost_nano_usd: cost.input.0,
+        cache_write_5m_cost_nano_usd: cost.cache_write_5m.0,
+        cache_write_1h_cost_nano_usd: cost.cache_write_1h.0,
+        cache_read_cost_nano_usd: cost.cache_read.0,
+        output_cost_nano_usd: cost.output.0,
+        fees_cost_nano_usd: cost.fees.0,
+        cost_nano_usd: cost.total.0,
+        provider_cost_multiplier: big(cost.factors.provider.0),
+        group_cost_multiplier: big(cost.factors.group.0),
+        is_estimate: flags.is_estimate,
+        is_unpriced: flags.is_unpriced,
+        is_long_context: flags.is_long_context,
+        is_priority_tier: flags.is_priority_tier,
+    }
+}
+
+fn add_usage(sum: TokenUsage, part: &TokenUsage) -> TokenUsage {
+    TokenUsage {
+        input_tokens: sum.input_tokens.saturating_add(part.input_tokens),
+        cache_write_5m_tokens: sum.cache_write_5m_tokens.saturating_add(part.cache_write_5m_tokens),
+        cache_write_1h_tokens: sum.cache_write_1h_tokens.saturating_add(part.cache_write_1h_tokens),
+        cache_read_tokens: sum.cache_read_tokens.saturating_add(part.cache_read_tokens),
+        output_tokens: sum.output_tokens.saturating_add(part.output_tokens),
+        reasoning_tokens: sum.reasoning_tokens.saturating_add(part.reasoning_tokens),
+        image_input_tokens: sum.image_input_tokens.saturating_add(part.image_input_tokens),
+        image_output_tokens: sum.image_output_tokens.saturating_add(part.image_output_tokens),
+        web_search_requests: sum.web_search_requests.saturating_add(part.web_search_requests),
+    }
+}
+
+/// The factors are those of the later part: the attempt that served is the last one.
+fn add_cost(sum: CostBreakdown, part: &CostBreakdown) -> CostBreakdown {
+    CostBreakdown {
+        input: sum.input + part.input,
+        cache_write_5m: sum.cache_write_5m + part.cache_write_5m,
+        cache_write_1h: sum.cache_write_1h + part.cache_write_1h,
+        cache_read: sum.cache_read + part.cache_read,
+        output: sum.output + part.output,
+        fees: sum.fees + part.fees,
+        total: sum.total + part.total,
+        factors: part.factors,
+    }
+}
+
+/// Texts come from clients and upstreams: cut, and without NUL, which Postgres refuses. A record that can
+/// never be inserted would hold up all that follow.
+fn text(value: &str) -> String {
+    let end = value.floor_char_boundary(MAX_TEXT_BYTES);
+    value[..end].replace('\0', "\u{fffd}")
+}
+
+fn text_option(value: Option<&str>) -> Option<String> {
+    value.map(text)
+}
+
+fn big(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+const MAX_TEXT_BYTES: usize = 512;

@@ -1,0 +1,80 @@
+//! Builds the published configuration from the database.
+//!
+//! A row that cannot be read is left out and named in the log: a broken user, key or provider must not keep the
+//! changes to all others from being published, and what is left out is refused, never let through.
+
+use super::{groups, keys, prices, providers, settings, users};
+use crate::error::Error;
+use crate::repo::db::Db;
+use crate::repo::snapshot::read;
+use shared::contract::snapshot::{
+    Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc,
+};
+use shared::ids::{GroupId, KeyId, UserId};
+use shared::secret::KeyDigest;
+
+/// The configuration as it is now, in one moment.
+pub async fn build(db: &Db) -> Result<Snapshot, Error> {
+    let rows = read(db).await?;
+    let core = Core {
+        providers: readable(rows.providers.iter().map(providers::published)),
+        groups: rows.groups.iter().map(|row| group_doc(groups::stored(row))).collect(),
+        prices: readable(
+            rows.prices.iter().map(|row| prices::published(row).map(|price| (row.model.clone(), price))),
+        )
+        .into_iter()
+        .collect(),
+        settings: readable([settings::stored(&rows.settings)].into_iter())
+            .pop()
+            .map(|stored| stored.settings)
+            .unwrap_or_default(),
+    };
+    let principals = Principals {
+        users: readable(rows.users.iter().map(|row| users::stored(row).map(user_doc))),
+        keys: readable(rows.keys.iter().map(|row| keys::stored(row).and_then(|key| key_doc(key, &row.digest)))),
+    };
+    Ok(Snapshot { schema: SNAPSHOT_SCHEMA, revision: rows.revision, core, principals })
+}
+
+fn readable<T>(rows: impl Iterator<Item = Result<T, Error>>) -> Vec<T> {
+    rows.filter_map(|row| row.inspect_err(|error| tracing::error!(%error, "row left out of the snapshot")).ok())
+        .collect()
+}
+
+fn group_doc(group: groups::Group) -> GroupDoc {
+    GroupDoc {
+        id: GroupId(group.id),
+        name: group.fields.name,
+        cost_multiplier: group.fields.cost_multiplier,
+    }
+}
+
+fn user_doc(user: users::User) -> UserDoc {
+    UserDoc {
+        id: UserId(user.id),
+        name: user.fields.name,
+        is_enabled: user.fields.is_enabled,
+        expires_at_ms: user.fields.expires_at,
+        provider_group: user.fields.provider_group,
+        allowed_models: user.fields.allowed_models,
+    }
+}
+
+fn key_doc(key: keys::Key, digest: &str) -> Result<KeyDoc, Error> {
+    let id = key.stored.id;
+    let digest = KeyDigest::parse_hex(digest).ok_or_else(|| Error::Corrupt {
+        resource: crate::error::Resource::Key,
+        id: id.to_string(),
+        column: "digest",
+    })?;
+    Ok(KeyDoc {
+        id: KeyId(id),
+        user_id: key.user_id,
+        name: key.stored.fields.name,
+        digest,
+        is_enabled: key.stored.fields.is_enabled,
+        expires_at_ms: key.stored.fields.expires_at,
+        provider_group: key.stored.fields.provider_group,
+        allowed_models: key.stored.fields.allowed_models,
+    })
+}
