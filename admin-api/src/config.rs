@@ -151,9 +151,14 @@ impl AdminConfig {
         let listen = reader.plain("ADMIN_LISTEN", parse_listen);
         let pool_max = reader.plain("DB_POOL_MAX", |t| t.parse().ok().filter(|n| (2..=200).contains(n)));
         match (database, auto_migrate, admin_token, hub_key, listen, pool_max) {
-            (Some(database), Some(auto_migrate), Some(admin_token), Some(hub_key), Some(listen), Some(pool_max)) => {
-                Ok(Self { database, auto_migrate, admin_token, hub_key, listen, pool_max })
-            }
+            (
+                Some(database),
+                Some(auto_migrate),
+                Some(admin_token),
+                Some(hub_key),
+                Some(listen),
+                Some(pool_max),
+            ) => Ok(Self { database, auto_migrate, admin_token, hub_key, listen, pool_max }),
             _ => Err(ConfigErrors(reader.errors)),
         }
     }

@@ -187,9 +187,7 @@ impl Error {
             Self::Invalid(_) => {
                 (S::UNPROCESSABLE_ENTITY, "validation_failed", "Some fields cannot be accepted")
             }
-            Self::Unauthenticated => {
-                (S::UNAUTHORIZED, "unauthenticated", "A valid bearer token is needed")
-            }
+            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "A valid bearer token is needed"),
             Self::Throttled { .. } => {
                 (S::TOO_MANY_REQUESTS, "too_many_failures", "Too many wrong credentials; try again later")
             }

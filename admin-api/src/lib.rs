@@ -1,7 +1,19 @@
-//! The control plane: owns the database, publishes configuration, books usage.
+//! The control plane: owns the database, publishes configuration, books usage, answers admins.
+//!
+//! Arrows: `api` → `service` → `repo`; `jobs` → `service`, `repo`; only [`start`] knows them all. Knows nothing of
+//! how requests are proxied: what crosses to the gateway is in `shared::contract`, through `shared::ports`.
 
+pub mod api;
+pub mod auth;
 pub mod config;
-pub mod repo;
 pub mod error;
-pub mod service;
+pub mod extract;
 pub mod jobs;
+pub mod openapi;
+pub mod repo;
+pub mod routes;
+pub mod service;
+pub mod start;
+
+pub use config::{AdminConfig, ConfigErrors};
+pub use start::{AdminHandle, Options, StartError, start};

@@ -47,9 +47,8 @@ pub async fn insert_attempts(
 pub async fn add_hourly(db: &impl ConnectionTrait, rows: &[usage_hourly::Model]) -> Result<(), DbErr> {
     use usage_hourly::Column::{HourStartMs, KeyId, Model, ProviderId, UserId};
     let key = [HourStartMs, UserId, KeyId, ProviderId, Model];
-    let is_sum = |column: &usage_hourly::Column| {
-        !matches!(column, HourStartMs | UserId | KeyId | ProviderId | Model)
-    };
+    let is_sum =
+        |column: &usage_hourly::Column| !matches!(column, HourStartMs | UserId | KeyId | ProviderId | Model);
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let mut conflict = OnConflict::columns(key);
         for column in usage_hourly::Column::iter().filter(is_sum) {

@@ -81,10 +81,7 @@ pub async fn price_of(
 }
 
 /// Writes a price, new or not.
-pub async fn put_price(
-    db: &impl ConnectionTrait,
-    row: model_prices::Model,
-) -> Result<(), DbErr> {
+pub async fn put_price(db: &impl ConnectionTrait, row: model_prices::Model) -> Result<(), DbErr> {
     put_prices(db, vec![row]).await
 }
 
@@ -102,11 +99,7 @@ pub async fn put_prices(db: &impl ConnectionTrait, rows: Vec<model_prices::Model
 }
 
 /// Removes the row of one source.
-pub async fn delete_price(
-    db: &impl ConnectionTrait,
-    model: &str,
-    source: PriceSource,
-) -> Result<(), DbErr> {
+pub async fn delete_price(db: &impl ConnectionTrait, model: &str, source: PriceSource) -> Result<(), DbErr> {
     let id = (model.to_owned(), source.as_str().to_owned());
     model_prices::Entity::delete_by_id(id).exec(db).await.map(|_| ())
 }

@@ -8,8 +8,9 @@ use migrations::{Migrator, MigratorTrait};
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use std::fs::OpenOptions;
 use std::io;
@@ -164,7 +165,8 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
     if let Some(directory) = directory.filter(|d| !d.is_dir()) {
         return Err(OpenError::NoDirectory { path: directory.to_owned() });
     }
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     opened.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 

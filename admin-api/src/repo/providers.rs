@@ -11,10 +11,7 @@ use shared::ids::{GroupId, ProviderId};
 use shared::model::GroupSet;
 
 /// The provider, unless it was deleted.
-pub async fn provider(
-    db: &impl ConnectionTrait,
-    id: ProviderId,
-) -> Result<Option<providers::Model>, DbErr> {
+pub async fn provider(db: &impl ConnectionTrait, id: ProviderId) -> Result<Option<providers::Model>, DbErr> {
     providers::Entity::find_by_id(id.0).filter(providers::Column::DeletedAtMs.is_null()).one(db).await
 }
 
@@ -54,10 +51,7 @@ pub async fn update_provider(
 }
 
 /// The group.
-pub async fn group(
-    db: &impl ConnectionTrait,
-    id: GroupId,
-) -> Result<Option<provider_groups::Model>, DbErr> {
+pub async fn group(db: &impl ConnectionTrait, id: GroupId) -> Result<Option<provider_groups::Model>, DbErr> {
     provider_groups::Entity::find_by_id(id.0).one(db).await
 }
 
@@ -118,15 +112,22 @@ pub async fn ensure_groups(
         return Ok(());
     }
     let conflict = OnConflict::column(provider_groups::Column::Name).do_nothing().to_owned();
-    provider_groups::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(db).await.map(|_| ())
+    provider_groups::Entity::insert_many(rows)
+        .on_conflict(conflict)
+        .exec_without_returning(db)
+        .await
+        .map(|_| ())
 }
 
 /// True when a live user, key or provider names the group.
 pub async fn is_group_used(db: &impl ConnectionTrait, name: &str) -> Result<bool, DbErr> {
     // Lists are text; the pattern finds candidates, the parser decides.
-    let named = |sets: Vec<String>| sets.iter().any(|s| !s.is_empty() && GroupSet::parse(s).names().any(|n| n == name));
-    let pattern = LikeExpr::new(format!("%{}%", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")))
-        .escape('\\');
+    let named = |sets: Vec<String>| {
+        sets.iter().any(|s| !s.is_empty() && GroupSet::parse(s).names().any(|n| n == name))
+    };
+    let pattern =
+        LikeExpr::new(format!("%{}%", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")))
+            .escape('\\');
     let users: Vec<String> = users::Entity::find()
         .select_only()
         .column(users::Column::ProviderGroup)

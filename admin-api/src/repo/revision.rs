@@ -1,8 +1,8 @@
 //! The number of the newest configuration: one row, raised inside the transaction of every change.
 
 use super::entity::config_revision;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use shared::ids::Revision;
 
 /// The newest committed revision.

@@ -33,7 +33,12 @@ impl Violations {
     }
 
     /// A whole number in range.
-    pub fn number<N: PartialOrd + std::fmt::Display>(&mut self, field: &str, n: &N, range: &RangeInclusive<N>) {
+    pub fn number<N: PartialOrd + std::fmt::Display>(
+        &mut self,
+        field: &str,
+        n: &N,
+        range: &RangeInclusive<N>,
+    ) {
         if !range.contains(n) {
             self.require(false, field, &format!("must be {} to {}", range.start(), range.end()));
         }

@@ -59,8 +59,7 @@ pub async fn create(admin: Admin, actor: Actor, fields: GroupFields) -> Result<C
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
-    let made =
-        providers::insert_group(&change.tx, row).await.map_err(name_taken(Resource::ProviderGroup))?;
+    let made = providers::insert_group(&change.tx, row).await.map_err(name_taken(Resource::ProviderGroup))?;
     change.commit(stored(&made), entry("create", made.id, None, Some(fields.audited()))).await
 }
 

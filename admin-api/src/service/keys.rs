@@ -130,7 +130,8 @@ pub async fn update(
         return change.nothing(before).await;
     }
     fields.check()?;
-    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0).await?;
+    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
+        .await?;
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
     row.revision = Set(change.revision_column());
@@ -173,7 +174,8 @@ pub(super) async fn insert(
     user: UserId,
     fields: &KeyFields,
 ) -> Result<(Key, Secret), Error> {
-    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0).await?;
+    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
+        .await?;
     let secret = new_client_key()?;
     let mut row = columns(fields);
     row.user_id = Set(user.0);
@@ -185,7 +187,8 @@ pub(super) async fn insert(
     let made = principals::insert_key(&change.tx, row).await.map_err(name_taken(Resource::Key))?;
     // The envelope is bound to the row's id, which the database has just handed out.
     let sealed = admin.vault().seal(&secret, &key_place(made.id))?;
-    let row = ActiveModel { id: Unchanged(made.id), sealed_secret: Set(Some(sealed.0)), ..Default::default() };
+    let row =
+        ActiveModel { id: Unchanged(made.id), sealed_secret: Set(Some(sealed.0)), ..Default::default() };
     Ok((stored(&principals::update_key(&change.tx, row).await?)?, secret))
 }
 

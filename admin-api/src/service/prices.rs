@@ -12,9 +12,9 @@ use super::change::{Change, Entry};
 use super::check::Violations;
 use super::{Actor, Admin, Changed, IfMatch};
 use crate::error::{Error, Resource, Violation};
+use crate::repo::Rows;
 use crate::repo::catalogue::{self, PriceFilter, PriceSource};
 use crate::repo::entity::model_prices::Model;
-use crate::repo::Rows;
 use serde_json::{Map, Value, json};
 use shared::ids::Revision;
 use shared::model::price::ModelPrice;
@@ -118,7 +118,11 @@ fn price(row: &Model) -> Result<Price, Error> {
     });
     Ok(Price {
         model: row.model.clone(),
-        source: if row.source == PriceSource::Manual.as_str() { PriceSource::Manual } else { PriceSource::Seed },
+        source: if row.source == PriceSource::Manual.as_str() {
+            PriceSource::Manual
+        } else {
+            PriceSource::Seed
+        },
         prices: prices.collect(),
         revision: revision(row),
         created_at: UnixMillis(row.created_at_ms),
@@ -133,9 +137,7 @@ fn as_decimal(value: Value) -> Value {
             Ok(price) => Value::String(price.to_usd()),
             Err(_) => Value::Number(n),
         },
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(k, v)| (k, as_decimal(v))).collect())
-        }
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(k, v)| (k, as_decimal(v))).collect()),
         other => other,
     }
 }

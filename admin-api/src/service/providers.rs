@@ -9,7 +9,9 @@ use crate::repo::{Rows, providers};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::{ProviderId, Revision};
-use shared::model::{ClientAbort, GroupSet, ModelRule, Provider as Published, ProviderType, Redirect, Timers};
+use shared::model::{
+    ClientAbort, GroupSet, ModelRule, Provider as Published, ProviderType, Redirect, Timers,
+};
 use shared::money::Multiplier;
 use shared::secret::{Sealed, Secret};
 use shared::time::UnixMillis;
@@ -302,7 +304,8 @@ fn stored(row: &Model) -> Result<Provider, Error> {
         group_tag: GroupSet::parse(&row.group_tag),
         cost_multiplier: Multiplier(row.cost_multiplier.cast_unsigned()),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
-        model_redirects: serde_json::from_str(&row.model_redirects).map_err(|_| corrupt("model_redirects"))?,
+        model_redirects: serde_json::from_str(&row.model_redirects)
+            .map_err(|_| corrupt("model_redirects"))?,
         max_attempts: row.max_attempts.cast_unsigned(),
         custom_headers: serde_json::from_str(&row.custom_headers).map_err(|_| corrupt("custom_headers"))?,
         client_abort: client_abort(&row.client_abort).ok_or_else(|| corrupt("client_abort"))?,

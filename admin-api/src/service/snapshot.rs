@@ -7,9 +7,7 @@ use super::{groups, keys, prices, providers, settings, users};
 use crate::error::Error;
 use crate::repo::db::Db;
 use crate::repo::snapshot::read;
-use shared::contract::snapshot::{
-    Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc,
-};
+use shared::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use shared::ids::{GroupId, KeyId, UserId};
 use shared::secret::KeyDigest;
 
@@ -31,22 +29,22 @@ pub async fn build(db: &Db) -> Result<Snapshot, Error> {
     };
     let principals = Principals {
         users: readable(rows.users.iter().map(|row| users::stored(row).map(user_doc))),
-        keys: readable(rows.keys.iter().map(|row| keys::stored(row).and_then(|key| key_doc(key, &row.digest)))),
+        keys: readable(
+            rows.keys.iter().map(|row| keys::stored(row).and_then(|key| key_doc(key, &row.digest))),
+        ),
     };
     Ok(Snapshot { schema: SNAPSHOT_SCHEMA, revision: rows.revision, core, principals })
 }
 
 fn readable<T>(rows: impl Iterator<Item = Result<T, Error>>) -> Vec<T> {
-    rows.filter_map(|row| row.inspect_err(|error| tracing::error!(%error, "row left out of the snapshot")).ok())
-        .collect()
+    rows.filter_map(|row| {
+        row.inspect_err(|error| tracing::error!(%error, "row left out of the snapshot")).ok()
+    })
+    .collect()
 }
 
 fn group_doc(group: groups::Group) -> GroupDoc {
-    GroupDoc {
-        id: GroupId(group.id),
-        name: group.fields.name,
-        cost_multiplier: group.fields.cost_multiplier,
-    }
+    GroupDoc { id: GroupId(group.id), name: group.fields.name, cost_multiplier: group.fields.cost_multiplier }
 }
 
 fn user_doc(user: users::User) -> UserDoc {

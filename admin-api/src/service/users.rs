@@ -90,14 +90,14 @@ pub async fn create(admin: Admin, actor: Actor, fields: UserFields) -> Result<Ch
     fields.check()?;
     check_future(fields.expires_at)?;
     let change = Change::begin(&admin, &actor).await?;
-    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0).await?;
+    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
+        .await?;
     let mut row = columns(&fields);
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
     let user = stored(&principals::insert_user(&change.tx, row).await?)?;
-    let (key, secret) =
-        keys::insert(&change, &admin, UserId(user.id), &KeyFields::named("default")).await?;
+    let (key, secret) = keys::insert(&change, &admin, UserId(user.id), &KeyFields::named("default")).await?;
     let mut after = fields.audited();
     after["first_key_id"] = json!(key.stored.id);
     let entry = entry("create", user.id, None, Some(after));
@@ -138,7 +138,8 @@ pub async fn update(
         return change.nothing(before).await;
     }
     fields.check()?;
-    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0).await?;
+    providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
+        .await?;
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
     row.revision = Set(change.revision_column());

@@ -67,8 +67,7 @@ mod tests {
 
     #[test]
     fn client_keys_have_the_promised_form_and_never_repeat() {
-        let keys: HashSet<String> =
-            (0..200).map(|_| new_client_key().unwrap().expose().to_owned()).collect();
+        let keys: HashSet<String> = (0..200).map(|_| new_client_key().unwrap().expose().to_owned()).collect();
         assert_eq!(keys.len(), 200);
         for key in &keys {
             let rest = key.strip_prefix("cch-").unwrap();

@@ -29,7 +29,8 @@ pub async fn refresh_seed(admin: Admin) -> Result<Changed<Refreshed>, Error> {
     if catalogue::settings(admin.db().reader()).await?.price_seed_digest == digest {
         return Ok(unchanged);
     }
-    let corrupt = |_| Error::Corrupt { resource: Resource::ModelPrice, id: "seed".to_owned(), column: "file" };
+    let corrupt =
+        |_| Error::Corrupt { resource: Resource::ModelPrice, id: "seed".to_owned(), column: "file" };
     let entries = seed_entries().map_err(corrupt)?;
     let change = Change::begin(&admin, &Actor::system("price_seed")).await?;
     if catalogue::settings(&change.tx).await?.price_seed_digest == digest {

@@ -1,0 +1,415 @@
+//! `/api/v1/providers`
+
+use super::types::{
+    ClientAbortName, Factor, MatchTypeName, Moment, Page, Patch, ProviderTypeName, decode_cursor,
+    effective_groups, page_limit, present, set,
+};
+use super::{changed, created, deleted, found};
+use crate::error::{Error, Violation};
+use crate::extract::{Body, Params};
+use crate::service::providers::{Provider, ProviderFields};
+use crate::service::{Actor, Admin, IfMatch, providers};
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpResponse, delete, get, patch, post};
+use serde::{Deserialize, Serialize};
+use shared::ids::ProviderId;
+use shared::model::rules::{Pattern, RuleError};
+use shared::model::{ClientAbort, GroupSet, ModelRule, Redirect, Timers};
+use shared::money::Multiplier;
+use shared::secret::Secret;
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// A model that a provider serves.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelRule)]
+pub struct ModelRuleDocument {
+    match_type: MatchTypeName,
+    /// 1 to 255 characters.
+    pattern: String,
+}
+
+/// What a provider calls a model.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ModelRedirect)]
+pub struct RedirectDocument {
+    match_type: MatchTypeName,
+    /// Which requested models are renamed: 1 to 255 characters.
+    source: String,
+    /// The name the provider is asked for: 1 to 255 characters.
+    target: String,
+}
+
+/// A provider to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderCreate {
+    /// Display name, 1 to 64 characters; never shown to a seat.
+    name: String,
+    provider_type: ProviderTypeName,
+    /// Base URL, http or https, without credentials and query.
+    url: String,
+    /// The account's secret; stored sealed, never shown again.
+    #[schema(write_only)]
+    key: String,
+    /// A disabled provider is never used. Default: true.
+    is_enabled: Option<bool>,
+    /// Share of the draw among equals, 0 to 100; 0 = never drawn, only reused by a running session. Default: 1.
+    weight: Option<u32>,
+    /// Tier, 0 to 1000000: the lowest with a usable provider serves. Default: 0.
+    priority: Option<u32>,
+    /// Groups it belongs to, separated by commas. Default: `default`.
+    group_tag: Option<String>,
+    /// Factor on the price of what it serves, 0 to 1000. Default: 1.
+    cost_multiplier: Option<Factor>,
+    /// Models it serves, matched on the requested name; empty = all.
+    allowed_models: Option<Vec<ModelRuleDocument>>,
+    /// Ordered renames of the requested model; the first match applies.
+    model_redirects: Option<Vec<RedirectDocument>>,
+    /// Tries at this provider before the next one, 1 to 10. Default: 2.
+    max_attempts: Option<u32>,
+    /// Headers added to each request; never authentication or framing.
+    custom_headers: Option<BTreeMap<String, String>>,
+    /// What happens to a stream whose client left. Default: `drain`.
+    client_abort: Option<ClientAbortName>,
+    /// Streaming: until the response head has arrived, in ms; 0 = no limit. Default: 120000.
+    first_byte_timeout_streaming_ms: Option<u64>,
+    /// Streaming: between two signs of progress, in ms; 0 = no limit. Default: 300000.
+    streaming_idle_timeout_ms: Option<u64>,
+    /// Not streaming: until the whole body has arrived, in ms; 0 = no limit. Default: 600000.
+    request_timeout_non_streaming_ms: Option<u64>,
+}
+
+impl ProviderCreate {
+    fn parse(self) -> Result<(ProviderFields, Secret), Error> {
+        let key = Secret::new(self.key);
+        let mut fields = ProviderFields::new(self.name, self.provider_type.into(), self.url);
+        set(&mut fields.is_enabled, self.is_enabled);
+        set(&mut fields.weight, self.weight);
+        set(&mut fields.priority, self.priority);
+        set(&mut fields.group_tag, self.group_tag.map(|text| GroupSet::parse(&text)));
+        set(&mut fields.cost_multiplier, self.cost_multiplier.map(|f| f.0));
+        fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
+        fields.model_redirects = redirects(self.model_redirects.unwrap_or_default())?;
+        set(&mut fields.max_attempts, self.max_attempts);
+        set(&mut fields.custom_headers, self.custom_headers);
+        set(&mut fields.client_abort, self.client_abort.map(ClientAbort::from));
+        let timers = &mut fields.timers;
+        set(&mut timers.first_byte_timeout_streaming_ms, self.first_byte_timeout_streaming_ms);
+        set(&mut timers.streaming_idle_timeout_ms, self.streaming_idle_timeout_ms);
+        set(&mut timers.request_timeout_non_streaming_ms, self.request_timeout_non_streaming_ms);
+        Ok((fields, key))
+    }
+}
+
+/// What changes of a provider: absent stays, null goes back to the default.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderUpdate {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    provider_type: Option<ProviderTypeName>,
+    #[serde(default, deserialize_with = "present")]
+    url: Option<String>,
+    /// Replaces the account's secret; never shown.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(write_only)]
+    key: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    is_enabled: Option<bool>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    weight: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    priority: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    group_tag: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<Factor>)]
+    cost_multiplier: Patch<Factor>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<ModelRuleDocument>>)]
+    allowed_models: Patch<Vec<ModelRuleDocument>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<RedirectDocument>>)]
+    model_redirects: Patch<Vec<RedirectDocument>>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    max_attempts: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    custom_headers: Patch<BTreeMap<String, String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<ClientAbortName>)]
+    client_abort: Patch<ClientAbortName>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    first_byte_timeout_streaming_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    streaming_idle_timeout_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    request_timeout_non_streaming_ms: Patch<u64>,
+}
+
+/// A parsed update: the new secret, and the change of the other fields.
+struct ProviderEdit {
+    key: Option<Secret>,
+    allowed_models: Option<Vec<ModelRule>>,
+    model_redirects: Option<Vec<Redirect>>,
+    rest: ProviderUpdate,
+}
+
+impl ProviderUpdate {
+    fn parse(mut self) -> Result<ProviderEdit, Error> {
+        let allowed_models = std::mem::take(&mut self.allowed_models).or_default(Vec::new());
+        let model_redirects = std::mem::take(&mut self.model_redirects).or_default(Vec::new());
+        Ok(ProviderEdit {
+            key: self.key.take().map(Secret::new),
+            allowed_models: allowed_models.map(model_rules).transpose()?,
+            model_redirects: model_redirects.map(redirects).transpose()?,
+            rest: self,
+        })
+    }
+}
+
+impl ProviderEdit {
+    fn apply(self, fields: &mut ProviderFields) {
+        let (rest, usual) = (self.rest, Timers::default());
+        set(&mut fields.name, rest.name);
+        set(&mut fields.provider_type, rest.provider_type.map(Into::into));
+        set(&mut fields.url, rest.url);
+        set(&mut fields.is_enabled, rest.is_enabled);
+        set(&mut fields.weight, rest.weight.or_default(1));
+        set(&mut fields.priority, rest.priority.or_default(0));
+        let groups = rest.group_tag.or_default(String::new());
+        set(&mut fields.group_tag, groups.map(|text| GroupSet::parse(&text)));
+        set(
+            &mut fields.cost_multiplier,
+            rest.cost_multiplier.or_default(Factor(Multiplier::ONE)).map(|f| f.0),
+        );
+        set(&mut fields.allowed_models, self.allowed_models);
+        set(&mut fields.model_redirects, self.model_redirects);
+        set(&mut fields.max_attempts, rest.max_attempts.or_default(2));
+        set(&mut fields.custom_headers, rest.custom_headers.or_default(BTreeMap::new()));
+        set(&mut fields.client_abort, rest.client_abort.or_default(ClientAbortName::Drain).map(Into::into));
+        let timers = &mut fields.timers;
+        set(
+            &mut timers.first_byte_timeout_streaming_ms,
+            rest.first_byte_timeout_streaming_ms.or_default(usual.first_byte_timeout_streaming_ms),
+        );
+        set(
+            &mut timers.streaming_idle_timeout_ms,
+            rest.streaming_idle_timeout_ms.or_default(usual.streaming_idle_timeout_ms),
+        );
+        set(
+            &mut timers.request_timeout_non_streaming_ms,
+            rest.request_timeout_non_streaming_ms.or_default(usual.request_timeout_non_streaming_ms),
+        );
+    }
+}
+
+/// A provider, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Provider)]
+pub struct ProviderDocument {
+    id: i64,
+    name: String,
+    provider_type: ProviderTypeName,
+    url: String,
+    is_enabled: bool,
+    weight: u32,
+    priority: u32,
+    group_tag: String,
+    cost_multiplier: Factor,
+    allowed_models: Vec<ModelRuleDocument>,
+    model_redirects: Vec<RedirectDocument>,
+    max_attempts: u32,
+    custom_headers: BTreeMap<String, String>,
+    client_abort: ClientAbortName,
+    first_byte_timeout_streaming_ms: u64,
+    streaming_idle_timeout_ms: u64,
+    request_timeout_non_streaming_ms: u64,
+    /// The configuration revision of the last change; the `ETag`.
+    revision: u64,
+    created_at: Moment,
+    updated_at: Moment,
+}
+
+impl From<Provider> for ProviderDocument {
+    fn from(provider: Provider) -> Self {
+        let fields = provider.fields;
+        Self {
+            id: provider.id,
+            name: fields.name,
+            provider_type: fields.provider_type.into(),
+            url: fields.url,
+            is_enabled: fields.is_enabled,
+            weight: fields.weight,
+            priority: fields.priority,
+            group_tag: effective_groups(&fields.group_tag),
+            cost_multiplier: Factor(fields.cost_multiplier),
+            allowed_models: fields.allowed_models.iter().map(rule_document).collect(),
+            model_redirects: fields.model_redirects.iter().map(redirect_document).collect(),
+            max_attempts: fields.max_attempts,
+            custom_headers: fields.custom_headers,
+            client_abort: fields.client_abort.into(),
+            first_byte_timeout_streaming_ms: fields.timers.first_byte_timeout_streaming_ms,
+            streaming_idle_timeout_ms: fields.timers.streaming_idle_timeout_ms,
+            request_timeout_non_streaming_ms: fields.timers.request_timeout_non_streaming_ms,
+            revision: provider.revision.0,
+            created_at: Moment(provider.created_at),
+            updated_at: Moment(provider.updated_at),
+        }
+    }
+}
+
+/// Which providers.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ProviderList {
+    /// A part of the name, without case.
+    q: Option<String>,
+    /// Items a page, 1 to 200. Default: 50.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists providers by id.
+#[utoipa::path(
+    tag = "providers",
+    params(ProviderList),
+    responses((status = 200, body = Page<ProviderDocument>))
+)]
+#[get("/api/v1/providers")]
+pub async fn list_providers(
+    admin: Data<Admin>,
+    _actor: Actor,
+    params: Params<ProviderList>,
+) -> Result<Json<Page<ProviderDocument>>, Error> {
+    let limit = page_limit(params.0.limit)?;
+    let after = ProviderId(decode_cursor(params.0.cursor.as_deref())?.unwrap_or(0));
+    let rows = admin.run(|admin| providers::list(admin, params.0.q, after, limit)).await?;
+    Ok(Json(Page::of(rows, |provider| provider.id, ProviderDocument::from)))
+}
+
+/// Makes a provider.
+#[utoipa::path(
+    tag = "providers",
+    request_body = ProviderCreate,
+    responses((status = 201, body = ProviderDocument))
+)]
+#[post("/api/v1/providers")]
+pub async fn create_provider(
+    admin: Data<Admin>,
+    actor: Actor,
+    body: Body<ProviderCreate>,
+) -> Result<HttpResponse, Error> {
+    let (fields, key) = body.0.parse()?;
+    let made = admin.run(|admin| providers::create(admin, actor, fields, key)).await?;
+    let location = format!("/api/v1/providers/{}", made.value.id);
+    let etag = made.value.revision;
+    Ok(created(&admin, made.revision, location, etag, ProviderDocument::from(made.value)).await)
+}
+
+/// Shows a provider, without its secret.
+#[utoipa::path(tag = "providers", params(("id" = i64, Path)), responses((status = 200, body = ProviderDocument)))]
+#[get("/api/v1/providers/{id}")]
+pub async fn read_provider(admin: Data<Admin>, _actor: Actor, id: Path<i64>) -> Result<HttpResponse, Error> {
+    let provider = admin.run(|admin| providers::read(admin, ProviderId(*id))).await?;
+    let etag = provider.revision;
+    Ok(found(ProviderDocument::from(provider), etag))
+}
+
+/// Changes a provider.
+#[utoipa::path(
+    tag = "providers",
+    params(("id" = i64, Path)),
+    request_body = ProviderUpdate,
+    responses((status = 200, body = ProviderDocument))
+)]
+#[patch("/api/v1/providers/{id}")]
+pub async fn update_provider(
+    admin: Data<Admin>,
+    actor: Actor,
+    id: Path<i64>,
+    if_match: IfMatch,
+    body: Body<ProviderUpdate>,
+) -> Result<HttpResponse, Error> {
+    let mut edit = body.0.parse()?;
+    let key = edit.key.take();
+    let apply = move |fields: &mut ProviderFields| edit.apply(fields);
+    let id = ProviderId(*id);
+    let done = admin.run(|admin| providers::update(admin, actor, id, if_match, key, apply)).await?;
+    let etag = done.value.revision;
+    Ok(changed(&admin, done.revision, etag, ProviderDocument::from(done.value)).await)
+}
+
+/// Deletes a provider; its secret is wiped. Its log and ledger rows stay.
+#[utoipa::path(tag = "providers", params(("id" = i64, Path)), responses((status = 204)))]
+#[delete("/api/v1/providers/{id}")]
+pub async fn delete_provider(
+    admin: Data<Admin>,
+    actor: Actor,
+    id: Path<i64>,
+    if_match: IfMatch,
+) -> Result<HttpResponse, Error> {
+    let done = admin.run(|admin| providers::delete(admin, actor, ProviderId(*id), if_match)).await?;
+    Ok(deleted(&admin, done.revision).await)
+}
+
+fn model_rules(rules: Vec<ModelRuleDocument>) -> Result<Vec<ModelRule>, Error> {
+    let parsed = rules.into_iter().enumerate().map(|(i, rule)| {
+        let pattern = Pattern::new(rule.match_type.into(), &rule.pattern);
+        pattern.map(ModelRule).map_err(|error| bad_rule(format!("allowed_models[{i}].pattern"), error))
+    });
+    all_or_violations(parsed)
+}
+
+fn redirects(redirects: Vec<RedirectDocument>) -> Result<Vec<Redirect>, Error> {
+    let parsed = redirects.into_iter().enumerate().map(|(i, redirect)| {
+        let source = Pattern::new(redirect.match_type.into(), &redirect.source)
+            .map_err(|error| bad_rule(format!("model_redirects[{i}].source"), error))?;
+        if !(1..=255).contains(&redirect.target.len()) || redirect.target.contains(char::is_control) {
+            let message = "must have 1 to 255 characters, no control characters";
+            return Err(Violation::new(format!("model_redirects[{i}].target"), message));
+        }
+        Ok(Redirect { source, target: redirect.target })
+    });
+    all_or_violations(parsed)
+}
+
+fn bad_rule(field: String, error: RuleError) -> Violation {
+    Violation::new(field, error.to_string())
+}
+
+fn all_or_violations<T>(parsed: impl Iterator<Item = Result<T, Violation>>) -> Result<Vec<T>, Error> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for item in parsed {
+        match item {
+            Ok(item) => good.push(item),
+            Err(violation) => bad.push(violation),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(Error::Invalid(bad)) }
+}
+
+fn rule_document(rule: &ModelRule) -> ModelRuleDocument {
+    ModelRuleDocument { match_type: rule.0.match_type().into(), pattern: rule.0.text().to_owned() }
+}
+
+fn redirect_document(redirect: &Redirect) -> RedirectDocument {
+    RedirectDocument {
+        match_type: redirect.source.match_type().into(),
+        source: redirect.source.text().to_owned(),
+        target: redirect.target.clone(),
+    }
+}

@@ -1,0 +1,118 @@
+//! `/api/v1/settings`
+
+use super::types::{Moment, present, set};
+use super::{changed, found};
+use crate::error::Error;
+use crate::extract::Body;
+use crate::service::settings::StoredSettings;
+use crate::service::{Actor, Admin, IfMatch, settings};
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, patch};
+use serde::{Deserialize, Serialize};
+use shared::model::{BillingModelSource, Settings, TierSource};
+use utoipa::ToSchema;
+
+/// Which model name a redirected request is priced by.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingModelSourceName {
+    /// The model the seat asked for.
+    Original,
+    /// The model the provider was asked for.
+    Redirected,
+}
+
+/// Whose `service_tier` decides the price.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TierSourceName {
+    /// What the request asked for.
+    Requested,
+    /// What the response says was given.
+    Actual,
+}
+
+/// What changes: absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsUpdate {
+    #[serde(default, deserialize_with = "present")]
+    billing_model_source: Option<BillingModelSourceName>,
+    #[serde(default, deserialize_with = "present")]
+    tier_billing_source: Option<TierSourceName>,
+}
+
+impl SettingsUpdate {
+    fn apply(self, settings: &mut Settings) {
+        set(
+            &mut settings.billing_model_source,
+            self.billing_model_source.map(|name| match name {
+                BillingModelSourceName::Original => BillingModelSource::Original,
+                BillingModelSourceName::Redirected => BillingModelSource::Redirected,
+            }),
+        );
+        set(
+            &mut settings.tier_billing_source,
+            self.tier_billing_source.map(|name| match name {
+                TierSourceName::Requested => TierSource::Requested,
+                TierSourceName::Actual => TierSource::Actual,
+            }),
+        );
+    }
+}
+
+/// The settings of the whole installation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Settings)]
+pub struct SettingsDocument {
+    billing_model_source: BillingModelSourceName,
+    tier_billing_source: TierSourceName,
+    /// The configuration revision of the last change; the `ETag`.
+    revision: u64,
+    updated_at: Moment,
+}
+
+impl From<StoredSettings> for SettingsDocument {
+    fn from(stored: StoredSettings) -> Self {
+        Self {
+            billing_model_source: match stored.settings.billing_model_source {
+                BillingModelSource::Original => BillingModelSourceName::Original,
+                BillingModelSource::Redirected => BillingModelSourceName::Redirected,
+            },
+            tier_billing_source: match stored.settings.tier_billing_source {
+                TierSource::Requested => TierSourceName::Requested,
+                TierSource::Actual => TierSourceName::Actual,
+            },
+            revision: stored.revision.0,
+            updated_at: Moment(stored.updated_at),
+        }
+    }
+}
+
+/// Shows the settings.
+#[utoipa::path(tag = "settings", responses((status = 200, body = SettingsDocument)))]
+#[get("/api/v1/settings")]
+pub async fn read_settings(admin: Data<Admin>, _actor: Actor) -> Result<HttpResponse, Error> {
+    let stored = admin.run(settings::read).await?;
+    let etag = stored.revision;
+    Ok(found(SettingsDocument::from(stored), etag))
+}
+
+/// Changes the settings.
+#[utoipa::path(
+    tag = "settings",
+    request_body = SettingsUpdate,
+    responses((status = 200, body = SettingsDocument))
+)]
+#[patch("/api/v1/settings")]
+pub async fn update_settings(
+    admin: Data<Admin>,
+    actor: Actor,
+    if_match: IfMatch,
+    body: Body<SettingsUpdate>,
+) -> Result<HttpResponse, Error> {
+    let edit = move |settings: &mut Settings| body.0.apply(settings);
+    let done = admin.run(|admin| settings::update(admin, actor, if_match, edit)).await?;
+    let etag = done.value.revision;
+    Ok(changed(&admin, done.revision, etag, SettingsDocument::from(done.value)).await)
+}

@@ -1,0 +1,187 @@
+//! Parses requests at the door: strict bodies and parameters, preconditions, who acts.
+//!
+//! A field or parameter that is not known is refused and named; so is one of the wrong type, with its path.
+
+use crate::error::{Error, Violation};
+use crate::service::{Actor, IfMatch};
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Query};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::DeserializeOwned;
+use shared::ids::Revision;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+
+/// A JSON body.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = request.content_type().eq_ignore_ascii_case("application/json");
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(Error::UnsupportedMediaType);
+            }
+            let bytes = bytes.await.map_err(|error| {
+                let status = error.as_response_error().status_code();
+                if status == 413 { Error::BodyTooLarge } else { Error::MalformedJson }
+            })?;
+            parse_json(&bytes).map(Self)
+        })
+    }
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Params<T> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(parse_query(request.query_string()).map(Self))
+    }
+}
+
+impl FromRequest for IfMatch {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let header = request.headers().get(header::IF_MATCH);
+        ready(Ok(header.map_or(Self::Any, |value| parse_if_match(value.to_str().unwrap_or_default()))))
+    }
+}
+
+impl FromRequest for Actor {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // The guard has put it there; a route that the guard let through without one is a public route.
+        ready(request.extensions().get::<Actor>().cloned().ok_or(Error::Unauthenticated))
+    }
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut json);
+    match parsed {
+        Ok(value) => json.end().map(|()| value).map_err(|_| Error::MalformedJson),
+        Err(error) if error.inner().is_data() => {
+            let path = error.path().to_string();
+            Err(Error::Invalid(vec![violation(&path, &error.inner().to_string())]))
+        }
+        Err(_) => Err(Error::MalformedJson),
+    }
+}
+
+fn parse_query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    Query::<T>::from_query(text).map(Query::into_inner).map_err(|error| {
+        // Its own text wraps serde's: "Query deserialize error: unknown field `x`, expected …".
+        let text = error.to_string();
+        let text = text.split_once("error: ").map_or(text.as_str(), |(_, rest)| rest);
+        Error::Invalid(vec![violation("query", text)])
+    })
+}
+
+/// A weak tag never matches (RFC 9110 §13.1.1), nor does one that is not ours.
+fn parse_if_match(text: &str) -> IfMatch {
+    if text.trim() == "*" {
+        return IfMatch::Any;
+    }
+    let revision = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Revision);
+    IfMatch::OneOf(text.split(',').filter_map(revision).collect())
+}
+
+/// serde's words as a field and a message.
+fn violation(path: &str, text: &str) -> Violation {
+    let text = text.rsplit_once(" at line ").map_or(text, |(head, _)| head);
+    let named = |prefix: &str| text.strip_prefix(prefix)?.split('`').next();
+    if let Some(field) = named("unknown field `") {
+        return Violation::new(inside(path, field), "unknown field");
+    }
+    if let Some(field) = named("missing field `") {
+        return Violation::new(inside(path, field), "is missing");
+    }
+    Violation::new(path, text)
+}
+
+/// The path of a field, whether or not the parser's path already ends with it.
+fn inside(path: &str, field: &str) -> String {
+    match path {
+        "." | "query" | "" => field.to_owned(),
+        path if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
+        path => format!("{path}.{field}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Outer {
+        name: String,
+        #[serde(default)]
+        rules: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Inner {
+        source: String,
+    }
+
+    fn field_of(json: &str) -> String {
+        match parse_json::<Outer>(json.as_bytes()) {
+            Err(Error::Invalid(violations)) => {
+                violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect()
+            }
+            other => panic!("{json}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_its_path() {
+        assert_eq!(field_of(r#"{"name":"x","colour":1}"#), "colour: unknown field");
+        assert_eq!(field_of(r#"{"name":"x","rules":[{"source":"a","b":1}]}"#), "rules[0].b: unknown field");
+        assert_eq!(field_of(r#"{"rules":[]}"#), "name: is missing");
+        assert_eq!(field_of(r#"{"name":"x","rules":[{}]}"#), "rules[0].source: is missing");
+        assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_apart_from_wrong_json() {
+        for text in ["", "{", "{\"name\":\"x\"} x", "\u{1}"] {
+            assert!(matches!(parse_json::<Outer>(text.as_bytes()), Err(Error::MalformedJson)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_parameter_is_named() {
+        let Err(Error::Invalid(violations)) = parse_query::<Outer>("name=x&colour=1") else {
+            panic!("accepted")
+        };
+        assert_eq!(violations, [Violation::new("colour", "unknown field")]);
+    }
+
+    #[test]
+    fn if_match_takes_strong_tags_of_revisions() {
+        assert_eq!(parse_if_match("*"), IfMatch::Any);
+        assert_eq!(parse_if_match("\"7\", \"9\""), IfMatch::OneOf(vec![Revision(7), Revision(9)]));
+        assert_eq!(parse_if_match("W/\"7\""), IfMatch::OneOf(vec![]));
+        assert_eq!(parse_if_match("7"), IfMatch::OneOf(vec![]));
+    }
+}

@@ -1,0 +1,127 @@
+//! The OpenAPI 3.1 document: the routes' own words, and what holds for all of them.
+
+use crate::error::{Problem, Violation};
+use crate::routes::Documented;
+use utoipa::OpenApi as _;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{HttpMethod, Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, LicenseBuilder, Object, OpenApi, Ref, RefOr, ResponseBuilder,
+    Type,
+};
+
+/// The document as it is served and as it is committed in `openapi/admin.json`.
+#[must_use]
+pub fn document() -> OpenApi {
+    let mut document = Documented::openapi();
+    document.info = InfoBuilder::new()
+        .title("Claude Code Hub: admin API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(LicenseBuilder::new().name("MIT").build()))
+        .build();
+    let components = document.components.take().unwrap_or_default();
+    let bearer = SecurityScheme::Http(
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("ADMIN_TOKEN")).build(),
+    );
+    document.components = Some(
+        ComponentsBuilder::from(components)
+            .security_scheme("admin_token", bearer)
+            .schema_from::<Problem>()
+            .schema_from::<Violation>()
+            .build(),
+    );
+    for (path, item) in &mut document.paths.paths {
+        if path.starts_with("/api/v1/health/") {
+            continue;
+        }
+        let has_variable = path.contains('{');
+        for (method, operation) in [
+            (HttpMethod::Get, &mut item.get),
+            (HttpMethod::Post, &mut item.post),
+            (HttpMethod::Put, &mut item.put),
+            (HttpMethod::Patch, &mut item.patch),
+            (HttpMethod::Delete, &mut item.delete),
+        ] {
+            if let Some(operation) = operation {
+                complete(operation, &method, has_variable);
+            }
+        }
+    }
+    document
+}
+
+/// Adds to an operation what every operation of its kind has.
+fn complete(operation: &mut Operation, method: &HttpMethod, has_variable: bool) {
+    operation.security = Some(vec![SecurityRequirement::new("admin_token", [""; 0])]);
+    let takes_body = operation.request_body.is_some();
+    let is_conditional = matches!(method, HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete);
+    let is_change = is_conditional || matches!(method, HttpMethod::Post);
+    if is_conditional {
+        let header = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("The `ETag` of the resource as it was read: refuses to change a newer one"))
+            .schema(Some(Object::with_type(Type::String)))
+            .build();
+        operation.parameters.get_or_insert_default().push(RefOr::T(header));
+    }
+    for (status, description, applies) in [
+        ("400", "The body is not JSON", takes_body),
+        ("401", "A valid bearer token is needed", true),
+        ("404", "There is no such resource", has_variable),
+        ("409", "The change contradicts what is there", is_change),
+        ("412", "The resource was changed since it was read", is_conditional),
+        ("422", "Fields or parameters cannot be accepted; each is named", true),
+        ("429", "Too many wrong credentials from this address", true),
+        ("503", "The database cannot be used right now", true),
+    ] {
+        if applies {
+            operation.responses.responses.insert(status.to_owned(), problem(description));
+        }
+    }
+    if is_change {
+        add_revision_headers(operation);
+    }
+}
+
+fn problem(description: &str) -> RefOr<utoipa::openapi::Response> {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content)
+        .build()
+        .into()
+}
+
+fn add_revision_headers(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if status.starts_with('2') {
+            let revision = HeaderBuilder::new()
+                .description(Some(
+                    "The configuration revision the change made; absent when it changed nothing",
+                ))
+                .schema(Some(Object::with_type(Type::Integer)))
+                .build();
+            let published = HeaderBuilder::new()
+                .description(Some("`false` when the revision was not yet published after a second"))
+                .schema(Some(Object::with_type(Type::Boolean)))
+                .build();
+            response.headers.insert("x-config-revision".to_owned(), revision.into());
+            response.headers.insert("x-config-published".to_owned(), published.into());
+        }
+    }
+}
+
+const DESCRIPTION: &str = "\
+Manages users, keys, providers, prices and settings, and shows what was used.
+
+- Errors are RFC 9457 problem documents with a stable `code`; an unknown field or parameter is refused and named.
+- Lists are pages: `?limit=&cursor=` → `{items, next_cursor}`.
+- `PATCH` merges: an absent field stays, `null` goes back to the default.
+- Money is decimal text in US dollars (numbers are accepted); moments are RFC 3339.
+- A change answers once its configuration revision is published, or after a second with `x-config-published: false`.
+- `If-Match` with a resource's `ETag` refuses to change what somebody else has changed meanwhile.
+- Every change is in the audit log, without secrets.";

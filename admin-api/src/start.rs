@@ -1,0 +1,230 @@
+//! Puts the control plane together, runs it in a thread of its own, and ends it in order.
+//!
+//! Two runtimes live in that thread: actix's for HTTP, and one that owns the database's connections and the jobs.
+//! The second outlives the first: a connection that was opened on an HTTP worker would die with it, just when
+//! the last records are booked. The end: server → consumer (to the last record) → database closed.
+
+use crate::auth::{Gate, guard};
+use crate::config::AdminConfig;
+use crate::jobs::consume::Consumer;
+use crate::jobs::reconcile::Reconciler;
+use crate::repo::db::{Db, OpenError};
+use crate::routes::mount;
+use crate::service::vault::Vault;
+use crate::service::{Admin, prices};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use shared::ports::{Publisher, UsageSource};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the control plane is made of.
+pub struct Options {
+    /// Its variables.
+    pub config: AdminConfig,
+    /// Where configurations are published.
+    pub publisher: Arc<dyn Publisher>,
+    /// Where usage comes from.
+    pub usage: Arc<dyn UsageSource>,
+    /// A socket that is bound already; else `ADMIN_LISTEN` is bound.
+    pub listener: Option<TcpListener>,
+}
+
+/// Why the control plane does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The catalogue cannot be brought up to date.
+    #[error("the price catalogue cannot be refreshed: {0}")]
+    Prices(#[source] crate::error::Error),
+    /// The address cannot be bound.
+    #[error("ADMIN_LISTEN={address} cannot be bound: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or runtime cannot be made.
+    #[error("no thread or runtime to run in: {0}")]
+    Thread(#[source] io::Error),
+    /// The thread ended before it was up: a bug.
+    #[error("the control plane ended while it started")]
+    Ended,
+}
+
+/// A running control plane.
+pub struct AdminHandle {
+    address: SocketAddr,
+    admin: Admin,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Starts the control plane; answers when it serves and its configuration was offered to the publisher. Needs
+/// no runtime of the caller's.
+pub async fn start(options: Options) -> Result<AdminHandle, StartError> {
+    let (up, started) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let stop = CancellationToken::new();
+    let until = stop.clone();
+    let thread = std::thread::Builder::new().name("admin".to_owned());
+    thread
+        .spawn(move || {
+            run(options, until, up);
+            // Whoever waits is told by the drop as well.
+            let _ = end.send(());
+        })
+        .map_err(StartError::Thread)?;
+    let (address, admin) = started.await.map_err(|_| StartError::Ended)??;
+    Ok(AdminHandle { address, admin, stop, ended })
+}
+
+impl AdminHandle {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For calling services from inside the process, e.g. at the first start.
+    #[must_use]
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// Ends it in order: the server finishes its requests, usage is booked to the last record, the database is
+    /// closed. Call it after the gateway has ended, so that its last records are there.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for AdminHandle {
+    /// A forgotten handle must not leave a server behind.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+type Up = oneshot::Sender<Result<(SocketAddr, Admin), StartError>>;
+
+/// The life of the thread.
+fn run(options: Options, stop: CancellationToken, up: Up) {
+    let runtime = match Builder::new_multi_thread()
+        .worker_threads(DATABASE_THREADS)
+        .thread_name("admin-db")
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return answer(up, Err(StartError::Thread(error))),
+    };
+    let parts = match runtime.block_on(assemble(options, &runtime)) {
+        Ok(parts) => parts,
+        Err(error) => return answer(up, Err(error)),
+    };
+    let Parts { admin, gate, listener, address, jobs, stop_jobs } = parts;
+    let served = actix_web::rt::System::new().block_on(async {
+        let server = match serve(listener, admin.clone(), gate) {
+            Ok(server) => server,
+            Err(source) => {
+                answer(up, Err(StartError::Bind { address, source }));
+                return Ok(());
+            }
+        };
+        answer(up, Ok((address, admin.clone())));
+        let handle = server.handle();
+        actix_web::rt::spawn(end_server(handle, stop));
+        server.await
+    });
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin server ended by itself");
+    }
+    stop_jobs.cancel();
+    runtime.block_on(async {
+        jobs.wait().await;
+        if let Err(error) = admin.db().close().await {
+            tracing::error!(%error, "the database was not closed cleanly");
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_DEADLINE);
+}
+
+struct Parts {
+    admin: Admin,
+    gate: Data<Gate>,
+    listener: TcpListener,
+    address: SocketAddr,
+    jobs: TaskTracker,
+    stop_jobs: CancellationToken,
+}
+
+/// Opens, seeds, publishes once, and starts the jobs.
+async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
+    let Options { config, publisher, usage, listener } = options;
+    let wanted = config.listen;
+    let bind_error = |source| StartError::Bind { address: wanted, source };
+    // Before the database: a taken port must not cost a migration.
+    let listener = match listener {
+        Some(listener) => listener,
+        None => TcpListener::bind(wanted).map_err(bind_error)?,
+    };
+    let address = listener.local_addr().map_err(bind_error)?;
+    let db = Db::open(&config.database, config.pool_max, config.auto_migrate).await?;
+    let reconciler = Reconciler::new(db.clone(), publisher);
+    let vault = Vault::new(config.hub_key);
+    let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing());
+    prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
+    if let Err(error) = reconciler.step().await {
+        tracing::error!(%error, "configuration cannot be published yet");
+    }
+    let (jobs, stop_jobs) = (TaskTracker::new(), CancellationToken::new());
+    jobs.spawn(reconciler.run(stop_jobs.clone()));
+    jobs.spawn(Consumer::new(db, usage).run(stop_jobs.clone()));
+    jobs.close();
+    let gate = Data::new(Gate::new(&config.admin_token));
+    Ok(Parts { admin, gate, listener, address, jobs, stop_jobs })
+}
+
+fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>) -> io::Result<Server> {
+    let admin = Data::new(admin);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Data::clone(&admin))
+            .app_data(Data::clone(&gate))
+            .wrap(from_fn(guard))
+            .configure(mount)
+    });
+    let server = server.workers(HTTP_WORKERS).shutdown_timeout(SERVER_DEADLINE_SECS).disable_signals();
+    Ok(server.listen(listener)?.run())
+}
+
+async fn end_server(handle: ServerHandle, stop: CancellationToken) {
+    stop.cancelled().await;
+    handle.stop(true).await;
+}
+
+/// The caller may have gone away while the control plane started; the drop of its handle ends it.
+fn answer<T>(up: oneshot::Sender<T>, value: T) {
+    let _ = up.send(value);
+}
+
+/// Admins are few; the seats are served elsewhere.
+const HTTP_WORKERS: usize = 2;
+const DATABASE_THREADS: usize = 2;
+/// How long the server waits for requests under way; each has its own shorter deadline.
+const SERVER_DEADLINE_SECS: u64 = 15;
+const RUNTIME_DEADLINE: Duration = Duration::from_secs(1);

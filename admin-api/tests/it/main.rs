@@ -1,0 +1,14 @@
+//! The control plane as a whole: real HTTP, real SQLite, a real Postgres. Each promise is held to both databases.
+
+mod client;
+mod hub;
+mod postgres;
+
+mod books;
+mod catalogue;
+mod conventions;
+mod lifecycle;
+mod principals;
+mod providers;
+mod publishing;
+mod secrets;
