@@ -8,6 +8,7 @@ use shared::secret::{HubKey, Secret};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// One variable of the environment, for `--help` and the documentation.
@@ -65,8 +66,8 @@ pub struct AdminConfig {
     pub auto_migrate: bool,
     /// `ADMIN_TOKEN`.
     pub admin_token: Secret,
-    /// `HUB_SECRET_KEY`.
-    pub hub_key: HubKey,
+    /// `HUB_SECRET_KEY`; shared, because in one process the gateway opens what is sealed here.
+    pub hub_key: Arc<HubKey>,
     /// `ADMIN_LISTEN`.
     pub listen: SocketAddr,
     /// `DB_POOL_MAX`, connections.
@@ -147,7 +148,7 @@ impl AdminConfig {
         let database = reader.secret("DSN", parse_dsn);
         let auto_migrate = reader.plain("AUTO_MIGRATE", parse_bool);
         let admin_token = reader.secret("ADMIN_TOKEN", parse_token);
-        let hub_key = reader.secret("HUB_SECRET_KEY", HubKey::parse);
+        let hub_key = reader.secret("HUB_SECRET_KEY", |text| HubKey::parse(text).map(Arc::new));
         let listen = reader.plain("ADMIN_LISTEN", parse_listen);
         let pool_max = reader.plain("DB_POOL_MAX", |t| t.parse().ok().filter(|n| (2..=200).contains(n)));
         match (database, auto_migrate, admin_token, hub_key, listen, pool_max) {

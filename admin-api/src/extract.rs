@@ -84,6 +84,10 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 }
 
 fn parse_query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    // No stored text holds a NUL, and Postgres refuses to look for one.
+    if text.contains("%00") {
+        return Err(Error::Invalid(vec![Violation::new("query", "must not hold NUL")]));
+    }
     Query::<T>::from_query(text).map(Query::into_inner).map_err(|error| {
         // Its own text wraps serde's: "Query deserialize error: unknown field `x`, expected …".
         let text = error.to_string();

@@ -16,4 +16,4 @@ pub mod service;
 pub mod start;
 
 pub use config::{AdminConfig, ConfigErrors};
-pub use start::{AdminHandle, Options, StartError, start};
+pub use start::{AdminHandle, Options, StartError, StopError, start, start_with};

@@ -69,12 +69,35 @@ pub struct AdminHandle {
     address: SocketAddr,
     admin: Admin,
     stop: CancellationToken,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Result<(), StopError>>,
+}
+
+/// What did not end in good order. Everything else did, and nothing is left running.
+#[derive(Debug, Error)]
+pub enum StopError {
+    /// The server had ended by itself before.
+    #[error("the admin server ended by itself: {0}")]
+    Server(#[source] io::Error),
+    /// The database was not closed cleanly.
+    #[error("the database was not closed cleanly: {0}")]
+    Database(#[source] sea_orm::DbErr),
+    /// The thread ended by a panic: a bug.
+    #[error("the control plane broke off")]
+    Broken,
+}
+
+/// Starts the control plane on `ADMIN_LISTEN`; see [`start_with`].
+pub async fn start(
+    config: AdminConfig,
+    publisher: Arc<dyn Publisher>,
+    usage: Arc<dyn UsageSource>,
+) -> Result<AdminHandle, StartError> {
+    start_with(Options { config, publisher, usage, listener: None }).await
 }
 
 /// Starts the control plane; answers when it serves and its configuration was offered to the publisher. Needs
 /// no runtime of the caller's.
-pub async fn start(options: Options) -> Result<AdminHandle, StartError> {
+pub async fn start_with(options: Options) -> Result<AdminHandle, StartError> {
     let (up, started) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let stop = CancellationToken::new();
@@ -82,9 +105,10 @@ pub async fn start(options: Options) -> Result<AdminHandle, StartError> {
     let thread = std::thread::Builder::new().name("admin".to_owned());
     thread
         .spawn(move || {
-            run(options, until, up);
-            // Whoever waits is told by the drop as well.
-            let _ = end.send(());
+            let ended = run(options, until, up);
+            if let Err(Err(error)) = end.send(ended) {
+                tracing::error!(%error, "the control plane ended badly");
+            }
         })
         .map_err(StartError::Thread)?;
     let (address, admin) = started.await.map_err(|_| StartError::Ended)??;
@@ -106,9 +130,9 @@ impl AdminHandle {
 
     /// Ends it in order: the server finishes its requests, usage is booked to the last record, the database is
     /// closed. Call it after the gateway has ended, so that its last records are there.
-    pub async fn stop(mut self) {
+    pub async fn stop(mut self) -> Result<(), StopError> {
         self.stop.cancel();
-        let _ = (&mut self.ended).await;
+        (&mut self.ended).await.unwrap_or(Err(StopError::Broken))
     }
 }
 
@@ -121,8 +145,8 @@ impl Drop for AdminHandle {
 
 type Up = oneshot::Sender<Result<(SocketAddr, Admin), StartError>>;
 
-/// The life of the thread.
-fn run(options: Options, stop: CancellationToken, up: Up) {
+/// The life of the thread. What keeps it from starting is told to `up`.
+fn run(options: Options, stop: CancellationToken, up: Up) -> Result<(), StopError> {
     let runtime = match Builder::new_multi_thread()
         .worker_threads(DATABASE_THREADS)
         .thread_name("admin-db")
@@ -130,11 +154,17 @@ fn run(options: Options, stop: CancellationToken, up: Up) {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return answer(up, Err(StartError::Thread(error))),
+        Err(error) => {
+            answer(up, Err(StartError::Thread(error)));
+            return Ok(());
+        }
     };
     let parts = match runtime.block_on(assemble(options, &runtime)) {
         Ok(parts) => parts,
-        Err(error) => return answer(up, Err(error)),
+        Err(error) => {
+            answer(up, Err(error));
+            return Ok(());
+        }
     };
     let Parts { admin, gate, listener, address, jobs, stop_jobs } = parts;
     let served = actix_web::rt::System::new().block_on(async {
@@ -150,17 +180,14 @@ fn run(options: Options, stop: CancellationToken, up: Up) {
         actix_web::rt::spawn(end_server(handle, stop));
         server.await
     });
-    if let Err(error) = served {
-        tracing::error!(%error, "the admin server ended by itself");
-    }
     stop_jobs.cancel();
-    runtime.block_on(async {
+    let closed = runtime.block_on(async {
         jobs.wait().await;
-        if let Err(error) = admin.db().close().await {
-            tracing::error!(%error, "the database was not closed cleanly");
-        }
+        admin.db().close().await
     });
     runtime.shutdown_timeout(RUNTIME_DEADLINE);
+    served.map_err(StopError::Server)?;
+    closed.map_err(StopError::Database)
 }
 
 struct Parts {

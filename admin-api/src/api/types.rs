@@ -173,7 +173,8 @@ pub fn page_limit(limit: Option<u64>) -> Result<u64, Error> {
 /// Where a page begins; `None` for the first one.
 pub fn decode_cursor<P: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<P>, Error> {
     let Some(cursor) = cursor else { return Ok(None) };
-    let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let json = URL_SAFE_NO_PAD.decode(cursor).ok().filter(|json| !json.windows(6).any(|w| w == b"\\u0000"));
+    let decoded = json.and_then(|json| serde_json::from_slice(&json).ok());
     let invalid = || Error::Invalid(vec![Violation::new("cursor", "is none that a page of this list gave")]);
     decoded.map(Some).ok_or_else(invalid)
 }

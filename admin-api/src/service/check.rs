@@ -32,6 +32,12 @@ impl Violations {
         self.require(name == name.trim(), field, "must not begin or end with a blank");
     }
 
+    /// A note of at most 500 characters, in lines.
+    pub fn note(&mut self, field: &str, note: Option<&str>) {
+        let one_line = note.unwrap_or_default().replace(['\n', '\r', '\t'], " ");
+        self.text(field, &one_line, 0..=500);
+    }
+
     /// A whole number in range.
     pub fn number<N: PartialOrd + std::fmt::Display>(
         &mut self,

@@ -37,7 +37,7 @@ impl GroupFields {
         let is_one_name = GroupSet::parse(&self.name).to_string() == self.name;
         v.require(is_one_name && !self.name.contains(','), "name", "must be one name without commas");
         v.require(self.name != GroupSet::ALL, "name", "must not be `*`: it stands for every provider");
-        v.text("description", self.description.as_deref().unwrap_or_default(), 0..=500);
+        v.note("description", self.description.as_deref());
         v.finish()
     }
 

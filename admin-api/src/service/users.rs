@@ -54,7 +54,7 @@ impl UserFields {
     fn check(&self) -> Result<(), Error> {
         let mut v = Violations::default();
         v.name("name", &self.name);
-        v.text("description", self.description.as_deref().unwrap_or_default(), 0..=500);
+        v.note("description", self.description.as_deref());
         v.list("tags", &self.tags, 20, 1..=32);
         v.groups("provider_group", &self.provider_group, Star::Allowed);
         v.list("allowed_models", &self.allowed_models, 100, 1..=128);

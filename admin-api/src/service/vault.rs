@@ -4,17 +4,18 @@ use crate::error::Error;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use shared::secret::{HubKey, Sealed, Secret};
+use std::sync::Arc;
 
 /// Holds `HUB_SECRET_KEY`.
 #[derive(Debug)]
 pub struct Vault {
-    key: HubKey,
+    key: Arc<HubKey>,
 }
 
 impl Vault {
     /// A vault under this key.
     #[must_use]
-    pub fn new(key: HubKey) -> Self {
+    pub fn new(key: Arc<HubKey>) -> Self {
         Self { key }
     }
 

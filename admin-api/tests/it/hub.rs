@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::postgres::Postgres;
 use admin_api::config::AdminConfig;
-use admin_api::{AdminHandle, Options, StartError, start};
+use admin_api::{AdminHandle, Options, StartError, start_with};
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
@@ -99,7 +99,7 @@ impl Hub {
         variables: &[(&str, &str)],
     ) -> Result<Self, StartError> {
         let usage = Arc::new(MemoryUsage::new(100_000));
-        let handle = start(Options {
+        let handle = start_with(Options {
             config: database.config(variables),
             publisher,
             usage: usage.clone(),
