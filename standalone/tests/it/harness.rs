@@ -55,7 +55,11 @@ impl Hub {
 
     /// The word behind a label in the greeting.
     pub fn word_after(&self, label: &str) -> String {
-        let line = self.printed.iter().find(|l| l.contains(label)).unwrap_or_else(|| panic!("{label}: {:?}", self.printed));
+        let line = self
+            .printed
+            .iter()
+            .find(|l| l.contains(label))
+            .unwrap_or_else(|| panic!("{label}: {:?}", self.printed));
         let rest = line.split_once(label).expect("the label").1;
         rest.trim_start().split_whitespace().next().expect("a word").to_owned()
     }
@@ -68,7 +72,13 @@ impl Hub {
         self.word_after("Swagger UI: ").trim_end_matches(')').trim_end_matches("/swagger-ui/").to_owned()
     }
 
-    pub async fn call(&self, method: Method, url: &str, token: &str, body: Option<Value>) -> Response<Incoming> {
+    pub async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> Response<Incoming> {
         let request = Request::builder()
             .method(method)
             .uri(url)

@@ -31,7 +31,8 @@ async fn a_first_start_with_an_upstreams_key_is_all_a_seat_needs_and_a_second_ke
     let hub = Hub::start(start()).await;
     let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
     assert!(key.starts_with("cch-"), "{key}");
-    let answer = hub.call(Method::POST, &format!("{}/v1/messages", hub.seats()), &key, Some(message(false))).await;
+    let answer =
+        hub.call(Method::POST, &format!("{}/v1/messages", hub.seats()), &key, Some(message(false))).await;
     assert_eq!(answer.status(), 200);
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let row = hub.log_rows(1).await.remove(0);
@@ -71,7 +72,11 @@ async fn a_stop_finishes_running_streams_and_books_them() {
     let first = answer.body_mut().frame().await.unwrap().unwrap();
     assert!(first.is_data());
     hub.terminate();
-    let rest = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().expect("the stream is whole").to_bytes();
+    let rest = timeout(PATIENCE, answer.into_body().collect())
+        .await
+        .unwrap()
+        .expect("the stream is whole")
+        .to_bytes();
     assert!(String::from_utf8_lossy(&rest).contains("event: message_stop"));
     assert!(hub.ended().await.success());
 
