@@ -4,7 +4,7 @@ use crate::client::{LocalClient, reachable};
 use crate::environment::Environment;
 use crate::first_start::{self, FromEnv, Made};
 use crate::{Settings, demo, say};
-use admin_api::{AdminHandle, Options};
+use admin_api::AdminHandle;
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
 use shared::memory::{MemoryConfig, MemoryUsage};
@@ -27,9 +27,7 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let token = admin_config.admin_token.clone();
         let hub_key = Arc::new(gateway_config.hub_key.take().context("HUB_SECRET_KEY is not set")?);
-        let options =
-            Options { config: admin_config, publisher: config.clone(), usage: usage.clone(), listener: None };
-        let admin = admin_api::start(options).await?;
+        let admin = admin_api::start(admin_config, config.clone(), usage.clone()).await?;
         let parts = GatewayParts { config: gateway_config, feed: config, usage, hub_key };
         let gateway = gateway::start(parts).await?;
         let admin_client = LocalClient::new(admin.address(), token);
@@ -37,9 +35,9 @@ impl Hub {
     }
 
     /// Streams first, then the books, then the database.
-    async fn stop(self) {
+    async fn stop(self) -> Result<()> {
         self.gateway.stop().await;
-        self.admin.stop().await;
+        self.admin.stop().await.context("the admin side did not end in good order")
     }
 }
 
@@ -54,7 +52,7 @@ pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> 
     match first_start::bootstrap(&hub.admin_client, &accounts).await {
         Ok(made) => greet(&hub, environment.has_new_token.then_some(&token), &accounts, made.as_ref()),
         Err(error) => {
-            hub.stop().await;
+            hub.stop().await?;
             return Err(error.context("cannot make the first provider"));
         }
     }
@@ -64,11 +62,10 @@ pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> 
     }
     tracing::info!("stopping: running streams are finished first");
     tokio::select! {
-        () = hub.stop() => {}
+        stopped = hub.stop() => stopped,
         // Who asks twice does not want to wait.
-        _ = interrupt.recv() => {}
+        _ = interrupt.recv() => Ok(()),
     }
-    Ok(())
 }
 
 /// The demo, from start to end.
@@ -83,10 +80,10 @@ pub async fn demo(settings: Settings) -> Result<()> {
         upstream.base_url(),
     ));
     let shown = demo::run(&hub.admin_client, hub.gateway.address, &upstream).await;
-    hub.stop().await;
+    let stopped = hub.stop().await;
     upstream.shutdown().await;
     std::fs::remove_dir_all(&data_dir).context("cannot remove the demo's data")?;
-    shown
+    shown.and(stopped)
 }
 
 fn greet(hub: &Hub, new_token: Option<&Secret>, accounts: &[FromEnv], made: Option<&Made>) {

@@ -90,9 +90,10 @@ mod tests {
     #[test]
     fn a_provider_that_names_its_models_lists_only_those() {
         let mut named = provider(1);
-        named.allowed_models =
-            serde_json::from_str(r#"[{"match_type":"exact","pattern":"x"},{"match_type":"suffix","pattern":"-b"}]"#)
-                .unwrap();
+        named.allowed_models = serde_json::from_str(
+            r#"[{"match_type":"exact","pattern":"x"},{"match_type":"suffix","pattern":"-b"}]"#,
+        )
+        .unwrap();
         named.model_redirects = serde_json::from_str(
             r#"[{"match_type":"exact","source":"y-b","target":"z"},{"match_type":"exact","source":"hidden","target":"z"}]"#,
         )
