@@ -13,13 +13,20 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct MemoryConfig {
     newest: watch::Sender<Option<Arc<Snapshot>>>,
+    applied: watch::Sender<Option<Revision>>,
 }
 
 impl MemoryConfig {
     /// Nothing is published yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { newest: watch::Sender::new(None) }
+        Self { newest: watch::Sender::new(None), applied: watch::Sender::new(None) }
+    }
+
+    /// The revision in force at the reader, as it last told; `None` while there is no reader.
+    #[must_use]
+    pub fn in_force(&self) -> watch::Receiver<Option<Revision>> {
+        self.applied.subscribe()
     }
 }
 
@@ -37,6 +44,10 @@ impl ConfigFeed for MemoryConfig {
             |newest: &Option<Arc<Snapshot>>| newest.as_ref().is_some_and(|s| Some(s.revision) > after);
         let newest = receiver.wait_for(is_newer).await.map_err(|_| PortError::Unavailable)?;
         newest.clone().ok_or(PortError::Unavailable)
+    }
+
+    fn applied(&self, revision: Revision) {
+        self.applied.send_replace(Some(revision));
     }
 }
 

@@ -41,6 +41,9 @@ impl PortError {
 pub trait ConfigFeed: Send + Sync {
     /// Waits for a snapshot newer than `after` (`None`: for any) and returns it.
     async fn next(&self, after: Option<Revision>) -> Result<Arc<Snapshot>, PortError>;
+
+    /// Tells the feed which revision is in force at this reader.
+    fn applied(&self, revision: Revision);
 }
 
 /// Where the admin side puts a configuration.

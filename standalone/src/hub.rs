@@ -3,6 +3,7 @@
 use crate::client::{LocalClient, reachable};
 use crate::environment::Environment;
 use crate::first_start::{self, FromEnv, Made};
+use crate::publisher::InForce;
 use crate::{Settings, demo, say};
 use admin_api::AdminHandle;
 use anyhow::{Context, Result};
@@ -27,7 +28,7 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let token = admin_config.admin_token.clone();
         let hub_key = Arc::new(gateway_config.hub_key.take().context("HUB_SECRET_KEY is not set")?);
-        let admin = admin_api::start(admin_config, config.clone(), usage.clone()).await?;
+        let admin = admin_api::start(admin_config, Arc::new(InForce(config.clone())), usage.clone()).await?;
         let parts = GatewayParts { config: gateway_config, feed: config, usage, hub_key };
         let gateway = gateway::start(parts).await?;
         let admin_client = LocalClient::new(admin.address(), token);

@@ -9,6 +9,7 @@ mod demo;
 mod environment;
 mod first_start;
 mod hub;
+mod publisher;
 mod secrets;
 
 use clap::{Parser, Subcommand};

@@ -17,6 +17,7 @@ pub async fn follow(feed: Arc<dyn ConfigFeed>, hub_key: Arc<HubKey>, live: Arc<A
             Ok(snapshot) => {
                 after = Some(snapshot.revision);
                 live.store(Arc::new(Live::compile(&snapshot, &hub_key)));
+                feed.applied(snapshot.revision);
                 events::config_applied(snapshot.revision);
             }
             Err(error) => {

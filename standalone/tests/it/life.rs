@@ -69,6 +69,7 @@ async fn a_stop_finishes_running_streams_and_books_them() {
     let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
     let url = format!("{}/v1/messages", hub.seats());
     let mut answer = hub.call(Method::POST, &url, &key, Some(message(true))).await;
+    assert_eq!(answer.status(), 200);
     let first = answer.body_mut().frame().await.unwrap().unwrap();
     assert!(first.is_data());
     hub.terminate();
