@@ -55,13 +55,9 @@ impl Hub {
 
     /// The word behind a label in the greeting.
     pub fn word_after(&self, label: &str) -> String {
-        let line = self
-            .printed
-            .iter()
-            .find(|l| l.contains(label))
-            .unwrap_or_else(|| panic!("{label}: {:?}", self.printed));
+        let line = self.printed.iter().find(|l| l.contains(label)).expect(label);
         let rest = line.split_once(label).expect("the label").1;
-        rest.trim_start().split_whitespace().next().expect("a word").to_owned()
+        rest.split_whitespace().next().expect("a word").to_owned()
     }
 
     pub fn seats(&self) -> String {
