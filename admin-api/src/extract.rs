@@ -8,7 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::{Bytes, Query};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use shared::ids::Revision;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -75,9 +75,11 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let parsed = serde_path_to_error::deserialize(&mut json);
     match parsed {
         Ok(value) => json.end().map(|()| value).map_err(|_| Error::MalformedJson),
-        Err(error) if error.inner().is_data() => {
-            let path = error.path().to_string();
-            Err(Error::Invalid(vec![violation(&path, &error.inner().to_string())]))
+        // An enum that is given a number or null is a syntax error to serde_json, though the text is fine JSON.
+        Err(error) if error.inner().is_data() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
+            let is_data = error.inner().is_data();
+            let text = if is_data { error.inner().to_string() } else { "has the wrong type".to_owned() };
+            Err(Error::Invalid(vec![violation(&error.path().to_string(), &text)]))
         }
         Err(_) => Err(Error::MalformedJson),
     }
@@ -146,6 +148,13 @@ mod tests {
     #[expect(dead_code, reason = "only parsed")]
     struct Inner {
         source: String,
+        #[serde(default)]
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Kind {
+        Exact,
     }
 
     fn field_of(json: &str) -> String {
@@ -163,6 +172,10 @@ mod tests {
         assert_eq!(field_of(r#"{"name":"x","rules":[{"source":"a","b":1}]}"#), "rules[0].b: unknown field");
         assert_eq!(field_of(r#"{"rules":[]}"#), "name: is missing");
         assert_eq!(field_of(r#"{"name":"x","rules":[{}]}"#), "rules[0].source: is missing");
+        assert_eq!(
+            field_of(r#"{"name":"x","rules":[{"source":"a","kind":7}]}"#),
+            "rules[0].kind: has the wrong type"
+        );
         assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
     }
 

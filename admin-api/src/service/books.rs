@@ -68,7 +68,7 @@ impl Sums {
             (&mut sum.web_search_requests, row.web_search_requests),
             (&mut sum.cost_nano_usd, row.cost_nano_usd),
         ] {
-            *sum = sum.saturating_add(part);
+            *sum = sum.saturating_add(part.clamp(-MOST_OF_ONE_ATTEMPT, MOST_OF_ONE_ATTEMPT));
         }
     }
 
@@ -141,15 +141,15 @@ fn request_row(record: &UsageRecord) -> request_log::Model {
         first_content_ms: request.timing.first_content_ms.map(big),
         duration_ms: big(request.timing.duration_ms),
         attempts: i32::try_from(attempts.len()).unwrap_or(i32::MAX),
-        input_tokens: big(usage.input_tokens),
-        cache_write_5m_tokens: big(usage.cache_write_5m_tokens),
-        cache_write_1h_tokens: big(usage.cache_write_1h_tokens),
-        cache_read_tokens: big(usage.cache_read_tokens),
-        output_tokens: big(usage.output_tokens),
-        reasoning_tokens: big(usage.reasoning_tokens),
-        image_input_tokens: big(usage.image_input_tokens),
-        image_output_tokens: big(usage.image_output_tokens),
-        web_search_requests: big(usage.web_search_requests),
+        input_tokens: count(usage.input_tokens),
+        cache_write_5m_tokens: count(usage.cache_write_5m_tokens),
+        cache_write_1h_tokens: count(usage.cache_write_1h_tokens),
+        cache_read_tokens: count(usage.cache_read_tokens),
+        output_tokens: count(usage.output_tokens),
+        reasoning_tokens: count(usage.reasoning_tokens),
+        image_input_tokens: count(usage.image_input_tokens),
+        image_output_tokens: count(usage.image_output_tokens),
+        web_search_requests: count(usage.web_search_requests),
         cost_nano_usd: cost.total.0,
         cost_breakdown: json!(cost).to_string(),
         is_estimate: attempts.iter().any(|a| a.flags.is_estimate),
@@ -171,15 +171,15 @@ fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
         model: text_option(request.model.as_deref()),
         upstream_model: text_option(upstream_model.as_deref()),
         outcome: outcome.as_str().to_owned(),
-        input_tokens: big(usage.input_tokens),
-        cache_write_5m_tokens: big(usage.cache_write_5m_tokens),
-        cache_write_1h_tokens: big(usage.cache_write_1h_tokens),
-        cache_read_tokens: big(usage.cache_read_tokens),
-        output_tokens: big(usage.output_tokens),
-        reasoning_tokens: big(usage.reasoning_tokens),
-        image_input_tokens: big(usage.image_input_tokens),
-        image_output_tokens: big(usage.image_output_tokens),
-        web_search_requests: big(usage.web_search_requests),
+        input_tokens: count(usage.input_tokens),
+        cache_write_5m_tokens: count(usage.cache_write_5m_tokens),
+        cache_write_1h_tokens: count(usage.cache_write_1h_tokens),
+        cache_read_tokens: count(usage.cache_read_tokens),
+        output_tokens: count(usage.output_tokens),
+        reasoning_tokens: count(usage.reasoning_tokens),
+        image_input_tokens: count(usage.image_input_tokens),
+        image_output_tokens: count(usage.image_output_tokens),
+        web_search_requests: count(usage.web_search_requests),
         input_cost_nano_usd: cost.input.0,
         cache_write_5m_cost_nano_usd: cost.cache_write_5m.0,
         cache_write_1h_cost_nano_usd: cost.cache_write_1h.0,
@@ -235,8 +235,16 @@ fn text_option(value: Option<&str>) -> Option<String> {
     value.map(text)
 }
 
+/// An upstream may claim any number of tokens.
+fn count(n: u64) -> i64 {
+    big(n).min(MOST_OF_ONE_ATTEMPT)
+}
+
 fn big(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 const MAX_TEXT_BYTES: usize = 512;
+/// No attempt takes 10¹⁵ tokens or costs a million dollars (10¹⁵ nano-USD). Held to that, an hour's sum stays
+/// within 64 bits for nine thousand lying attempts; a sum beyond them the database would refuse for ever.
+const MOST_OF_ONE_ATTEMPT: i64 = 1_000_000_000_000_000;
