@@ -10,6 +10,7 @@ pub mod keys;
 pub mod logs;
 pub mod prices;
 pub mod providers;
+mod rules;
 pub mod settings;
 pub mod types;
 pub mod users;

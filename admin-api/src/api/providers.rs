@@ -1,11 +1,14 @@
 //! `/api/v1/providers`
 
+use super::rules::{
+    ModelRuleDocument, RedirectDocument, model_rules, redirect_document, redirects, rule_document,
+};
 use super::types::{
-    ClientAbortName, Factor, MatchTypeName, Moment, Page, Patch, ProviderTypeName, decode_cursor,
-    effective_groups, page_limit, present, set,
+    ClientAbortName, Factor, Moment, Page, Patch, ProviderTypeName, decode_cursor, effective_groups,
+    page_limit, present, set,
 };
 use super::{changed, created, deleted, found};
-use crate::error::{Error, Violation};
+use crate::error::Error;
 use crate::extract::{Body, Params};
 use crate::service::providers::{Provider, ProviderFields};
 use crate::service::{Actor, Admin, IfMatch, providers};
@@ -13,34 +16,11 @@ use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, delete, get, patch, post};
 use serde::{Deserialize, Serialize};
 use shared::ids::ProviderId;
-use shared::model::rules::{Pattern, RuleError};
 use shared::model::{ClientAbort, GroupSet, ModelRule, Redirect, Timers};
 use shared::money::Multiplier;
 use shared::secret::Secret;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
-
-/// A model that a provider serves.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ModelRule)]
-pub struct ModelRuleDocument {
-    match_type: MatchTypeName,
-    /// 1 to 255 characters.
-    pattern: String,
-}
-
-/// What a provider calls a model.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ModelRedirect)]
-pub struct RedirectDocument {
-    match_type: MatchTypeName,
-    /// Which requested models are renamed: 1 to 255 characters.
-    source: String,
-    /// The name the provider is asked for: 1 to 255 characters.
-    target: String,
-}
 
 /// A provider to be made.
 #[derive(Deserialize, ToSchema)]
@@ -364,52 +344,4 @@ pub async fn delete_provider(
 ) -> Result<HttpResponse, Error> {
     let done = admin.run(|admin| providers::delete(admin, actor, ProviderId(*id), if_match)).await?;
     Ok(deleted(&admin, done.revision).await)
-}
-
-fn model_rules(rules: Vec<ModelRuleDocument>) -> Result<Vec<ModelRule>, Error> {
-    let parsed = rules.into_iter().enumerate().map(|(i, rule)| {
-        let pattern = Pattern::new(rule.match_type.into(), &rule.pattern);
-        pattern.map(ModelRule).map_err(|error| bad_rule(format!("allowed_models[{i}].pattern"), error))
-    });
-    all_or_violations(parsed)
-}
-
-fn redirects(redirects: Vec<RedirectDocument>) -> Result<Vec<Redirect>, Error> {
-    let parsed = redirects.into_iter().enumerate().map(|(i, redirect)| {
-        let source = Pattern::new(redirect.match_type.into(), &redirect.source)
-            .map_err(|error| bad_rule(format!("model_redirects[{i}].source"), error))?;
-        if !(1..=255).contains(&redirect.target.len()) || redirect.target.contains(char::is_control) {
-            let message = "must have 1 to 255 characters, no control characters";
-            return Err(Violation::new(format!("model_redirects[{i}].target"), message));
-        }
-        Ok(Redirect { source, target: redirect.target })
-    });
-    all_or_violations(parsed)
-}
-
-fn bad_rule(field: String, error: RuleError) -> Violation {
-    Violation::new(field, error.to_string())
-}
-
-fn all_or_violations<T>(parsed: impl Iterator<Item = Result<T, Violation>>) -> Result<Vec<T>, Error> {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for item in parsed {
-        match item {
-            Ok(item) => good.push(item),
-            Err(violation) => bad.push(violation),
-        }
-    }
-    if bad.is_empty() { Ok(good) } else { Err(Error::Invalid(bad)) }
-}
-
-fn rule_document(rule: &ModelRule) -> ModelRuleDocument {
-    ModelRuleDocument { match_type: rule.0.match_type().into(), pattern: rule.0.text().to_owned() }
-}
-
-fn redirect_document(redirect: &Redirect) -> RedirectDocument {
-    RedirectDocument {
-        match_type: redirect.source.match_type().into(),
-        source: redirect.source.text().to_owned(),
-        target: redirect.target.clone(),
-    }
 }
