@@ -34,6 +34,12 @@ test: setup-test ## all gates: format, lints, budgets, tests
 		echo cargo test --workspace; cargo test --workspace; \
 	fi
 
+.PHONY: test-clients
+test-clients: setup-build ## the real SDKs and command-line clients through the product, against a simulated upstream
+	sh clients/setup.sh
+	cargo build -p standalone -p simulator --bins
+	sh clients/run.sh
+
 .PHONY: release
 release: setup-build ## the optimised build for images and bench
 	cargo build --release --workspace --bins
