@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 BINARIES = Path(os.environ["HUB_BINARIES"])
@@ -26,7 +26,6 @@ CLASSES = {
     "output": "output_tokens",
 }
 
-
 # What the simulated upstream says unless it is told otherwise.
 SENTENCE = "The simulated upstream answers plainly, word by word."
 
@@ -39,9 +38,12 @@ FAULTS = {
     "its key is revoked": {"status": 401},
     "an error before content": {"error_event": "before_content"},
     "a cut before the head": {"cut": "before_head"},
-    "a cut before content": {"cut": {"mid_stream": 1}},
+    "a cut after the head": {"cut": "after_head"},
     "a web page": {"fake_success": "html"},
 }
+
+# The same for dialects whose streams open with an event that has no content yet, which Gemini's have not.
+FAULTS_OF_OPENED_STREAMS = FAULTS | {"a cut after the opening event": {"cut": {"mid_stream": 1}}}
 
 
 def script(**words):
@@ -76,7 +78,7 @@ class Hub:
     admin: str
     token: str
     log: Path
-    groups: int = field(default=0)
+    groups: int = 0
 
     def call(self, method, path, body=None):
         """A call of the admin API."""
@@ -174,6 +176,16 @@ class Refused(Exception):
     def __init__(self, status, text):
         super().__init__(text)
         self.status = status
+
+
+def changed(sent, got):
+    """The headers that a client sent and an upstream got otherwise, but for keys and what is of one connection."""
+    expected = {"authorization", "x-api-key", "host", "connection", "accept-encoding", "content-length"}
+    return {
+        name: (value, got.get(name))
+        for name, value in sent.items()
+        if name not in expected and got.get(name) != value
+    }
 
 
 def eventually(look, complaint):

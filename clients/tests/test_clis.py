@@ -24,9 +24,9 @@ def run(tmp_path):
     home.mkdir()
     project.mkdir()
 
-    def run(name, *arguments, **variables):
+    def run(name, *arguments, exit_status=0, **variables):
         if not shutil.which(name, path=CLIENTS):
-            pytest.skip(f"{name} is not installed: npm is missing, or its package has no binary for this machine")
+            pytest.skip(f"{name} is not there; clients/setup.sh said why (npm is missing, or it does not start here)")
         proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
         environment = {**proxies, "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(tmp_path), **variables}
         done = subprocess.run(
@@ -38,7 +38,7 @@ def run(tmp_path):
             text=True,
             timeout=2 * PATIENCE_SECS,
         )
-        assert done.returncode == 0, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == exit_status, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     run.home, run.project = home, project
@@ -55,37 +55,37 @@ def new_requests(upstream):
 # --- Claude Code ---
 
 
-def claude(run, hub, seat, *arguments, **variables):
-    """One turn of Claude Code in print mode."""
+def claude(run, hub, key, prompt, exit_status=0, **words):
+    """One turn of Claude Code in print mode, and what the upstream is to do."""
+    headers = "\n".join(f"{name}: {value}" for name, value in script(**words).items()) if words else ""
     printed = run(
         "claude",
-        *arguments,
-        "--output-format",
-        "json",
+        *("-p", prompt, "--output-format", "json"),
+        exit_status=exit_status,
         ANTHROPIC_BASE_URL=hub.gateway,
-        ANTHROPIC_AUTH_TOKEN=seat,
+        ANTHROPIC_AUTH_TOKEN=key,
+        ANTHROPIC_CUSTOM_HEADERS=headers,
         CLAUDE_CONFIG_DIR=str(run.home / "claude"),
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
         DISABLE_TELEMETRY="1",
         DISABLE_ERROR_REPORTING="1",
         DISABLE_AUTOUPDATER="1",
-        **variables,
     )
     return json.loads(printed)
 
 
 def test_claude_code_completes_a_turn(run, hub, seat, new_requests):
-    result = claude(run, hub, seat, "-p", "say hello")
+    result = claude(run, hub, seat, "say hello")
     assert (result["is_error"], result["num_turns"], result["result"]) == (False, 1, SENTENCE)
     assert (result["usage"]["input_tokens"], result["usage"]["output_tokens"]) == (25, 12)
     assert {request["request"]["path"] for request in new_requests()} == {"/v1/messages?beta=true"}
 
 
 def test_claude_code_reads_a_file_when_it_is_told_to(run, hub, seat):
-    (run.project / "note.txt").write_text("a note")
-    call = script(tool_call={"name": "Read", "arguments": {"file_path": str(run.project / "note.txt")}})
-    headers = "".join(f"{name}: {value}" for name, value in call.items())
-    result = claude(run, hub, seat, "-p", "read the note", ANTHROPIC_CUSTOM_HEADERS=headers)
+    note = run.project / "note.txt"
+    note.write_text("a note")
+    call = {"name": "Read", "arguments": {"file_path": str(note)}}
+    result = claude(run, hub, seat, "read the note", tool_call=call)
     assert (result["is_error"], result["num_turns"], result["result"]) == (False, 2, SENTENCE)
     assert result["usage"]["output_tokens"] == 24
 
@@ -94,9 +94,21 @@ def test_claude_code_does_not_notice_a_failover(run, hub, ailing, upstream):
     ailing.follow({"status": 529})
     key = hub.seat(("claude", ailing.url), ("claude", upstream.url))
     before = len(ailing.served())
-    result = claude(run, hub, key, "-p", "say hello")
+    result = claude(run, hub, key, "say hello")
     assert (result["is_error"], result["result"]) == (False, SENTENCE)
     assert len(ailing.served()) > before
+
+
+def test_claude_code_shows_the_upstream_s_own_words(run, hub, upstream):
+    key = hub.seat(("claude", upstream.url))
+    words = "messages.1.content.0: Invalid `data` in `image` block"
+    result = claude(run, hub, key, "say hello", exit_status=1, status=400, error={"message": words})
+    assert result["result"] == f"API Error: 400 {words}"
+
+
+def test_claude_code_says_that_the_key_is_wrong(run, hub):
+    result = claude(run, hub, "cch-nobody-has-this-key-00000000000", "say hello", exit_status=1)
+    assert (result["api_error_status"], result["api_error_type"]) == (401, "authentication_error")
 
 
 # --- Codex ---
@@ -111,6 +123,8 @@ name = "Claude Code Hub"
 base_url = "{gateway}/v1"
 env_key = "HUB_KEY"
 wire_api = "responses"
+[model_providers.hub.http_headers]
+{headers}
 [analytics]
 enabled = false
 [features]
@@ -118,16 +132,36 @@ plugins = false
 """
 
 
-def test_codex_completes_a_turn(run, hub, seat, new_requests):
+def codex(run, hub, key, prompt, **words):
+    """One turn of Codex; the events it prints."""
     home = run.home / "codex"
     home.mkdir()
-    (home / "config.toml").write_text(CODEX.format(gateway=hub.gateway))
-    printed = run("codex", "exec", "--skip-git-repo-check", "--json", "say hello", CODEX_HOME=str(home), HUB_KEY=seat)
-    events = [json.loads(line) for line in printed.splitlines()]
-    messages = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
-    assert messages == [SENTENCE]
+    headers = "".join(f"{name} = '{value}'" for name, value in script(**words).items()) if words else ""
+    (home / "config.toml").write_text(CODEX.format(gateway=hub.gateway, headers=headers))
+    options = ("--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox")
+    printed = run("codex", "exec", *options, prompt, CODEX_HOME=str(home), HUB_KEY=key)
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def items_of(events, kind):
+    """What Codex says of finished items of a kind."""
+    items = [event["item"] for event in events if event["type"] == "item.completed"]
+    return [item for item in items if item["type"] == kind]
+
+
+def test_codex_completes_a_turn(run, hub, seat, new_requests):
+    events = codex(run, hub, seat, "say hello")
+    assert [item["text"] for item in items_of(events, "agent_message")] == [SENTENCE]
     assert (events[-1]["type"], events[-1]["usage"]["output_tokens"]) == ("turn.completed", 12)
     assert {request["request"]["path"] for request in new_requests()} == {"/v1/responses"}
+
+
+def test_codex_runs_a_command_when_it_is_told_to(run, hub, seat):
+    call = {"name": "exec_command", "arguments": {"cmd": "echo a note"}}
+    events = codex(run, hub, seat, "run the command", tool_call=call)
+    assert [item["aggregated_output"] for item in items_of(events, "command_execution")] == ["a note\n"]
+    assert [item["text"] for item in items_of(events, "agent_message")] == [SENTENCE]
+    assert events[-1]["usage"]["output_tokens"] == 24
 
 
 # --- Gemini CLI ---
@@ -140,24 +174,32 @@ GEMINI = {
 }
 
 
-def test_gemini_cli_completes_a_turn(run, hub, seat, new_requests):
+def gemini(run, hub, key, prompt):
+    """One turn of Gemini CLI."""
     settings = run.home / ".gemini/settings.json"
     settings.parent.mkdir()
     settings.write_text(json.dumps(GEMINI))
     printed = run(
         "gemini",
-        "-p",
-        "say hello",
-        "-m",
-        "gemini-2.5-pro",
-        "--output-format",
-        "json",
-        GEMINI_API_KEY=seat,
+        *("-p", prompt, "-m", "gemini-2.5-pro", "--output-format", "json"),
+        GEMINI_API_KEY=key,
         GOOGLE_GEMINI_BASE_URL=hub.gateway,
         GEMINI_CLI_TRUST_WORKSPACE="true",
     )
-    result = json.loads(printed)
+    return json.loads(printed)
+
+
+def test_gemini_cli_completes_a_turn(run, hub, seat, new_requests):
+    result = gemini(run, hub, seat, "say hello")
     assert result["response"] == SENTENCE
     assert result["stats"]["models"]["gemini-2.5-pro"]["tokens"]["total"] == 37
     asked = {request["request"]["path"] for request in new_requests()}
     assert asked == {"/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"}
+
+
+def test_gemini_cli_reads_a_file_when_it_is_told_to(run, hub, seat):
+    # The upstream makes up each argument of the call as "simulated".
+    (run.project / "simulated").write_text("a note")
+    result = gemini(run, hub, seat, "Please call the tool read_file")
+    assert result["stats"]["tools"]["byName"]["read_file"]["success"] == 1
+    assert result["response"] == SENTENCE

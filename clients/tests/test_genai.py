@@ -168,8 +168,16 @@ def test_a_wrong_key(hub, upstream):
 
 
 def test_an_error_after_content_reaches_the_client(hub, seat):
+    client = client_of(hub, seat, error_event={"after_content": 2})
     with pytest.raises(errors.APIError):
-        stream(client_of(hub, seat, error_event={"after_content": 2}))
+        stream(client)
+
+
+def test_a_stream_cut_after_content_is_an_error_and_no_short_answer(hub, seat):
+    client = client_of(hub, seat, cut={"mid_stream": 4})
+    with pytest.raises(errors.ServerError) as caught:
+        stream(client)
+    assert caught.value.status == "INTERNAL"
 
 
 # --- failover ---

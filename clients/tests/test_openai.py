@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from hub import FAULTS, PROVIDER_KEY, SENTENCE, script
+from hub import FAULTS_OF_OPENED_STREAMS, PROVIDER_KEY, SENTENCE, changed, script
 
 MODEL = "gpt-5.1"
 EMBEDDER = "text-embedding-3-small"
@@ -168,10 +168,13 @@ def test_the_models_are_listed(client):
     assert MODEL in {model.id for model in client.models.list()}
 
 
-def test_unknown_headers_pass_and_keys_do_not(client, upstream, seat):
+def test_body_and_headers_pass_as_they_are_and_keys_do_not(client, upstream, seat):
     raw = client.chat.completions.with_raw_response.create(**CHAT, extra_headers={"x-new-thing": "1"})
-    got = dict(upstream.by_id(raw.headers["x-upstream-request-id"])["request"]["headers"])
-    assert (got["x-new-thing"], got["authorization"]) == ("1", f"Bearer {PROVIDER_KEY}")
+    got = upstream.by_id(raw.headers["x-upstream-request-id"])["request"]
+    headers = dict(got["headers"])
+    assert headers["authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert changed(raw.http_request.headers, headers) == {}
+    assert got["body_sha256"] == hashlib.sha256(raw.http_request.content).hexdigest()
     assert seat not in str(got)
 
 
@@ -290,6 +293,16 @@ def test_what_the_hub_does_not_serve_is_refused_in_dialect(client):
     assert caught.value.code == "background_not_supported"
 
 
+def test_a_chat_stream_cut_after_content_is_an_error_and_no_short_answer(client):
+    with pytest.raises(openai.APIError):
+        chunks_of(client, extra_headers=script(cut={"mid_stream": 6}))
+
+
+def test_a_response_cut_after_content_has_failed(client):
+    last = events_of(client, extra_headers=script(cut={"mid_stream": 6}))[-1]
+    assert (last.type, last.response.error.code) == ("response.failed", "server_error")
+
+
 # --- failover ---
 
 
@@ -307,7 +320,7 @@ def ask_of(api, client):
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-@pytest.mark.parametrize("fault", [pytest.param(words, id=name) for name, words in FAULTS.items()])
+@pytest.mark.parametrize("fault", [pytest.param(words, id=name) for name, words in FAULTS_OF_OPENED_STREAMS.items()])
 def test_a_provider_that_fails_is_passed_over_unseen(hub, ailing, upstream, fault, api):
     client = client_of(hub, seat_of(hub, api, ailing, upstream))
     ailing.follow(fault)
