@@ -43,3 +43,9 @@ test-clients: setup-build ## the real SDKs and command-line clients through the 
 .PHONY: release
 release: setup-build ## the optimised build for images and bench
 	cargo build --release --workspace --bins
+
+# BENCH: arguments, e.g. make bench BENCH="--case sse_2k --rounds 3".
+.PHONY: bench
+bench: setup-build ## speed beside bare Pingora and nginx, about 20 minutes; BENCH="--help" lists the options
+	cargo build --release -p bench
+	$(or $(CARGO_TARGET_DIR),target)/release/bench $(BENCH)

@@ -62,6 +62,14 @@ fn the_simulator_knows_nothing_of_what_it_tests() {
 }
 
 #[test]
+fn the_bench_measures_the_hot_path_alone() {
+    assert_knows_nothing_of(
+        "bench",
+        &["sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator"],
+    );
+}
+
+#[test]
 fn there_is_one_crypto_provider() {
     let all = reach("standalone");
     assert!(all.contains("ring"));

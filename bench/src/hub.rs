@@ -1,0 +1,71 @@
+//! The gateway as it ships, with the in-memory adapters: one user, one key, one priced `claude` provider.
+
+use crate::bodies::MODEL;
+use crate::child;
+use anyhow::{Context, Result, anyhow};
+use gateway::GatewayParts;
+use gateway::config::GatewayConfig;
+use shared::memory::{MemoryConfig, MemoryUsage};
+use shared::model::Provider;
+use shared::model::price::{ModelPrice, Rates};
+use shared::money::PicoUsd;
+use shared::ports::{Publisher as _, UsageSource as _};
+use shared::testing;
+use shared::vars::Vars;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a seat sends to be let in.
+#[must_use]
+pub fn client_secret() -> String {
+    testing::client_secret(1)
+}
+
+/// Serves until the process ends.
+pub async fn serve(upstream: SocketAddr) -> Result<()> {
+    let lookup =
+        |name: &str| matches!(name, "GATEWAY_LISTEN" | "OPS_LISTEN").then(|| "127.0.0.1:0".to_owned());
+    let mut vars = Vars::new(&lookup);
+    let config = GatewayConfig::read(&mut vars);
+    let config = vars.finish(config).map_err(|problems| anyhow!("{problems:?}"))?;
+
+    let feed = Arc::new(MemoryConfig::new());
+    let mut in_force = feed.in_force();
+    let provider = Provider { url: format!("http://{upstream}"), ..testing::provider(1) };
+    let mut snapshot = testing::snapshot(vec![provider]);
+    snapshot.core.prices.insert(MODEL.to_owned(), price());
+    feed.publish(snapshot).await?;
+
+    let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
+    let parts = GatewayParts { config, feed, usage: usage.clone(), hub_key: Arc::new(testing::hub_key()) };
+    let handle = gateway::start(parts).await?;
+    in_force.wait_for(Option::is_some).await.context("the configuration does not come into force")?;
+    child::say(&[handle.address, handle.ops_address])?;
+
+    // The consumer of the books is another process in the split shape: here records are only let go. In small
+    // steps, because a request that ends meanwhile waits for the queue's lock.
+    let mut tick = tokio::time::interval(DRAIN_EVERY);
+    loop {
+        tick.tick().await;
+        usage.acknowledge(DRAIN_AT_MOST).await?;
+    }
+}
+
+fn price() -> ModelPrice {
+    let rates = Rates {
+        input: Some(PicoUsd(3_000_000)),
+        output: Some(PicoUsd(15_000_000)),
+        cache_write_5m: Some(PicoUsd(3_750_000)),
+        cache_write_1h: Some(PicoUsd(6_000_000)),
+        cache_read: Some(PicoUsd(300_000)),
+        ..Rates::default()
+    };
+    ModelPrice { base: rates, ..ModelPrice::default() }
+}
+
+/// As in `standalone`: records the queue holds before the gateway reports losses.
+const USAGE_QUEUE: usize = 100_000;
+/// 512 records every 10 ms are 51 200 requests/s, more than two cores serve.
+const DRAIN_EVERY: Duration = Duration::from_millis(10);
+const DRAIN_AT_MOST: usize = 512;
