@@ -177,6 +177,7 @@ impl Book {
     #[must_use]
     pub fn close(mut self, duration_ms: u64) -> UsageRecord {
         self.entry.timing.duration_ms = duration_ms;
+        self.entry.decision_chain.fit();
         UsageRecord { schema: USAGE_SCHEMA, request: self.entry, attempts: self.attempts }
     }
 }

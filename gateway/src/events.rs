@@ -76,6 +76,7 @@ fn chain(record: &UsageRecord) -> String {
                 format!("{provider_id}:{result}")
             }
             ChainStep::Exhausted { .. } => "exhausted".to_owned(),
+            ChainStep::LeftOut { .. } => "…".to_owned(),
             ChainStep::Selected { .. } => continue,
         };
         if !text.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::ctx::Arrival;
 use crate::live::Principal;
+use crate::reject::Reject;
 use crate::seat::Seat;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -11,8 +12,14 @@ use shared::protocol::detect::{LocalPage, ModelListing};
 use shared::rules::access::{check_model, effective_groups};
 use shared::rules::models::{Listed, listed};
 
-/// The models that the caller may ask for, in the shape its client expects.
-pub async fn models(seat: &mut Seat<'_>, arrival: &Arrival, principal: &Principal, listing: ModelListing) {
+/// The models that the caller may ask for, or one of them, in the shape its client expects.
+pub async fn models(
+    seat: &mut Seat<'_>,
+    arrival: &Arrival,
+    principal: &Principal,
+    listing: ModelListing,
+    only: Option<&str>,
+) -> Result<(), Reject> {
     let groups = effective_groups(&principal.user, &principal.key);
     let dialects: &[Dialect] = match listing {
         ModelListing::Anthropic => &[Dialect::Anthropic],
@@ -23,43 +30,48 @@ pub async fn models(seat: &mut Seat<'_>, arrival: &Arrival, principal: &Principa
     let catalogue = live.terms().prices.keys().map(String::as_str);
     let models: Vec<Listed> = listed(live.providers(), groups, dialects, catalogue)
         .into_iter()
+        .filter(|m| only.is_none_or(|only| m.id == only))
         .filter(|m| check_model(&principal.user, &principal.key, Some(&m.id)).is_ok())
         .collect();
-    let body = match listing {
-        ModelListing::Anthropic => anthropic(&models),
-        ModelListing::Openai => json!({
-            "object": "list",
-            "data": models.iter().map(|m| {
-                json!({"id": m.id, "object": "model", "created": 0, "owned_by": m.owner})
-            }).collect::<Vec<_>>(),
-        }),
-        ModelListing::Gemini => json!({
-            "models": models.iter().map(|m| {
-                json!({
-                    "name": format!("models/{}", m.id),
-                    "displayName": m.id,
-                    "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
-                })
-            }).collect::<Vec<_>>(),
-        }),
+    let shown: Vec<Value> = models.iter().map(|m| shown(listing, m)).collect();
+    let body = match only {
+        Some(_) => shown.into_iter().next().ok_or(Reject::UnknownModel)?,
+        None => list(listing, shown),
     };
     send(seat, 200, "application/json", body.to_string().into(), Some(arrival)).await;
+    Ok(())
 }
 
-fn anthropic(models: &[Listed]) -> Value {
-    let data: Vec<Value> = models
-        .iter()
-        .map(|m| {
-            json!({"type": "model", "id": m.id, "display_name": m.id, "created_at": "1970-01-01T00:00:00Z"})
-        })
-        .collect();
-    let id_at = |place: Option<&Listed>| place.map_or(Value::Null, |m| Value::from(m.id.as_str()));
-    json!({
-        "first_id": id_at(models.first()),
-        "last_id": id_at(models.last()),
-        "has_more": false,
-        "data": data,
-    })
+/// One model. When a model was made is not known here; the fields say so with the epoch.
+fn shown(listing: ModelListing, model: &Listed) -> Value {
+    let id = model.id.as_str();
+    match listing {
+        ModelListing::Anthropic => {
+            json!({"type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z"})
+        }
+        ModelListing::Openai => {
+            json!({"id": id, "object": "model", "created": 0, "owned_by": model.owner})
+        }
+        ModelListing::Gemini => json!({
+            "name": format!("models/{id}"),
+            "displayName": id,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+        }),
+    }
+}
+
+fn list(listing: ModelListing, models: Vec<Value>) -> Value {
+    let id_at = |place: Option<&Value>| place.map_or(Value::Null, |m| m["id"].clone());
+    match listing {
+        ModelListing::Anthropic => json!({
+            "first_id": id_at(models.first()),
+            "last_id": id_at(models.last()),
+            "has_more": false,
+            "data": models,
+        }),
+        ModelListing::Openai => json!({"object": "list", "data": models}),
+        ModelListing::Gemini => json!({"models": models}),
+    }
 }
 
 /// A page of our own.

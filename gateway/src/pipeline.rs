@@ -38,11 +38,16 @@ pub async fn serve(hub: &Hub, session: &mut Session) {
     let mut seat = Seat::new(session);
     match route {
         Some(Ok(Route::Proxied(endpoint))) => exchange(hub, &mut seat, &arrival, endpoint).await,
-        Some(Ok(Route::Models { listing })) => {
+        Some(Ok(Route::Models { listing, model })) => {
             // A variant with fewer steps: who calls, then the answer from what its groups allow.
-            match who_calls(hub, &mut seat, &arrival) {
-                Ok(principal) => pages::models(&mut seat, &arrival, &principal, listing).await,
-                Err(reject) => refuse(hub, &mut seat, listing.dialect(), &arrival, &reject).await,
+            let answered = match who_calls(hub, &mut seat, &arrival) {
+                Ok(principal) => {
+                    pages::models(&mut seat, &arrival, &principal, listing, model.as_deref()).await
+                }
+                Err(reject) => Err(reject),
+            };
+            if let Err(reject) = answered {
+                refuse(hub, &mut seat, listing.dialect(), &arrival, &reject).await;
             }
         }
         Some(Ok(Route::Local(page))) => pages::local(&mut seat, page).await,

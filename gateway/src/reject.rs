@@ -50,8 +50,15 @@ pub enum Reject {
     NoModel,
     /// `background: true`.
     Background,
-    /// No provider could serve; the reason classes.
-    NoProvider(Vec<&'static str>),
+    /// No provider could serve.
+    NoProvider {
+        /// The reason classes; empty when there are none to tell.
+        reasons: Vec<&'static str>,
+        /// The shortest wait that an upstream asked for.
+        retry_after_secs: Option<u64>,
+    },
+    /// No model of this name is served to this caller.
+    UnknownModel,
     /// Every account was at its rate; seconds until one is free.
     AllRateLimited(u64),
 }
@@ -92,7 +99,8 @@ impl Reject {
             Self::BadBody(error) => (400, InvalidRequest, error.label(), false),
             Self::NoModel => (400, InvalidRequest, "no_model", false),
             Self::Background => (400, InvalidRequest, "background_not_supported", false),
-            Self::NoProvider(_) => (503, Unavailable, "no_available_providers", true),
+            Self::NoProvider { .. } => (503, Unavailable, "no_available_providers", true),
+            Self::UnknownModel => (404, NotFound, "model_not_found", false),
             Self::AllRateLimited(_) => (429, RateLimit, "providers_rate_limited", true),
         };
         Entry { status, kind, code, should_retry }
@@ -114,7 +122,7 @@ impl Reject {
     fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::BodyMemory => Some(1),
-            Self::NoProvider(_) => Some(5),
+            Self::NoProvider { retry_after_secs, .. } => Some(retry_after_secs.unwrap_or(UNTOLD_WAIT_SECS)),
             Self::AllRateLimited(secs) => Some(*secs),
             Self::TooManyFailures => Some(FAILURE_WINDOW_SECS),
             _ => None,
@@ -148,8 +156,9 @@ impl Reject {
             Self::BadBody(error) => format!("The request body cannot be used: {error}."),
             Self::NoModel => "The request names no model.".into(),
             Self::Background => "`background: true` is not supported here.".into(),
-            Self::NoProvider(reasons) if reasons.is_empty() => "No available providers.".into(),
-            Self::NoProvider(reasons) => format!("No available providers: {}.", reasons.join(", ")),
+            Self::NoProvider { reasons, .. } if reasons.is_empty() => "No available providers.".into(),
+            Self::NoProvider { reasons, .. } => format!("No available providers: {}.", reasons.join(", ")),
+            Self::UnknownModel => "No model of this name is served here.".into(),
             Self::AllRateLimited(_) => "All providers are at their rate limit; try again later.".into(),
         }
     }
@@ -179,5 +188,7 @@ impl Reject {
     }
 }
 
+/// What a seat waits when no provider was left and no upstream said how long.
+const UNTOLD_WAIT_SECS: u64 = 5;
 /// How long a flood of wrong credentials is remembered, in seconds.
 pub const FAILURE_WINDOW_SECS: u64 = 300;

@@ -1,6 +1,7 @@
 //! What the single process can be told by its environment, beyond what each half reads.
 
 use shared::vars::Vars;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -45,10 +46,13 @@ impl LogConfig {
     pub fn start(&self) {
         // Checked when it was read; the fallback only satisfies the types.
         let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-        // Pingora reports each broken connection as an error of its own; the summary line has it already.
-        let filter =
-            PINGORA_QUIET.iter().filter_map(|d| d.parse().ok()).fold(filter, EnvFilter::add_directive);
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // Pingora reports each broken connection as an error of its own; the summary line has it already. The
+        // others tell a first start in twenty lines.
+        let filter = QUIET.iter().filter_map(|d| d.parse().ok()).fold(filter, EnvFilter::add_directive);
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
         if self.is_json {
             builder.json().flatten_event(true).init();
         } else {
@@ -58,4 +62,5 @@ impl LogConfig {
 }
 
 const LEVELS: &str = "error, warn, info, debug, trace, or a filter such as info,gateway=debug";
-const PINGORA_QUIET: [&str; 2] = ["pingora_core=warn", "pingora_proxy=off"];
+const QUIET: [&str; 4] =
+    ["pingora_core=warn", "pingora_proxy=off", "actix_server=warn", "sea_orm_migration=warn"];

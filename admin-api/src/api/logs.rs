@@ -321,8 +321,11 @@ pub mod chain {
             provider_id: i64,
             /// The tier that served the draw.
             priority: u32,
-            /// The tier in full.
+            /// The tier in full. Empty: those of the draw before but for the one it drew.
             candidates: Vec<Candidate>,
+            /// How many more there were than the chain has room for; absent: none.
+            #[serde(default)]
+            candidates_left_out: u32,
             /// Why the others could not be drawn.
             excluded: Vec<Exclusion>,
         },
@@ -343,6 +346,11 @@ pub mod chain {
             status: Option<u16>,
             /// Milliseconds the try took.
             duration_ms: u64,
+        },
+        /// Here the chain had no room.
+        LeftOut {
+            /// How many steps are missing.
+            steps: u32,
         },
     }
 

@@ -231,6 +231,7 @@ async fn a_request_is_shown_with_its_attempts(hub: Hub) {
                 provider_id: ProviderId(22),
                 priority: 1,
                 candidates: vec![Candidate { provider_id: ProviderId(22), weight: 5 }],
+                candidates_left_out: 0,
                 excluded: vec![Exclusion {
                     reason: "disabled".to_owned(),
                     count: 1,

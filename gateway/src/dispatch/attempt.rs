@@ -224,9 +224,10 @@ impl Reply<'_> {
 
     /// A stream: held back until it is real.
     async fn stream(mut self, framing: Framing) -> Result<Answer, End> {
-        let options = TapOptions { withhold_usage_chunk: self.prepared.asked_for_usage };
-        let mut tap = StreamTap::new(self.job.asked.family.dialect(), framing, options);
         let mut sidecar = Sidecar::new(self.header("content-encoding"));
+        let is_readable = !matches!(sidecar, Some(Sidecar::Blind));
+        let options = TapOptions { withhold_usage_chunk: self.prepared.asked_for_usage && is_readable };
+        let mut tap = StreamTap::new(self.job.asked.family.dialect(), framing, options);
         let mut gate = Gate::new();
         let mut last_progress = Instant::now();
         loop {
@@ -326,7 +327,7 @@ impl Reply<'_> {
     }
 }
 
-/// Lets the tap see a piece; the seat's bytes stay as they came when they are encoded.
+/// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless the tap has to change them.
 pub fn pass(
     tap: &mut StreamTap,
     sidecar: &mut Option<Sidecar>,
@@ -334,6 +335,7 @@ pub fn pass(
 ) -> shared::protocol::tap::Passed {
     match sidecar {
         None => tap.push(piece),
+        Some(sidecar) if tap.withholds() => tap.push(sidecar.decode(&piece).into()),
         Some(sidecar) => {
             let seen = tap.observe(&sidecar.decode(&piece));
             shared::protocol::tap::Passed { bytes: piece, seen }

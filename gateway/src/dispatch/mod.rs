@@ -202,15 +202,19 @@ fn give_up(mut failures: Vec<Failed>, excluded: Vec<&'static str>) -> Result<Fou
         FinalAnswer::Relay { attempt } if attempt < failures.len() => {
             match failures.swap_remove(attempt).into_answer() {
                 Some(answer) => Ok(Found::Answer(Box::new(answer))),
-                None => Err(Reject::NoProvider(Vec::new())),
+                None => Err(none_left(excluded, None)),
             }
         }
         FinalAnswer::RateLimited { retry_after_secs } => Err(Reject::AllRateLimited(retry_after_secs)),
-        FinalAnswer::Relay { .. } => Err(Reject::NoProvider(Vec::new())),
-        FinalAnswer::Unavailable { reasons, .. } => {
-            Err(Reject::NoProvider(if reasons.is_empty() { excluded } else { reasons }))
+        FinalAnswer::Relay { .. } => Err(none_left(excluded, None)),
+        FinalAnswer::Unavailable { reasons, retry_after_secs } => {
+            Err(none_left(if reasons.is_empty() { excluded } else { reasons }, retry_after_secs))
         }
     }
+}
+
+fn none_left(reasons: Vec<&'static str>, retry_after_secs: Option<u64>) -> Reject {
+    Reject::NoProvider { reasons, retry_after_secs }
 }
 
 /// How long a provider is read on after its seat left.

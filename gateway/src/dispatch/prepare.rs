@@ -5,7 +5,7 @@ use crate::live::Route;
 use pingora::http::RequestHeader;
 use shared::model::Provider;
 use shared::model::rules::redirected;
-use shared::protocol::detect::Family;
+use shared::protocol::gemini::request::rename_models;
 use shared::protocol::splice::{Segments, include_usage, replace_model, segments};
 use shared::rules::upstream::{BodyForm, join_url};
 
@@ -27,13 +27,13 @@ pub fn prepare(job: &Job<'_>, provider: &Provider, route: &Route) -> Result<Prep
     let upstream_model = redirected(&provider.model_redirects, &asked.model).map(str::to_owned);
     let mut patches = Vec::new();
     if let Some(model) = &upstream_model {
-        patches.extend(replace_model(&asked.facts, model));
+        if asked.target.path_model.is_some() {
+            patches.extend(rename_models(&asked.body.bytes, model));
+        } else {
+            patches.extend(replace_model(&asked.facts, model));
+        }
     }
-    let usage = if asked.family == Family::OpenaiChat && asked.is_stream {
-        include_usage(&asked.facts)
-    } else {
-        None
-    };
+    let usage = if asked.family.asks_for_usage() { include_usage(&asked.facts) } else { None };
     let asked_for_usage = usage.is_some();
     patches.extend(usage);
     let body = segments(&asked.body.bytes, patches);

@@ -26,6 +26,9 @@ pub enum DecodeError {
     /// More than the bound comes out.
     #[error("too large")]
     TooLarge,
+    /// There is no memory for what comes out.
+    #[error("no room")]
+    NoRoom,
 }
 
 /// Reads a `Content-Encoding` value. `Ok(None)` = as is; `Err` = unknown or several.
@@ -41,27 +44,52 @@ pub fn encoding(value: &str) -> Result<Option<Encoding>, ()> {
 }
 
 /// Decodes a whole body to at most `bound` bytes. CPU-bound: call off the IO threads when it is large.
-pub fn decode(encoding: Encoding, body: &[u8], bound: usize) -> Result<Bytes, DecodeError> {
+/// `has_room` is asked before the result grows to so many bytes in all.
+pub fn decode(
+    encoding: Encoding,
+    body: &[u8],
+    bound: usize,
+    mut has_room: impl FnMut(usize) -> bool,
+) -> Result<Bytes, DecodeError> {
+    let room = &mut has_room;
     match encoding {
-        Encoding::Gzip => read_all(flate2::read::MultiGzDecoder::new(body), bound),
-        Encoding::Deflate => match read_all(flate2::read::ZlibDecoder::new(body), bound) {
-            Err(DecodeError::Broken) => read_all(flate2::read::DeflateDecoder::new(body), bound),
+        Encoding::Gzip => read_all(flate2::read::MultiGzDecoder::new(body), bound, room),
+        Encoding::Deflate => match read_all(flate2::read::ZlibDecoder::new(body), bound, room) {
+            Err(DecodeError::Broken) => read_all(flate2::read::DeflateDecoder::new(body), bound, room),
             done => done,
         },
-        Encoding::Brotli => read_all(brotli::Decompressor::new(body, 16 * 1024), bound),
+        Encoding::Brotli => read_all(brotli::Decompressor::new(body, 16 * 1024), bound, room),
         Encoding::Zstd => {
             let decoder = zstd::stream::read::Decoder::new(body).map_err(|_| DecodeError::Broken)?;
-            read_all(decoder, bound)
+            read_all(decoder, bound, room)
         }
     }
 }
 
-fn read_all(decoder: impl Read, bound: usize) -> Result<Bytes, DecodeError> {
+fn read_all(
+    mut decoder: impl Read,
+    bound: usize,
+    has_room: &mut impl FnMut(usize) -> bool,
+) -> Result<Bytes, DecodeError> {
     let mut out = Vec::new();
-    let limit = u64::try_from(bound).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(limit).read_to_end(&mut out).map_err(|_| DecodeError::Broken)?;
-    if out.len() > bound { Err(DecodeError::TooLarge) } else { Ok(out.into()) }
+    loop {
+        let step = STEP.min(bound + 1 - out.len());
+        if !has_room(out.len() + step) {
+            return Err(DecodeError::NoRoom);
+        }
+        let limit = u64::try_from(step).unwrap_or(u64::MAX);
+        let read = decoder.by_ref().take(limit).read_to_end(&mut out).map_err(|_| DecodeError::Broken)?;
+        if out.len() > bound {
+            return Err(DecodeError::TooLarge);
+        }
+        if read < step {
+            return Ok(out.into());
+        }
+    }
 }
+
+/// Decoded bytes per question for room.
+const STEP: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -91,14 +119,16 @@ mod tests {
     fn each_encoding_comes_off() {
         let text = br#"{"model":"claude","messages":[]}"#.repeat(100);
         for (encoding, body) in encoded(&text) {
-            assert_eq!(decode(encoding, &body, text.len()).unwrap(), text, "{encoding:?}");
+            assert_eq!(decode(encoding, &body, text.len(), |_| true).unwrap(), text, "{encoding:?}");
         }
     }
 
     #[test]
     fn a_bomb_stops_at_the_bound() {
         for (encoding, body) in encoded(&vec![b' '; 1 << 20]) {
-            assert_eq!(decode(encoding, &body, 1 << 16), Err(DecodeError::TooLarge), "{encoding:?}");
+            let bomb = |bound, room| decode(encoding, &body, bound, |bytes| bytes <= room);
+            assert_eq!(bomb(1 << 16, usize::MAX), Err(DecodeError::TooLarge), "{encoding:?}");
+            assert_eq!(bomb(1 << 21, 1 << 19), Err(DecodeError::NoRoom), "{encoding:?}");
         }
     }
 
@@ -106,7 +136,7 @@ mod tests {
     fn a_cut_body_is_broken_not_short() {
         for (encoding, body) in encoded(&br#"{"a":1}"#.repeat(100)) {
             let cut = &body[..body.len() / 2];
-            assert_eq!(decode(encoding, cut, 1 << 20), Err(DecodeError::Broken), "{encoding:?}");
+            assert_eq!(decode(encoding, cut, 1 << 20, |_| true), Err(DecodeError::Broken), "{encoding:?}");
         }
     }
 

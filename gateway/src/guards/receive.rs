@@ -1,6 +1,6 @@
 //! Takes in a request body, once: bounded in size, in the process's memory and in time.
 
-use super::decode::{DecodeError, decode, encoding};
+use super::decode::{DecodeError, Encoding, decode, encoding};
 use crate::reject::Reject;
 use crate::seat::Seat;
 use bytes::{Bytes, BytesMut};
@@ -60,22 +60,44 @@ pub async fn receive(seat: &mut Seat<'_>, memory: &BodyMemory) -> Result<Held, R
     let Some(layer) = layer else {
         return Ok(Held { bytes: raw, was_encoded: false, _share: share });
     };
-    // The decoded body may be many times larger, and only its end tells: a full bound is taken up front for
-    // the time of decoding when the body is large enough to matter.
-    let bytes = if raw.len() <= DECODE_INLINE {
-        decode(layer, &raw, MAX_BODY)
+    let memory = memory.clone();
+    let (bytes, grown) = if raw.len() <= DECODE_INLINE {
+        decode_within(&memory, layer, &raw)
     } else {
-        tokio::task::spawn_blocking(move || decode(layer, &raw, MAX_BODY))
+        tokio::task::spawn_blocking(move || decode_within(&memory, layer, &raw))
             .await
-            .unwrap_or(Err(DecodeError::Broken))
+            .map_err(|_| Reject::EncodingBroken)?
     };
+    drop(share);
     let bytes = bytes.map_err(|error| match error {
         DecodeError::Broken => Reject::EncodingBroken,
         DecodeError::TooLarge => Reject::BodyTooLarge,
+        DecodeError::NoRoom => Reject::BodyMemory,
     })?;
-    drop(share);
-    let share = memory.take(bytes.len())?;
-    Ok(Held { bytes, was_encoded: true, _share: Some(share) })
+    Ok(Held { bytes, was_encoded: true, _share: grown })
+}
+
+/// Decodes, taking memory as the result grows: how large it gets, only its end tells.
+fn decode_within(
+    memory: &BodyMemory,
+    layer: Encoding,
+    raw: &[u8],
+) -> (Result<Bytes, DecodeError>, Option<OwnedSemaphorePermit>) {
+    let mut grown: Option<OwnedSemaphorePermit> = None;
+    let mut taken = 0;
+    let bytes = decode(layer, raw, MAX_BODY, |wanted| {
+        let Ok(more) = memory.take(wanted.saturating_sub(taken)) else { return false };
+        taken = taken.max(wanted);
+        match &mut grown {
+            Some(grown) => grown.merge(more),
+            None => grown = Some(more),
+        }
+        true
+    });
+    if let (Ok(bytes), Some(grown)) = (&bytes, &mut grown) {
+        drop(grown.split(taken.saturating_sub(bytes.len()) / 1024));
+    }
+    (bytes, grown)
 }
 
 async fn read(

@@ -55,6 +55,10 @@ impl Run<'_> {
     ) {
         let mut head = head;
         head.remove_header("content-length");
+        if stream.tap.withholds() {
+            // What was encoded leaves decoded: see `pass`.
+            head.remove_header("content-encoding");
+        }
         book.entry_mut().timing.first_content_ms = Some(self.arrival.elapsed_ms());
         seat.start(head).await;
         seat.send(joined(std::mem::take(&mut stream.opened))).await;
@@ -186,7 +190,12 @@ impl Run<'_> {
                 stream.upstream.close().await;
                 let label = if end == End::Cut { "upstream_cut" } else { "upstream_timed_out" };
                 book.broke(label);
-                self.tell(seat, &stream.tap, end).await;
+                if stream.sidecar.is_some() && !stream.tap.withholds() {
+                    // Plain words inside a compressed body would be noise: the client sees the cut itself.
+                    seat.abort().await;
+                } else {
+                    self.tell(seat, &stream.tap, end).await;
+                }
             }
         }
         if end == End::Complete && facts.error.is_some() {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use shared::testing::client_secret;
+use std::io::Read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -178,6 +179,8 @@ async fn compressed_bodies_are_read_and_broken_ones_refused() {
     assert_eq!(upstream.served()[0].request.body_sha256, Some(plain));
     assert_eq!(upstream.served()[0].request.header("content-encoding"), None);
     assert_eq!(send("gzip", packed.clone()).await.status, 400);
+    let bomb = zstd::encode_all(std::io::repeat(b' ').take((100 << 20) + 1), 1).unwrap();
+    assert_eq!(send("zstd", bomb).await.status, 413);
     assert_eq!(send("zstd, gzip", packed).await.status, 415);
     assert_eq!(upstream.served().len(), 1);
 }

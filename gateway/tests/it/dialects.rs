@@ -93,6 +93,41 @@ async fn usage_is_learned_from_a_chat_stream_whose_client_did_not_ask_for_it() {
 }
 
 #[tokio::test]
+async fn a_completions_stream_is_counted_whether_its_client_asks_or_not() {
+    let upstream = upstream_with(Script::default()).await;
+    let hub = Hub::start(vec![provider(1, ProviderType::OpenaiCompatible, &upstream.base_url())]).await;
+    let answer = hub.post("/v1/completions", r#"{"model":"gpt-5","stream":true,"prompt":"hi"}"#).await.text();
+    assert!(!answer.contains("\"choices\":[]") && answer.contains("[DONE]"), "{answer}");
+    let row = hub.records(1).await.remove(0).attempts.remove(0);
+    assert!(row.usage.output_tokens > 0 && !row.flags.is_estimate);
+}
+
+#[tokio::test]
+async fn an_encoded_chat_stream_is_relieved_of_the_chunk_its_client_did_not_ask_for() {
+    let upstream = upstream_with(Script { gzip: true, ..Script::default() }).await;
+    let hub = Hub::start(vec![provider(1, ProviderType::OpenaiCompatible, &upstream.base_url())]).await;
+    let body = r#"{"model":"gpt-5","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let answer = hub.post(CHAT, body).await;
+    assert_eq!(answer.headers.get("content-encoding"), None);
+    let text = answer.text();
+    assert!(!text.contains("\"choices\":[]") && text.contains("[DONE]"), "{text}");
+    assert!(!hub.records(1).await[0].attempts[0].flags.is_estimate);
+}
+
+#[tokio::test]
+async fn a_gemini_redirect_follows_the_model_into_the_body() {
+    let upstream = upstream_with(Script::default()).await;
+    let mut gemini = provider(1, ProviderType::Gemini, &upstream.base_url());
+    gemini.model_redirects =
+        serde_json::from_str(r#"[{"match_type":"exact","source":"g-old","target":"g-new"}]"#).unwrap();
+    let hub = Hub::start(vec![gemini]).await;
+    let body = r#"{"model":"models/g-old","contents":[{"parts":[{"text":"models/g-old"}]}]}"#;
+    assert_eq!(hub.post("/v1beta/models/g-old:generateContent", body).await.status, 200);
+    let expected = body.replacen("models/g-old", "models/g-new", 1);
+    assert_eq!(upstream.served()[0].request.body_sha256, Some(sha256(expected.as_bytes())));
+}
+
+#[tokio::test]
 async fn a_redirect_changes_the_models_bytes_and_nothing_else() {
     let upstream = upstream_with(Script::default()).await;
     let mut claude = provider(1, ProviderType::Claude, &upstream.base_url());
@@ -124,6 +159,10 @@ async fn the_model_list_shows_what_the_callers_groups_allow() {
     let list = get("/v1/models?limit=1000", "anthropic-version").await.json();
     assert_eq!(list["data"][0]["id"], "claude-opus-4-5");
     assert_eq!(list["has_more"], false);
+    let one = get("/v1/models/claude-opus-4-5", "anthropic-version").await.json();
+    assert_eq!(one, list["data"][0]);
+    let none = get("/v1/models/claude-haiku", "anthropic-version").await;
+    assert_eq!((none.status.as_u16(), none.json()["error"]["type"].as_str()), (404, Some("not_found_error")));
     let list = get("/v1/models", "x-nothing").await.json();
     assert_eq!(list, json!({"object": "list", "data": []}));
 }

@@ -234,8 +234,12 @@ pub enum ChainStep {
         provider_id: ProviderId,
         /// The tier that served the draw.
         priority: u32,
-        /// The tier in full: who could have been drawn, with what weight.
+        /// The tier in full: who could have been drawn, with what weight. Empty: those of the draw before
+        /// but for the one it drew.
         candidates: Vec<Candidate>,
+        /// How many more there were than the chain has room for.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        candidates_left_out: u32,
         /// Why the others could not.
         excluded: Vec<Exclusion>,
     },
@@ -257,6 +261,16 @@ pub enum ChainStep {
         /// Milliseconds the try took.
         duration_ms: u64,
     },
+    /// Here the chain had no room.
+    LeftOut {
+        /// How many steps are missing.
+        steps: u32,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A provider that could be drawn.

@@ -277,6 +277,7 @@ impl From<Chosen> for ChainStep {
             provider_id: chosen.provider_id,
             priority: chosen.trace.priority,
             candidates: chosen.trace.candidates,
+            candidates_left_out: 0,
             excluded: chosen.trace.excluded.into_exclusions(),
         }
     }
@@ -332,18 +333,21 @@ impl RngCore for Draws {
 }
 
 /// What the draws of a stored chain give when drawn again from its seed, candidates and weights: one id per
-/// `Selected` step, in order. They equal the stored ones, or the chain was not made by [`select`].
+/// `Selected` step, in order; `None` where its candidates were cut. They equal the stored ones, or the chain
+/// was not made by [`select`].
 #[must_use]
 pub fn replay(chain: &DecisionChain) -> Vec<Option<ProviderId>> {
     let mut draws = Draws::new(chain.seed);
-    let mut replayed = Vec::new();
-    for step in &chain.steps {
-        if let ChainStep::Selected { candidates, .. } = step {
-            let at = draw(candidates, &mut draws);
-            replayed.push(at.and_then(|at| candidates.get(at)).map(|c| c.provider_id));
-        }
-    }
-    replayed
+    let replay = |candidates: Option<Vec<Candidate>>| {
+        let candidates = candidates.unwrap_or_default();
+        // Who draws from nobody takes no chance, so a cut draw still takes its number.
+        let at = draw(&candidates, &mut draws).or_else(|| {
+            draws.next_u64();
+            None
+        });
+        at.and_then(|at| candidates.get(at)).map(|c| c.provider_id)
+    };
+    chain.draws().map(replay).collect()
 }
 
 /// How many ids an exclusion lists.

@@ -114,6 +114,12 @@ impl Family {
         }
     }
 
+    /// Its streams say their usage only when asked by `stream_options.include_usage`.
+    #[must_use]
+    pub fn asks_for_usage(self) -> bool {
+        matches!(self, Self::OpenaiChat | Self::OpenaiCompletions)
+    }
+
     /// Its answer can be a stream.
     #[must_use]
     pub fn may_stream(self) -> bool {

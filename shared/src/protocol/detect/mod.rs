@@ -32,10 +32,12 @@ pub struct RequestHead<'a> {
 pub enum Route<'a> {
     /// Goes to a provider.
     Proxied(Endpoint<'a>),
-    /// The list of models, answered here from what the caller's groups allow.
+    /// The list of models or one of them, answered here from what the caller's groups allow.
     Models {
         /// The shape of the list.
         listing: ModelListing,
+        /// The one asked for, percent-decoded; `None` for the list.
+        model: Option<String>,
     },
     /// A page of our own.
     Local(LocalPage),
@@ -121,9 +123,9 @@ pub fn detect<'a>(head: &RequestHead<'a>) -> Result<Route<'a>, Miss> {
             Err(Miss::MethodNotAllowed { dialect: dialect_of_unknown(head, path), allow: "GET, HEAD" })
         };
     }
-    if let Some(listing) = model_listing(head, path) {
+    if let Some((listing, model)) = model_listing(head, path) {
         return if is_read(head.method) {
-            Ok(Route::Models { listing })
+            Ok(Route::Models { listing, model })
         } else {
             Err(Miss::MethodNotAllowed { dialect: listing.dialect(), allow: "GET, HEAD" })
         };
@@ -193,14 +195,25 @@ fn local_page(path: &str) -> Option<LocalPage> {
     }
 }
 
-fn model_listing(head: &RequestHead<'_>, path: &str) -> Option<ModelListing> {
-    match path {
-        "/v1beta/models" => Some(ModelListing::Gemini),
-        "/v1/models" if head.has_anthropic_version => Some(ModelListing::Anthropic),
-        "/v1/models" if head.has_goog_api_key => Some(ModelListing::Gemini),
-        "/v1/models" => Some(ModelListing::Openai),
-        _ => None,
+/// The list of models, or one of them: a single segment that is no Gemini action.
+fn model_listing(head: &RequestHead<'_>, path: &str) -> Option<(ModelListing, Option<String>)> {
+    let (listing, rest) = if let Some(rest) = path.strip_prefix("/v1beta/models") {
+        (ModelListing::Gemini, rest)
+    } else {
+        let listing = match (head.has_anthropic_version, head.has_goog_api_key) {
+            (true, _) => ModelListing::Anthropic,
+            (false, true) => ModelListing::Gemini,
+            (false, false) => ModelListing::Openai,
+        };
+        (listing, path.strip_prefix("/v1/models")?)
+    };
+    if rest.is_empty() {
+        return Some((listing, None));
     }
+    if !is_read(head.method) || gemini_endpoint(path).is_some() || is_stateful(path) {
+        return None;
+    }
+    Some((listing, Some(decode_model(rest.strip_prefix('/')?)?)))
 }
 
 fn fixed_endpoint(path: &str) -> Option<Endpoint<'_>> {

@@ -95,7 +95,7 @@ fn pages_of_our_own_answer_get_and_head() {
 fn a_list_of_models_has_the_shape_of_its_caller() {
     let plain = head(&Method::GET, "/v1/models");
     let listing = |head: RequestHead<'_>| match detect(&head) {
-        Ok(Route::Models { listing }) => Some(listing),
+        Ok(Route::Models { listing, model: None }) => Some(listing),
         _ => None,
     };
     let anthropic = RequestHead { has_anthropic_version: true, ..plain };
@@ -108,6 +108,22 @@ fn a_list_of_models_has_the_shape_of_its_caller() {
         post("/v1/models"),
         Err(Miss::MethodNotAllowed { dialect: Dialect::OpenaiChat, allow: "GET, HEAD" })
     );
+}
+
+#[test]
+fn one_model_can_be_asked_for_by_name() {
+    let model = |path| match detect(&head(&Method::GET, path)) {
+        Ok(Route::Models { listing, model: Some(model) }) => Some((listing, model)),
+        _ => None,
+    };
+    let openai = |name: &str| Some((ModelListing::Openai, name.to_owned()));
+    assert_eq!(model("/v1/models/gpt-5"), openai("gpt-5"));
+    assert_eq!(model("/v1/models/ft%3Agpt-4o:org/"), openai("ft:gpt-4o:org"));
+    assert_eq!(model("/v1beta/models/g"), Some((ModelListing::Gemini, "g".to_owned())));
+    for path in ["/v1/models/a/b", "/v1/models/%2e%2e", "/v1/modelsx", "/v1beta/models/m:generateContent"] {
+        assert_eq!(model(path), None, "{path}");
+    }
+    assert!(matches!(post("/v1/models/gpt-5"), Err(Miss::UnknownPath { .. })));
 }
 
 #[test]

@@ -151,6 +151,12 @@ impl StreamTap {
         passed
     }
 
+    /// True when it changes what passes, so that the seat must get plain bytes whatever came encoded.
+    #[must_use]
+    pub fn withholds(&self) -> bool {
+        self.options.withhold_usage_chunk
+    }
+
     /// What is known so far.
     #[must_use]
     pub fn facts(&self) -> &StreamFacts {

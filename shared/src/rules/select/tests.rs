@@ -113,7 +113,8 @@ fn a_trace_keeps_the_tier_in_full_and_the_first_twenty_of_the_others() {
         panic!("thirty are able");
     };
     assert_eq!(providers[chosen.index].id, chosen.provider_id);
-    let ChainStep::Selected { provider_id, priority: 0, candidates, excluded } = chosen.clone().into() else {
+    let ChainStep::Selected { provider_id, priority: 0, candidates, excluded, .. } = chosen.clone().into()
+    else {
         panic!("a choice is a step of its own kind");
     };
     assert_eq!(provider_id, chosen.provider_id);
@@ -226,7 +227,7 @@ fn fail_everywhere(providers: &[Provider], seed: u64) -> DecisionChain {
 fn drawn_ids(chain: &DecisionChain) -> Vec<ProviderId> {
     let id = |step: &ChainStep| match step {
         ChainStep::Selected { provider_id, .. } => Some(*provider_id),
-        ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } => None,
+        ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => None,
     };
     chain.steps.iter().filter_map(id).collect()
 }
