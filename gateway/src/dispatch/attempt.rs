@@ -3,11 +3,11 @@
 use super::Job;
 use super::answer::{Answer, Body, From, Stream, Whole};
 use super::prepare::{Prepared, prepare};
+use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
 use super::upstream::{Address, Broken, Upstream};
 use crate::live::Route;
 use crate::settle::Spent;
-use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use shared::model::Provider;
 use shared::protocol::detect::Family;
@@ -327,22 +327,6 @@ impl Reply<'_> {
     }
 }
 
-/// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless the tap has to change them.
-pub fn pass(
-    tap: &mut StreamTap,
-    sidecar: &mut Option<Sidecar>,
-    piece: Bytes,
-) -> shared::protocol::tap::Passed {
-    match sidecar {
-        None => tap.push(piece),
-        Some(sidecar) if tap.withholds() => tap.push(sidecar.decode(&piece).into()),
-        Some(sidecar) => {
-            let seen = tap.observe(&sidecar.decode(&piece));
-            shared::protocol::tap::Passed { bytes: piece, seen }
-        }
-    }
-}
-
 fn is_generation(family: Family) -> bool {
     match family {
         Family::AnthropicMessages
@@ -356,43 +340,6 @@ fn is_generation(family: Family) -> bool {
         | Family::OpenaiEmbeddings
         | Family::GeminiCountTokens
         | Family::GeminiEmbed => false,
-    }
-}
-
-enum ReadEnd {
-    Complete,
-    Bound,
-}
-
-async fn read_up_to(
-    upstream: &mut Upstream,
-    pieces: &mut Vec<Bytes>,
-    bound: usize,
-    deadline: Option<Instant>,
-) -> Result<ReadEnd, Broken> {
-    let mut length = 0;
-    loop {
-        let piece = match deadline {
-            Some(at) => timeout_at(at, upstream.read()).await.unwrap_or(Err(Broken::TimedOut))?,
-            None => upstream.read().await?,
-        };
-        let Some(piece) = piece else { return Ok(ReadEnd::Complete) };
-        length += piece.len();
-        pieces.push(piece);
-        if length > bound {
-            return Ok(ReadEnd::Bound);
-        }
-    }
-}
-
-/// The decoded bytes of a whole body.
-fn plain(sidecar: &mut Option<Sidecar>, pieces: &[Bytes]) -> Bytes {
-    match (sidecar, pieces) {
-        (None, [only]) => only.clone(),
-        (None, pieces) => pieces.concat().into(),
-        (Some(sidecar), pieces) => {
-            pieces.iter().flat_map(|piece| sidecar.decode(piece)).collect::<Vec<u8>>().into()
-        }
     }
 }
 

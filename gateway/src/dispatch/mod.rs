@@ -3,8 +3,9 @@
 
 pub mod answer;
 mod attempt;
-pub use attempt::pass;
 mod prepare;
+mod read;
+pub use read::pass;
 mod sidecar;
 pub mod upstream;
 

@@ -1,0 +1,60 @@
+//! Reading an answer: whole up to a bound, or piece by piece past the tap.
+
+use super::sidecar::Sidecar;
+use super::upstream::{Broken, Upstream};
+use bytes::Bytes;
+use shared::protocol::tap::{Passed, StreamTap};
+use tokio::time::{Instant, timeout_at};
+
+/// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless the tap has to change them.
+pub fn pass(tap: &mut StreamTap, sidecar: &mut Option<Sidecar>, piece: Bytes) -> Passed {
+    match sidecar {
+        None => tap.push(piece),
+        Some(sidecar) if tap.withholds() => tap.push(sidecar.decode(&piece).into()),
+        Some(sidecar) => {
+            let seen = tap.observe(&sidecar.decode(&piece));
+            Passed { bytes: piece, seen }
+        }
+    }
+}
+
+/// How far a body was read.
+pub enum ReadEnd {
+    /// To its end.
+    Complete,
+    /// Past the bound; there is more.
+    Bound,
+}
+
+/// Reads a body into pieces, until its end or past `bound` bytes.
+pub async fn read_up_to(
+    upstream: &mut Upstream,
+    pieces: &mut Vec<Bytes>,
+    bound: usize,
+    deadline: Option<Instant>,
+) -> Result<ReadEnd, Broken> {
+    let mut length = 0;
+    loop {
+        let piece = match deadline {
+            Some(at) => timeout_at(at, upstream.read()).await.unwrap_or(Err(Broken::TimedOut))?,
+            None => upstream.read().await?,
+        };
+        let Some(piece) = piece else { return Ok(ReadEnd::Complete) };
+        length += piece.len();
+        pieces.push(piece);
+        if length > bound {
+            return Ok(ReadEnd::Bound);
+        }
+    }
+}
+
+/// The decoded bytes of a whole body.
+pub fn plain(sidecar: &mut Option<Sidecar>, pieces: &[Bytes]) -> Bytes {
+    match (sidecar, pieces) {
+        (None, [only]) => only.clone(),
+        (None, pieces) => pieces.concat().into(),
+        (Some(sidecar), pieces) => {
+            pieces.iter().flat_map(|piece| sidecar.decode(piece)).collect::<Vec<u8>>().into()
+        }
+    }
+}
