@@ -9,7 +9,7 @@ use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Fds;
 use pingora::server::configuration::ServerConf;
 use pingora::services::Service as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -36,10 +36,10 @@ impl ProxyHttp for PassThrough {
 /// Serves until the process ends. Like the gateway it runs Pingora's service on our runtime, with a listener
 /// that was bound before; Pingora's `Server` adds nothing to the path of a request.
 pub async fn serve(upstream: SocketAddr) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let listener = child::listen()?;
     let address = listener.local_addr()?;
     let mut fds = Fds::new();
-    fds.add(LISTENER.to_owned(), listener.into_std()?.into_raw_fd());
+    fds.add(LISTENER.to_owned(), listener.into_raw_fd());
 
     let mut service = http_proxy_service(&Arc::new(ServerConf::default()), PassThrough { upstream });
     service.add_tcp(LISTENER);

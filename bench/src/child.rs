@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -129,6 +129,15 @@ pub fn raise_file_limit() -> Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
 
+/// A listener on a port that the system chose, on which a thousand clients may knock at once.
+pub fn listen() -> Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // The standard library's backlog is 128; a full one resets connections.
+    rustix::net::listen(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Tells the parent where this role serves.
 pub fn say(addresses: &[SocketAddr]) -> Result<()> {
     let line: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -137,5 +146,6 @@ pub fn say(addresses: &[SocketAddr]) -> Result<()> {
     Ok(stdout.flush()?)
 }
 
+const BACKLOG: i32 = 4096;
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use bench::streams::StreamsSetup;
 use bench::{Setup, bare, child, hub, nginx, upstream};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -98,7 +98,7 @@ fn play(role: Role) -> Result<()> {
     child::prepare()?;
     match role {
         Role::Upstream { slow_ms } => all_cores()?.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let listener = TcpListener::from_std(child::listen()?)?;
             child::say(&[listener.local_addr()?])?;
             upstream::serve(listener, Duration::from_millis(slow_ms)).await;
             Ok(())

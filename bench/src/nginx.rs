@@ -3,7 +3,7 @@
 use crate::child;
 use anyhow::{Result, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -27,9 +27,7 @@ pub fn version(program: &Path) -> Option<String> {
 
 /// Becomes nginx. Returns only when that does not work.
 pub fn become_nginx(program: &Path, upstream: SocketAddr, directory: &Path) -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // A listener that nginx takes over is used as it is.
-    listener.set_nonblocking(true)?;
+    let listener = child::listen()?;
     let address = listener.local_addr()?;
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     let config = directory.join("nginx.conf");

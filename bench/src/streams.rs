@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -62,11 +62,12 @@ async fn measure(setup: &Setup, subject: Subject) -> Result<Memory> {
     let before = child.resident_bytes()?;
 
     let request: Arc<[u8]> = SLOW.request(&client_secret()).into();
-    // Reached by every stream when it has read what is to be seen, and by us; then by us when we have looked.
+    // Reached by every stream when it has read what is to be seen, and by us.
     let barrier = Arc::new(Barrier::new(setup.streams.open + 1));
+    let openings = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let mut tasks = JoinSet::new();
     for _ in 0..setup.streams.open {
-        tasks.spawn(watch(child.address, request.clone(), barrier.clone()));
+        tasks.spawn(watch(child.address, request.clone(), openings.clone(), barrier.clone()));
     }
     let all_open = async {
         tokio::select! {
@@ -84,13 +85,20 @@ async fn measure(setup: &Setup, subject: Subject) -> Result<Memory> {
 }
 
 /// Opens a stream, reads a few of its slow events, and holds it until it is aborted.
-async fn watch(address: SocketAddr, request: Arc<[u8]>, barrier: Arc<Barrier>) -> Result<(), Fault> {
+async fn watch(
+    address: SocketAddr,
+    request: Arc<[u8]>,
+    openings: Arc<Semaphore>,
+    barrier: Arc<Barrier>,
+) -> Result<(), Fault> {
+    let opening = openings.acquire().await;
     let mut wire = Wire::new(TcpStream::connect(address).await?, SMALL_BUFFER)?;
     wire.send(&request).await?;
     let (status, _) = wire.head(answered).await?.ok_or(Fault::Cut)?;
     if status != 200 {
         return Err(Fault::Status(status));
     }
+    drop(opening);
     // Events, not chunks: a proxy may cut its chunks elsewhere.
     let (mut events, mut last) = (0, 0);
     let mut has_waited = false;
@@ -116,6 +124,8 @@ async fn watch(address: SocketAddr, request: Arc<[u8]>, barrier: Arc<Barrier>) -
 
 /// Slow events that each stream has had when memory is read: by then buffers have found their size.
 const SLOW_EVENTS: usize = 3;
+/// Streams are opened as seats come, not as a storm: what a storm leaves behind is not what is asked here.
+const OPENING_AT_ONCE: usize = 32;
 const CONNECTIONS: usize = 32;
 const SMALL_BUFFER: usize = 8 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
