@@ -1,8 +1,8 @@
 //! `bench`: the command line, and the roles that it starts itself in.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bench::bodies::{CASES, Case};
-use bench::load::Span;
+use bench::load::{Load, Span};
 use bench::streams::StreamsSetup;
 use bench::{Setup, bare, child, hub, nginx, upstream};
 use clap::{Args, Parser, Subcommand};
@@ -58,8 +58,19 @@ enum RoleCommand {
 #[derive(Subcommand)]
 enum Role {
     Upstream {
-        #[arg(long)]
+        #[arg(long, default_value_t = 1_000)]
         slow_ms: u64,
+    },
+    /// Load alone, for a profile of a proxy started by hand.
+    Load {
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long)]
+        case: String,
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 32)]
+        concurrency: usize,
     },
     Bare {
         #[arg(long)]
@@ -103,6 +114,19 @@ fn play(role: Role) -> Result<()> {
             upstream::serve(listener, Duration::from_millis(slow_ms)).await;
             Ok(())
         }),
+        Role::Load { address, case, seconds, concurrency } => {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let run = runtime.block_on(async {
+                let mut load = Load::open(address, named(&case)?, &hub::client_secret(), concurrency).await?;
+                load.run(Span::Time(Duration::try_from_secs_f64(seconds)?)).await
+            })?;
+            Ok(writeln!(
+                std::io::stdout(),
+                "{} requests, {:.0}/s",
+                run.latencies.len(),
+                run.requests_per_s()
+            )?)
+        }
         Role::Bare { upstream } => all_cores()?.block_on(bare::serve(upstream)),
         Role::Gateway { upstream } => all_cores()?.block_on(hub::serve(upstream)),
         Role::Nginx { program, directory, upstream } => nginx::become_nginx(&program, upstream, &directory),
@@ -131,6 +155,10 @@ fn measure(plan: &Plan) -> Result<()> {
     Ok(write!(std::io::stdout(), "{text}")?)
 }
 
+fn named(name: &str) -> Result<Case> {
+    CASES.into_iter().find(|case| case.name == name).with_context(|| format!("--case {name}: no such case"))
+}
+
 impl Plan {
     fn setup(&self) -> Result<Setup> {
         let mut cases: Vec<Case> = Vec::new();
@@ -142,10 +170,7 @@ impl Plan {
                     has_streams = true;
                 }
                 "streams" => has_streams = true,
-                name => match CASES.into_iter().find(|case| case.name == name) {
-                    Some(case) => cases.push(case),
-                    None => bail!("--case {name}: no such case"),
-                },
+                name => cases.push(named(name)?),
             }
         }
         let rounds = usize::from(self.rounds);
