@@ -40,6 +40,10 @@ test-clients: setup-build ## the real SDKs and command-line clients through the 
 	cargo build -p standalone -p simulator --bins
 	sh clients/run.sh
 
+.PHONY: audit
+audit: ## licences, sources and arrows of the dependency tree (cargo-deny)
+	sh scripts/audit.sh
+
 .PHONY: release
 release: setup-build ## the optimised build for images and bench
 	cargo build --release --workspace --bins

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts the pinned clients under target/clients: a venv for the SDKs, an npm prefix for the command-line ones.
-# Does nothing while the pins stand. Nothing is installed outside that folder.
+# Does nothing while the pins stand. Nothing is installed outside that folder, but for a missing python3-venv.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p "${CARGO_TARGET_DIR:-target}/clients"
@@ -17,9 +17,9 @@ is_current() {
 }
 
 sdks() {
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        say "Python 3.10 or newer with venv and pip is missing. Install with:"
-        echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends python3-venv" >&2
+    sh ../scripts/setup.sh python3-venv
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+        say "$(python3 --version) is too old for the SDKs: Python 3.10 or newer must come first in PATH."
         exit 1
     fi
     pins="$(python3 --version) $(cksum requirements.txt)"

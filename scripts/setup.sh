@@ -1,17 +1,23 @@
 #!/bin/sh
-# Installs what is missing of the named commands' Debian packages: as root by apt-get, else prints the command.
+# Installs what is missing of the named Debian packages: as root by apt-get, else prints the command.
 # usage: scripts/setup.sh cmake redis-server postgresql
 set -eu
 has() {
     case "$1" in
         postgresql) command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ;;
+        postgresql-client) command -v psql >/dev/null 2>&1 ;;
+        # Debian's python3 comes without ensurepip, and then its venv has no pip.
+        python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
         *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
-missing=""
-for package in "$@"; do
-    has "$package" || missing="$missing $package"
-done
+find_missing() {
+    missing=""
+    for package in "$@"; do
+        has "$package" || missing="$missing $package"
+    done
+}
+find_missing "$@"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing:$missing"
@@ -25,8 +31,11 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         exit 1
     fi
     rm -f "$log"
+    find_missing "$@"
+    [ -z "$missing" ] && exit 0
+    echo "installed, but something else comes first in PATH that lacks what it brings:$missing" >&2
 else
     echo "missing:$missing. Install with:" >&2
     echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" >&2
-    exit 1
 fi
+exit 1
