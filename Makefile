@@ -23,6 +23,10 @@ demo: setup-build ## the same with a simulated upstream and a short conversation
 	cargo build --profile quick -p standalone --bin claude-code-hub
 	$(QUICK) demo
 
+.PHONY: db-shell
+db-shell: ## sqlite3 or psql on the hub's database (DSN, else ./data/hub.sqlite)
+	@bash scripts/db-shell.sh
+
 .PHONY: test
 test: setup-test ## all gates: format, lints, budgets, tests
 	cargo fmt --all --check
