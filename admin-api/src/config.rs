@@ -1,76 +1,31 @@
 //! What the control plane is told from outside: its variables, read once.
 //!
-//! Parsing takes a look-up function, never the process environment, so that `standalone` can supply defaults of
-//! its own and tests need no globals. All problems are reported at once, one line each; a line names the
-//! variable and what is allowed, and the value unless it is (or may hold) a secret.
+//! The reader is handed in, so that `standalone` reads both halves at once, supplies defaults of its own, and tests
+//! need no globals. `DSN` may hold a password and counts as a secret.
 
 use shared::secret::{HubKey, Secret};
+use shared::vars::{FLAG_ALLOWED, Vars, parse_flag};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use thiserror::Error;
 
-/// One variable of the environment, for `--help` and the documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What holds when it is not set; `None` = it must be set.
-    pub default: Option<&'static str>,
-    /// What it does, its unit and what is allowed.
-    pub meaning: &'static str,
-}
-
-/// All variables that [`AdminConfig::from_lookup`] reads.
-pub const VARIABLES: [Variable; 6] = [
-    Variable {
-        name: "DSN",
-        default: None,
-        meaning: "the database: postgres://user:password@host:5432/name (made when missing and AUTO_MIGRATE is on) \
-                  or sqlite:///path/to/file",
-    },
-    Variable {
-        name: "AUTO_MIGRATE",
-        default: Some("true"),
-        meaning: "true: bring the schema up to date at the start; false: refuse to start when steps are pending",
-    },
-    Variable {
-        name: "ADMIN_TOKEN",
-        default: None,
-        meaning: "the admin's bearer token: 16 to 256 visible ASCII characters",
-    },
-    Variable {
-        name: "HUB_SECRET_KEY",
-        default: None,
-        meaning: "seals every stored secret: 64 hex characters (32 bytes)",
-    },
-    Variable {
-        name: "ADMIN_LISTEN",
-        default: Some("127.0.0.1:23001"),
-        meaning: "address:port of the admin API; :port for all addresses",
-    },
-    Variable {
-        name: "DB_POOL_MAX",
-        default: Some("10"),
-        meaning: "the most database connections, 2 to 200; on SQLite the most readers (there is one writer)",
-    },
-];
-
-/// The control plane's configuration.
+/// The control plane's configuration. Each field names its variable, unit and default.
 #[derive(Debug)]
 pub struct AdminConfig {
-    /// `DSN`.
+    /// `DSN`: the database. Must be set; standalone supplies its own.
     pub database: DatabaseUrl,
-    /// `AUTO_MIGRATE`.
+    /// `AUTO_MIGRATE`: bring the schema up to date at the start, else refuse to start when steps are pending.
+    /// Default: true.
     pub auto_migrate: bool,
-    /// `ADMIN_TOKEN`.
+    /// `ADMIN_TOKEN`: the admin's bearer token. Must be set; standalone makes one.
     pub admin_token: Secret,
-    /// `HUB_SECRET_KEY`; shared, because in one process the gateway opens what is sealed here.
+    /// `HUB_SECRET_KEY`: seals every stored secret. Must be set; standalone makes one. Shared, because in one process
+    /// the gateway opens what is sealed here.
     pub hub_key: Arc<HubKey>,
-    /// `ADMIN_LISTEN`.
+    /// `ADMIN_LISTEN`: address of the admin API. Default `127.0.0.1:23001`.
     pub listen: SocketAddr,
-    /// `DB_POOL_MAX`, connections.
+    /// `DB_POOL_MAX`: the most database connections; on SQLite the most readers (there is one writer). Default 10.
     pub pool_max: u32,
 }
 
@@ -92,119 +47,27 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// One variable that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ConfigError {
-    /// It is needed and not set.
-    #[error("{name} is not set: {allowed}")]
-    Missing {
-        /// The variable.
-        name: &'static str,
-        /// What it must be.
-        allowed: &'static str,
-    },
-    /// Its value is not allowed.
-    #[error("{name}={value} is not allowed: {allowed}")]
-    Bad {
-        /// The variable.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it must be.
-        allowed: &'static str,
-    },
-    /// Its value is not allowed, and must not be shown.
-    #[error("{name} is not allowed as it is set: {allowed}")]
-    BadSecret {
-        /// The variable.
-        name: &'static str,
-        /// What it must be.
-        allowed: &'static str,
-    },
-}
-
-/// Everything that is wrong, one line each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            error.fmt(f)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
-
 impl AdminConfig {
-    /// Reads all variables through `lookup`; an empty value counts as not set.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader { lookup, errors: Vec::new() };
-        let database = reader.secret("DSN", parse_dsn);
-        let auto_migrate = reader.plain("AUTO_MIGRATE", parse_bool);
-        let admin_token = reader.secret("ADMIN_TOKEN", parse_token);
-        let hub_key = reader.secret("HUB_SECRET_KEY", |text| HubKey::parse(text).map(Arc::new));
-        let listen = reader.plain("ADMIN_LISTEN", parse_listen);
-        let pool_max = reader.plain("DB_POOL_MAX", |t| t.parse().ok().filter(|n| (2..=200).contains(n)));
-        match (database, auto_migrate, admin_token, hub_key, listen, pool_max) {
-            (
-                Some(database),
-                Some(auto_migrate),
-                Some(admin_token),
-                Some(hub_key),
-                Some(listen),
-                Some(pool_max),
-            ) => Ok(Self { database, auto_migrate, admin_token, hub_key, listen, pool_max }),
-            _ => Err(ConfigErrors(reader.errors)),
-        }
-    }
-}
-
-/// Looks variables up and collects what is wrong with them.
-struct Reader<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<String>,
-    errors: Vec<ConfigError>,
-}
-
-impl Reader<'_> {
-    fn plain<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        self.read(name, parse, |name, value, allowed| ConfigError::Bad { name, value, allowed })
-    }
-
-    fn secret<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        self.read(name, parse, |name, _, allowed| ConfigError::BadSecret { name, allowed })
-    }
-
-    fn read<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-        bad: impl FnOnce(&'static str, String, &'static str) -> ConfigError,
-    ) -> Option<T> {
-        let Variable { name, default, meaning } = VARIABLES.into_iter().find(|v| v.name == name)?;
-        let text = (self.lookup)(name).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
-        let Some(text) = text.or_else(|| default.map(str::to_owned)) else {
-            self.errors.push(ConfigError::Missing { name, allowed: meaning });
-            return None;
-        };
-        let parsed = parse(&text);
-        if parsed.is_none() {
-            self.errors.push(bad(name, text, meaning));
-        }
-        parsed
-    }
-}
-
-fn parse_bool(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
+    /// Reads all variables; `None` after problems, which are left in `vars`.
+    pub fn read(vars: &mut Vars<'_>) -> Option<Self> {
+        // All are read before the first that is not there ends it: one start shows all problems.
+        let database = vars.required_secret("DSN", DATABASES, parse_dsn);
+        let auto_migrate = vars.read("AUTO_MIGRATE", true, FLAG_ALLOWED, parse_flag);
+        let admin_token =
+            vars.required_secret("ADMIN_TOKEN", "16 to 256 visible ASCII characters", parse_token);
+        let hub_key = vars.required_secret("HUB_SECRET_KEY", HUB_KEYS, |t| HubKey::parse(t).map(Arc::new));
+        let listen = vars.read("ADMIN_LISTEN", DEFAULT_LISTEN, ADDRESSES, parse_listen);
+        let pool_max = vars.read("DB_POOL_MAX", 10, "a whole number from 2 to 200", |t| {
+            t.parse().ok().filter(|n| (2..=200).contains(n))
+        });
+        Some(Self {
+            database: database?,
+            auto_migrate,
+            admin_token: admin_token?,
+            hub_key: hub_key?,
+            listen,
+            pool_max,
+        })
     }
 }
 
@@ -232,19 +95,27 @@ fn parse_dsn(text: &str) -> Option<DatabaseUrl> {
     (url.scheme() == "postgres" && has_name).then(|| DatabaseUrl::Postgres(Secret::new(text)))
 }
 
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 23001);
+const ADDRESSES: &str = "an address with a port, such as 127.0.0.1:23001, or :port for all addresses";
+const DATABASES: &str = "postgres://user:password@host:5432/name or sqlite:///path/to/file";
+const HUB_KEYS: &str = "64 hex characters (openssl rand -hex 32)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::vars::VarProblem;
 
     const TOKEN: &str = "0123456789abcdef";
 
-    fn read(set: &[(&str, &str)]) -> Result<AdminConfig, ConfigErrors> {
-        AdminConfig::from_lookup(&|name| {
-            set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+    fn read(set: &[(&str, &str)]) -> Result<AdminConfig, Vec<VarProblem>> {
+        let lookup =
+            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut vars = Vars::new(&lookup);
+        let config = AdminConfig::read(&mut vars);
+        vars.finish_required(config)
     }
 
-    fn with(name: &str, value: &str) -> Result<AdminConfig, ConfigErrors> {
+    fn with(name: &str, value: &str) -> Result<AdminConfig, Vec<VarProblem>> {
         let key = "ab".repeat(32);
         let mut set = vec![("DSN", "sqlite://hub.db"), ("ADMIN_TOKEN", TOKEN), ("HUB_SECRET_KEY", &key)];
         set.retain(|(known, _)| *known != name);
@@ -263,12 +134,19 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once_one_line_each() {
-        let errors = read(&[("ADMIN_LISTEN", "nowhere"), ("DB_POOL_MAX", "0")]).unwrap_err().to_string();
-        let lines: Vec<&str> = errors.lines().collect();
-        assert_eq!(lines.len(), 5, "{errors}");
-        for name in ["DSN", "ADMIN_TOKEN", "HUB_SECRET_KEY", "ADMIN_LISTEN=nowhere", "DB_POOL_MAX=0"] {
-            assert_eq!(lines.iter().filter(|l| l.starts_with(name)).count(), 1, "{name}");
+        let problems = read(&[("ADMIN_LISTEN", "no\nwhere"), ("DB_POOL_MAX", "0")]).unwrap_err();
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        for start in [
+            "DSN is not set: expected postgres://",
+            "ADMIN_TOKEN is not set: expected 16 to 256",
+            "HUB_SECRET_KEY is not set: expected 64 hex",
+            "ADMIN_LISTEN=\"no\\nwhere\" is not allowed: expected an address",
+            "DB_POOL_MAX=\"0\" is not allowed: expected a whole number from 2 to 200",
+        ] {
+            assert_eq!(lines.iter().filter(|l| l.starts_with(start)).count(), 1, "{start}: {lines:?}");
         }
+        assert!(lines.iter().all(|line| line.lines().count() == 1), "{lines:?}");
     }
 
     #[test]
@@ -278,7 +156,7 @@ mod tests {
             ("HUB_SECRET_KEY", "not-hex-secret"),
             ("DSN", "mysql://u:secret@h/x"),
         ] {
-            let text = with(name, value).unwrap_err().to_string();
+            let text = with(name, value).unwrap_err()[0].to_string();
             assert!(text.starts_with(name) && !text.contains("secret@") && !text.contains(value), "{text}");
         }
         let config = with("DSN", "postgres://u:secret@localhost/hub").unwrap();

@@ -15,5 +15,5 @@ pub mod routes;
 pub mod service;
 pub mod start;
 
-pub use config::{AdminConfig, ConfigErrors};
+pub use config::AdminConfig;
 pub use start::{AdminHandle, Options, StartError, StopError, start, start_with};

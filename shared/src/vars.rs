@@ -3,23 +3,46 @@
 //! A reader asks for each variable with its default and what is allowed; problems are collected, so that one
 //! start shows them all, one line each. A secret's value never appears in a problem.
 
-use std::fmt;
+use thiserror::Error;
 
-/// One variable whose value cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VarProblem {
-    /// The variable's name.
-    pub name: &'static str,
-    /// Its value; `None` for a secret.
-    pub value: Option<String>,
-    /// What is allowed, e.g. `a whole number from 1 to 64`.
-    pub allowed: &'static str,
+/// One variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum VarProblem {
+    /// It is needed and not set.
+    #[error("{name} is not set: expected {allowed}")]
+    Missing {
+        /// The variable's name.
+        name: &'static str,
+        /// What is allowed, e.g. `a whole number from 1 to 64`.
+        allowed: &'static str,
+    },
+    /// Its value cannot be used.
+    #[error("{name}={value:?} is not allowed: expected {allowed}")]
+    Bad {
+        /// The variable's name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// Its value cannot be used and must not be shown.
+    #[error("{name}=\"***\" is not allowed: expected {allowed}")]
+    BadSecret {
+        /// The variable's name.
+        name: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
 }
 
-impl fmt::Display for VarProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.value.as_deref().unwrap_or("***");
-        write!(f, "{}={value:?} is not allowed: expected {}", self.name, self.allowed)
+impl VarProblem {
+    /// The variable's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Missing { name, .. } | Self::Bad { name, .. } | Self::BadSecret { name, .. } => name,
+        }
     }
 }
 
@@ -63,7 +86,7 @@ impl<'a> Vars<'a> {
         let text = self.text(name)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.problems.push(VarProblem { name, value: Some(text), allowed });
+            self.note(VarProblem::Bad { name, value: text, allowed });
         }
         parsed
     }
@@ -77,19 +100,42 @@ impl<'a> Vars<'a> {
     ) -> Option<T> {
         let parsed = parse(&self.text(name)?);
         if parsed.is_none() {
-            self.problems.push(VarProblem { name, value: None, allowed });
+            self.note(VarProblem::BadSecret { name, allowed });
         }
         parsed
     }
 
-    /// Notes a problem that only shows when several variables are seen together.
-    pub fn refuse(&mut self, name: &'static str, value: Option<String>, allowed: &'static str) {
-        self.problems.push(VarProblem { name, value, allowed });
+    /// A secret that must be set; `None` only after a problem was noted.
+    pub fn required_secret<T>(
+        &mut self,
+        name: &'static str,
+        allowed: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        if self.text(name).is_none() {
+            self.note(VarProblem::Missing { name, allowed });
+        }
+        self.secret(name, allowed, parse)
     }
 
-    /// `value` when nothing was wrong, else all problems.
+    /// `value` when nothing was wrong, else all problems, one a variable.
     pub fn finish<T>(self, value: T) -> Result<T, Vec<VarProblem>> {
-        if self.problems.is_empty() { Ok(value) } else { Err(self.problems) }
+        self.finish_required(Some(value))
+    }
+
+    /// The same for a value that needs required variables: `None` only after a problem was noted.
+    pub fn finish_required<T>(self, value: Option<T>) -> Result<T, Vec<VarProblem>> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            Some(_) | None => Err(self.problems),
+        }
+    }
+
+    /// Two parts of a process may read one variable: what is wrong with it is told once.
+    fn note(&mut self, problem: VarProblem) {
+        if self.problems.iter().all(|known| known.name() != problem.name()) {
+            self.problems.push(problem);
+        }
     }
 }
 
@@ -122,12 +168,16 @@ mod tests {
         assert_eq!(vars.read("THREADS", 2, "a whole number", |t| t.parse().ok()), 2);
         assert_eq!(vars.secret("HUB_SECRET_KEY", "64 hex characters", |_| None::<()>), None);
         assert_eq!(vars.read("BLANK", 7, "a whole number", |t| t.parse().ok()), 7);
+        assert_eq!(vars.required_secret("DSN", "a database", |_| Some(())), None);
+        // The other half of the process reads it too.
+        assert_eq!(vars.required_secret("HUB_SECRET_KEY", "a key", |_| None::<()>), None);
         let lines: Vec<_> = vars.finish(()).unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
             [
                 "THREADS=\"many\" is not allowed: expected a whole number",
                 "HUB_SECRET_KEY=\"***\" is not allowed: expected 64 hex characters",
+                "DSN is not set: expected a database",
             ]
         );
     }

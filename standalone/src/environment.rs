@@ -6,7 +6,7 @@ use crate::secrets;
 use admin_api::config::AdminConfig;
 use anyhow::{Context, Result};
 use gateway::config::GatewayConfig;
-use shared::vars::Vars;
+use shared::vars::{VarProblem, Vars};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -69,29 +69,14 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Reads everything; `Err` has one line per problem.
-    pub fn read(&self) -> Result<Settings, Vec<String>> {
+    /// Reads everything, or tells all that is wrong.
+    pub fn read(&self) -> Result<Settings, Vec<VarProblem>> {
         let lookup = |name: &str| self.get(name);
         let mut vars = Vars::new(&lookup);
         let process = ProcessConfig::read(&mut vars);
         let gateway = GatewayConfig::read(&mut vars);
-        let ours = vars.finish((process, gateway));
-        let admin = AdminConfig::from_lookup(&lookup);
-        match (ours, admin) {
-            (Ok((process, gateway)), Ok(admin)) => Ok(Settings { process, gateway, admin }),
-            (ours, admin) => {
-                let mut lines: Vec<String> =
-                    ours.err().unwrap_or_default().iter().map(ToString::to_string).collect();
-                for line in admin.err().map(|e| e.to_string()).unwrap_or_default().lines() {
-                    // Both halves read HUB_SECRET_KEY; one line says it.
-                    let variable = line.split(['=', ':', ' ']).next().unwrap_or_default();
-                    if !lines.iter().any(|known| known.starts_with(variable)) {
-                        lines.push(line.to_owned());
-                    }
-                }
-                Err(lines)
-            }
-        }
+        let admin = AdminConfig::read(&mut vars);
+        vars.finish_required(admin.map(|admin| Settings { process, gateway, admin }))
     }
 
     /// A variable, or what stands in for it.

@@ -23,11 +23,11 @@ struct Hub {
 
 impl Hub {
     async fn start(settings: Settings) -> Result<Self> {
-        let Settings { gateway: mut gateway_config, admin: admin_config, .. } = settings;
+        let Settings { gateway: gateway_config, admin: admin_config, .. } = settings;
         let config = Arc::new(MemoryConfig::new());
         let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let token = admin_config.admin_token.clone();
-        let hub_key = Arc::new(gateway_config.hub_key.take().context("HUB_SECRET_KEY is not set")?);
+        let hub_key = Arc::clone(&admin_config.hub_key);
         let admin = admin_api::start(admin_config, Arc::new(InForce(config.clone())), usage.clone()).await?;
         let parts = GatewayParts { config: gateway_config, feed: config, usage, hub_key };
         let gateway = gateway::start(parts).await?;

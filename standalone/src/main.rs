@@ -54,7 +54,10 @@ fn main() -> ExitCode {
     };
     let settings = match environment.read() {
         Ok(settings) => settings,
-        Err(problems) => return fail(&problems.join("\n"), ExitCode::from(2)),
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return fail(&lines.join("\n"), ExitCode::from(2));
+        }
     };
     if cli.check_config {
         say("the configuration is valid");

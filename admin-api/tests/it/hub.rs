@@ -9,6 +9,7 @@ use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
 use shared::memory::{MemoryConfig, MemoryUsage};
 use shared::ports::{ConfigFeed, Publisher};
+use shared::vars::Vars;
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ impl Database {
     }
 
     pub fn config(&self, more: &[(&str, &str)]) -> AdminConfig {
-        AdminConfig::from_lookup(&|name| {
+        let lookup = |name: &str| {
             let set = more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
             set.or_else(|| match name {
                 "DSN" => Some(self.dsn.clone()),
@@ -64,8 +65,10 @@ impl Database {
                 "DB_POOL_MAX" => Some("4".to_owned()),
                 _ => None,
             })
-        })
-        .unwrap()
+        };
+        let mut vars = Vars::new(&lookup);
+        let config = AdminConfig::read(&mut vars);
+        vars.finish_required(config).unwrap()
     }
 }
 

@@ -104,6 +104,14 @@ async fn a_wrong_variable_is_one_line_and_status_2() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("BODY_MEMORY_MB") && text.contains("lots"), "{text}");
+        // Both halves' variables are read alike, and all problems are told; HUB_SECRET_KEY is read by both.
+        let wrong = [("BODY_MEMORY_MB", "lots"), ("DB_POOL_MAX", "1"), ("HUB_SECRET_KEY", "short-secret")];
+        let output = command(data.path()).args(arguments).envs(wrong).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("DB_POOL_MAX=\"1\" is not allowed: expected a whole number"), "{text}");
+        assert!(text.contains("HUB_SECRET_KEY=\"***\"") && !text.contains("short-secret"), "{text}");
     }
     let output = command(data.path()).arg("--check-config").output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
