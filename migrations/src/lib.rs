@@ -14,6 +14,7 @@ mod m20261123_000002_providers;
 mod m20261123_000003_configuration;
 mod m20261123_000004_audit_log;
 mod m20261123_000005_usage;
+mod m20261124_000006_usage_dead_letters;
 
 use sea_orm_migration::prelude::*;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_configuration::Migration),
             Box::new(m20261123_000004_audit_log::Migration),
             Box::new(m20261123_000005_usage::Migration),
+            Box::new(m20261124_000006_usage_dead_letters::Migration),
         ]
     }
 }

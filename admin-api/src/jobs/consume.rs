@@ -1,13 +1,18 @@
 //! Books usage: takes records from the source, writes them, and only then lets the source forget them.
 //!
 //! A crash between writing and acknowledging brings the same records again; booking is idempotent. A database
-//! that is away is asked again with growing pauses; records wait at the source meanwhile.
+//! that is away is asked again with growing pauses; records wait at the source meanwhile. A record that the database
+//! refuses for good would make all that follow wait for ever: it is set aside, whole, and told.
 
 use crate::repo::db::Db;
-use crate::service::books::{Booked, book};
+use crate::repo::refusal::Refusal;
+use crate::service::books::{Booked, book, set_aside};
 use sea_orm::DbErr;
+use shared::contract::usage::UsageRecord;
 use shared::ports::{PortError, UsageSource};
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -34,19 +39,23 @@ pub struct Consumed {
     pub records: usize,
     /// What of them was new.
     pub booked: Booked,
+    /// How many of them were set aside.
+    pub refused: usize,
 }
 
 /// Brings usage from the source to the books.
 pub struct Consumer {
     db: Db,
     source: Arc<dyn UsageSource>,
+    /// Records set aside since the start.
+    refused: AtomicUsize,
 }
 
 impl Consumer {
     /// A consumer of this source.
     #[must_use]
     pub fn new(db: Db, source: Arc<dyn UsageSource>) -> Self {
-        Self { db, source }
+        Self { db, source, refused: AtomicUsize::new(0) }
     }
 
     /// Steps until told to stop, then until the source is empty or the deadline for that has passed.
@@ -92,11 +101,48 @@ impl Consumer {
         if records.is_empty() {
             return Ok(Consumed::default());
         }
-        let booking = timeout(BOOK_DEADLINE, book(&self.db, &records));
-        let booked = booking.await.map_err(|_| ConsumeError::Deadline)??;
-        self.source.acknowledge(records.len()).await?;
-        Ok(Consumed { records: records.len(), booked })
+        match in_time(book(&self.db, &records)).await? {
+            Ok(booked) => {
+                self.source.acknowledge(records.len()).await?;
+                Ok(Consumed { records: records.len(), booked, refused: 0 })
+            }
+            Err(error) if Refusal::of(&error).is_some() => self.step_singly(&records).await,
+            Err(error) => Err(error.into()),
+        }
     }
+
+    /// Books records one at a time, because the database refuses something of them together.
+    async fn step_singly(&self, records: &[UsageRecord]) -> Result<Consumed, ConsumeError> {
+        let mut consumed = Consumed::default();
+        for record in records {
+            match in_time(book(&self.db, std::slice::from_ref(record))).await? {
+                Ok(booked) => {
+                    consumed.booked.requests += booked.requests;
+                    consumed.booked.attempts += booked.attempts;
+                }
+                Err(error) => {
+                    let refusal = Refusal::of(&error).ok_or(error)?;
+                    self.refuse(record, &refusal).await?;
+                    consumed.refused += 1;
+                }
+            }
+            self.source.acknowledge(1).await?;
+            consumed.records += 1;
+        }
+        Ok(consumed)
+    }
+
+    async fn refuse(&self, record: &UsageRecord, refusal: &Refusal) -> Result<(), ConsumeError> {
+        let is_new = in_time(set_aside(&self.db, record, refusal)).await??;
+        let refused = self.refused.fetch_add(usize::from(is_new), Ordering::Relaxed) + usize::from(is_new);
+        let request_id = record.request.id;
+        tracing::error!(%request_id, reason = %refusal, refused, "usage is refused by the database: kept in usage_dead_letters");
+        Ok(())
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, ConsumeError> {
+    timeout(BOOK_DEADLINE, work).await.map_err(|_| ConsumeError::Deadline)
 }
 
 /// Records a transaction: large enough for thousands a second, small enough to be quick.

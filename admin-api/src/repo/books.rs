@@ -1,6 +1,7 @@
-//! Writes the books: request log, ledger and roll-ups. Each insert answers which rows are really new.
+//! Writes the books: request log, ledger and roll-ups, and what they refuse. Each insert answers which rows are
+//! really new.
 
-use super::entity::{ledger, request_log, usage_hourly};
+use super::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, QueryTrait};
 use std::collections::HashSet;
@@ -59,6 +60,19 @@ pub async fn add_hourly(db: &impl ConnectionTrait, rows: &[usage_hourly::Model])
         usage_hourly::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(db).await?;
     }
     Ok(())
+}
+
+/// Keeps a refused record; false when it is kept already.
+pub async fn insert_dead_letter(
+    db: &impl ConnectionTrait,
+    row: usage_dead_letters::ActiveModel,
+) -> Result<bool, DbErr> {
+    let conflict = OnConflict::column(usage_dead_letters::Column::RequestId).do_nothing().to_owned();
+    let inserted = usage_dead_letters::Entity::insert_many([row])
+        .on_conflict(conflict)
+        .exec_without_returning(db)
+        .await?;
+    Ok(inserted > 0)
 }
 
 /// The widest table has 36 columns; SQLite takes 32 766 parameters a statement.

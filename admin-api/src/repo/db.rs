@@ -3,14 +3,14 @@
 //! Postgres has one pool. SQLite has one writer, where writers queue fairly instead of polling for the file's
 //! lock, and a pool of readers beside it (WAL: a reader never waits for the writer).
 
+use super::refusal::sqlx_error;
 use crate::config::DatabaseUrl;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use std::fs::OpenOptions;
 use std::io;
@@ -207,13 +207,7 @@ fn is_missing_database(error: &DbErr) -> bool {
 }
 
 fn sqlstate(error: &DbErr) -> Option<String> {
-    let (DbErr::Conn(RuntimeErr::SqlxError(source))
-    | DbErr::Exec(RuntimeErr::SqlxError(source))
-    | DbErr::Query(RuntimeErr::SqlxError(source))) = error
-    else {
-        return None;
-    };
-    source.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
+    sqlx_error(error)?.as_database_error()?.code().map(|code| code.into_owned())
 }
 
 fn database_name(dsn: &str) -> String {

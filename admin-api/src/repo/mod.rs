@@ -10,6 +10,7 @@ pub mod entity;
 pub mod logs;
 pub mod principals;
 pub mod providers;
+pub mod refusal;
 pub mod revision;
 pub mod snapshot;
 

@@ -1,10 +1,12 @@
 //! Books usage records: log row, ledger rows and roll-ups in one transaction, each record once however often it
 //! comes. What is new is decided by the database, not by memory.
 
-use crate::repo::books::{add_hourly, insert_attempts, insert_requests};
+use super::now;
+use crate::repo::books::{add_hourly, insert_attempts, insert_dead_letter, insert_requests};
 use crate::repo::db::Db;
-use crate::repo::entity::{ledger, request_log, usage_hourly};
-use sea_orm::DbErr;
+use crate::repo::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
+use crate::repo::refusal::Refusal;
+use sea_orm::{ActiveValue::Set, DbErr};
 use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
 use shared::time::UnixMillis;
@@ -32,6 +34,22 @@ pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
     add_hourly(&tx, &sums.into_rows()).await?;
     tx.commit().await?;
     Ok(booked)
+}
+
+/// Keeps a record that the database refuses for good, outside the books; false when it is kept already.
+pub async fn set_aside(db: &Db, record: &UsageRecord, refusal: &Refusal) -> Result<bool, DbErr> {
+    let row = usage_dead_letters::ActiveModel {
+        received_at_ms: Set(now().0),
+        request_id: Set(record.request.id.to_string()),
+        reason: Set(refusal.to_string()),
+        // serde_json escapes control characters: what one column refuses this one takes.
+        record_json: Set(json!(record).to_string()),
+        ..Default::default()
+    };
+    let tx = db.write().await?;
+    let is_new = insert_dead_letter(&tx, row).await?;
+    tx.commit().await?;
+    Ok(is_new)
 }
 
 /// How much of a batch was new.

@@ -2,10 +2,10 @@
 
 use crate::hub::{Hub, on_both};
 use admin_api::jobs::consume::{Consumed, Consumer};
-use admin_api::repo::entity::{ledger, request_log, usage_hourly};
+use admin_api::repo::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
 use admin_api::service::books::{Booked, book};
 use async_trait::async_trait;
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait};
 use serde_json::{Value, json};
 use shared::contract::usage::*;
 use shared::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
@@ -24,6 +24,8 @@ on_both!(on:
     logs_are_filtered_and_paged,
     a_request_is_shown_with_its_attempts,
     no_text_of_a_client_can_hold_up_the_books,
+    what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody,
+    a_database_that_is_away_refuses_nothing,
     the_last_records_are_booked_before_the_end,
 );
 
@@ -145,7 +147,7 @@ async fn a_crash_between_booking_and_acknowledging_counts_nothing_twice(hub: Hub
     source.inner.record(record(3)).await.unwrap();
     source.loses.store(false, Ordering::SeqCst);
     let booked = Booked { requests: 1, attempts: 1 };
-    assert_eq!(consumer.step().await.unwrap(), Consumed { records: 4, booked });
+    assert_eq!(consumer.step().await.unwrap(), Consumed { records: 4, booked, refused: 0 });
     assert_eq!(consumer.step().await.unwrap(), Consumed::default());
     assert_eq!(hourly(&hub).await.iter().map(|r| r.requests).sum::<i64>(), 4);
 }
@@ -295,6 +297,63 @@ async fn no_text_of_a_client_can_hold_up_the_books(hub: Hub) {
     again.attempts[0].cost.total = NanoUsd(i64::MAX);
     book(hub.handle.admin().db(), &[again]).await.unwrap();
     hub.client.get("/api/v1/logs").await.expect(200);
+}
+
+async fn what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody(hub: Hub) {
+    let db = hub.handle.admin().db();
+    // A rule of the operator's own, which no clean-up of ours can know.
+    let refuses = match db.reader().get_database_backend() {
+        DbBackend::Sqlite => {
+            "CREATE TRIGGER no_poison BEFORE INSERT ON request_log WHEN NEW.model = 'poison'
+             BEGIN SELECT RAISE(ABORT, 'no poison'); END"
+        }
+        _ => "ALTER TABLE request_log ADD CONSTRAINT no_poison CHECK (model <> 'poison')",
+    };
+    db.reader().execute_unprepared(refuses).await.unwrap();
+    let source = Arc::new(Forgetful { inner: MemoryUsage::new(10), loses: AtomicBool::new(false) });
+    let mut poison = record(2);
+    poison.request.model = Some("poison".to_owned());
+    for record in [record(0), record(1), poison.clone(), record(3), record(4)] {
+        source.inner.record(record).await.unwrap();
+    }
+    let consumer = Consumer::new(db.clone(), source.clone());
+    let booked = Booked { requests: 4, attempts: 4 };
+    assert_eq!(consumer.step().await.unwrap(), Consumed { records: 5, booked, refused: 1 });
+    assert!(source.inner.peek(1).await.unwrap().is_empty());
+    assert_eq!(hourly(&hub).await.iter().map(|r| r.requests).sum::<i64>(), 4);
+
+    // Its acknowledgement is lost once: it is kept once.
+    source.inner.record(poison.clone()).await.unwrap();
+    source.loses.store(true, Ordering::SeqCst);
+    assert!(consumer.step().await.is_err());
+    source.loses.store(false, Ordering::SeqCst);
+    assert_eq!(consumer.step().await.unwrap().refused, 1);
+    let kept = usage_dead_letters::Entity::find().all(db.reader()).await.unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].request_id, poison.request.id.to_string());
+    let code =
+        if db.reader().get_database_backend() == DbBackend::Sqlite { "1811" } else { "23514 no_poison" };
+    assert_eq!(kept[0].reason, format!("constraint ({code})"));
+    assert!(kept[0].received_at_ms > 1_700_000_000_000);
+    assert_eq!(serde_json::from_str::<UsageRecord>(&kept[0].record_json).unwrap(), poison);
+}
+
+async fn a_database_that_is_away_refuses_nothing(hub: Hub) {
+    let source = Arc::new(MemoryUsage::new(10));
+    source.record(record(1)).await.unwrap();
+    let db = hub.handle.admin().db().clone();
+    // Not the data's fault either: a table that an operator took away and puts back.
+    db.reader().execute_unprepared("ALTER TABLE ledger RENAME TO ledger_away").await.unwrap();
+    let consumer = Consumer::new(db.clone(), source.clone());
+    assert!(consumer.step().await.is_err());
+    db.reader().execute_unprepared("ALTER TABLE ledger_away RENAME TO ledger").await.unwrap();
+    assert_eq!(usage_dead_letters::Entity::find().all(db.reader()).await.unwrap(), []);
+    assert_eq!(source.peek(9).await.unwrap().len(), 1);
+    assert_eq!(consumer.step().await.unwrap().booked, Booked { requests: 1, attempts: 1 });
+    source.record(record(2)).await.unwrap();
+    db.close().await.unwrap();
+    assert!(consumer.step().await.is_err());
+    assert_eq!(source.peek(9).await.unwrap().len(), 1);
 }
 
 async fn the_last_records_are_booked_before_the_end(hub: Hub) {

@@ -9,5 +9,6 @@ pub mod provider_groups;
 pub mod providers;
 pub mod request_log;
 pub mod settings;
+pub mod usage_dead_letters;
 pub mod usage_hourly;
 pub mod users;
