@@ -50,6 +50,7 @@ impl MigrationTrait for Migration {
                 text("allowed_models"),
                 text("model_redirects"),
                 int("max_attempts"),
+                // Name to value, each value sealed at `provider:<id>:header:<name>`; empty once the provider is deleted.
                 text("custom_headers"),
                 text("client_abort"),
                 big("first_byte_timeout_streaming_ms"),

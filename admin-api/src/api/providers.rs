@@ -50,7 +50,7 @@ pub struct ProviderCreate {
     model_redirects: Option<Vec<RedirectDocument>>,
     /// Tries at this provider before the next one, 1 to 10. Default: 2.
     max_attempts: Option<u32>,
-    /// Headers added to each request; never authentication or framing.
+    /// Headers added to each request; never authentication or framing. Values are stored sealed, never shown again.
     custom_headers: Option<BTreeMap<String, String>>,
     /// What happens to a stream whose client left. Default: `drain`.
     client_abort: Option<ClientAbortName>,
@@ -74,7 +74,7 @@ impl ProviderCreate {
         fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
         fields.model_redirects = redirects(self.model_redirects.unwrap_or_default())?;
         set(&mut fields.max_attempts, self.max_attempts);
-        set(&mut fields.custom_headers, self.custom_headers);
+        fields.custom_headers.replace(self.custom_headers.unwrap_or_default());
         set(&mut fields.client_abort, self.client_abort.map(ClientAbort::from));
         let timers = &mut fields.timers;
         set(&mut timers.first_byte_timeout_streaming_ms, self.first_byte_timeout_streaming_ms);
@@ -121,6 +121,7 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<u32>)]
     max_attempts: Patch<u32>,
+    /// Replaces all headers; `***` as a value keeps the stored one.
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     custom_headers: Patch<BTreeMap<String, String>>,
@@ -177,7 +178,9 @@ impl ProviderEdit {
         set(&mut fields.allowed_models, self.allowed_models);
         set(&mut fields.model_redirects, self.model_redirects);
         set(&mut fields.max_attempts, rest.max_attempts.or_default(2));
-        set(&mut fields.custom_headers, rest.custom_headers.or_default(BTreeMap::new()));
+        if let Some(headers) = rest.custom_headers.or_default(BTreeMap::new()) {
+            fields.custom_headers.replace(headers);
+        }
         set(&mut fields.client_abort, rest.client_abort.or_default(ClientAbortName::Drain).map(Into::into));
         let timers = &mut fields.timers;
         set(
@@ -195,7 +198,7 @@ impl ProviderEdit {
     }
 }
 
-/// A provider, without its secret.
+/// A provider, without its secrets.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Provider)]
 pub struct ProviderDocument {
@@ -211,6 +214,7 @@ pub struct ProviderDocument {
     allowed_models: Vec<ModelRuleDocument>,
     model_redirects: Vec<RedirectDocument>,
     max_attempts: u32,
+    /// By name; each value is shown as `***`.
     custom_headers: BTreeMap<String, String>,
     client_abort: ClientAbortName,
     first_byte_timeout_streaming_ms: u64,
@@ -238,7 +242,7 @@ impl From<Provider> for ProviderDocument {
             allowed_models: fields.allowed_models.iter().map(rule_document).collect(),
             model_redirects: fields.model_redirects.iter().map(redirect_document).collect(),
             max_attempts: fields.max_attempts,
-            custom_headers: fields.custom_headers,
+            custom_headers: fields.custom_headers.masked(),
             client_abort: fields.client_abort.into(),
             first_byte_timeout_streaming_ms: fields.timers.first_byte_timeout_streaming_ms,
             streaming_idle_timeout_ms: fields.timers.streaming_idle_timeout_ms,
@@ -333,7 +337,7 @@ pub async fn update_provider(
     Ok(changed(&admin, done.revision, etag, ProviderDocument::from(done.value)).await)
 }
 
-/// Deletes a provider; its secret is wiped. Its log and ledger rows stay.
+/// Deletes a provider; its secret and its headers' values are wiped. Its log and ledger rows stay.
 #[utoipa::path(tag = "providers", params(("id" = i64, Path)), responses((status = 204)))]
 #[delete("/api/v1/providers/{id}")]
 pub async fn delete_provider(

@@ -1,5 +1,9 @@
 //! Providers: one upstream account each. The account's secret goes in, is sealed, and never comes out here.
 
+mod headers;
+
+pub use headers::CustomHeaders;
+
 use super::change::{Change, Entry};
 use super::check::{Star, Violations};
 use super::{Actor, Admin, Changed, IfMatch, Stored};
@@ -15,7 +19,6 @@ use shared::model::{
 use shared::money::Multiplier;
 use shared::secret::{Sealed, Secret};
 use shared::time::UnixMillis;
-use std::collections::BTreeMap;
 use url::Url;
 
 /// A stored provider, without its secret.
@@ -47,7 +50,7 @@ pub struct ProviderFields {
     /// Tries at this provider before the next one, 1 to 10.
     pub max_attempts: u32,
     /// Headers added to each request.
-    pub custom_headers: BTreeMap<String, String>,
+    pub custom_headers: CustomHeaders,
     /// What happens to a stream whose client left.
     pub client_abort: ClientAbort,
     /// How long to wait, in milliseconds; 0 = no limit.
@@ -70,7 +73,7 @@ impl ProviderFields {
             allowed_models: Vec::new(),
             model_redirects: Vec::new(),
             max_attempts: 2,
-            custom_headers: BTreeMap::new(),
+            custom_headers: CustomHeaders::default(),
             client_abort: ClientAbort::default(),
             timers: Timers::default(),
         }
@@ -85,7 +88,7 @@ impl ProviderFields {
         v.require(self.allowed_models.len() <= 200, "allowed_models", "must have at most 200 rules");
         v.require(self.model_redirects.len() <= 200, "model_redirects", "must have at most 200 rules");
         v.number("max_attempts", &self.max_attempts, &(1..=10));
-        check_headers(v, &self.custom_headers);
+        self.custom_headers.check(v);
         for (field, ms) in [
             ("first_byte_timeout_streaming_ms", self.timers.first_byte_timeout_streaming_ms),
             ("streaming_idle_timeout_ms", self.timers.streaming_idle_timeout_ms),
@@ -96,9 +99,7 @@ impl ProviderFields {
         }
     }
 
-    /// Header values may hold credentials: the audit log gets their names only.
     fn audited(&self) -> Value {
-        let headers: BTreeMap<&str, &str> = self.custom_headers.keys().map(|k| (k.as_str(), "***")).collect();
         json!({
             "name": self.name,
             "provider_type": self.provider_type,
@@ -111,7 +112,7 @@ impl ProviderFields {
             "allowed_models": self.allowed_models,
             "model_redirects": self.model_redirects,
             "max_attempts": self.max_attempts,
-            "custom_headers": headers,
+            "custom_headers": self.custom_headers.audited(),
             "client_abort": self.client_abort,
             "first_byte_timeout_streaming_ms": self.timers.first_byte_timeout_streaming_ms,
             "streaming_idle_timeout_ms": self.timers.streaming_idle_timeout_ms,
@@ -135,13 +136,19 @@ pub async fn create(
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
     let mut row = columns(&fields);
     row.sealed_secret = Set(String::new());
+    row.custom_headers = Set(CustomHeaders::NONE.to_owned());
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
     let made = providers::insert_provider(&change.tx, row).await?;
-    // The envelope is bound to the row's id, which the database has just handed out.
-    let sealed = admin.vault().seal(&key, &Published::secret_place(ProviderId(made.id)))?;
-    let row = ActiveModel { id: Unchanged(made.id), sealed_secret: Set(sealed.0), ..Default::default() };
+    // The envelopes are bound to the row's id, which the database has just handed out.
+    let id = ProviderId(made.id);
+    let row = ActiveModel {
+        id: Unchanged(made.id),
+        sealed_secret: Set(admin.vault().seal(&key, &Published::secret_place(id))?.0),
+        custom_headers: Set(fields.custom_headers.sealed(admin.vault(), id)?),
+        ..Default::default()
+    };
     let provider = stored(&providers::update_provider(&change.tx, row).await?)?;
     let mut after = fields.audited();
     after["key"] = json!("***");
@@ -192,6 +199,7 @@ pub async fn update(
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
+    row.custom_headers = Set(fields.custom_headers.sealed(admin.vault(), id)?);
     row.revision = Set(change.revision_column());
     row.updated_at_ms = Set(change.now.0);
     let mut noted = fields.audited();
@@ -203,7 +211,7 @@ pub async fn update(
     change.commit(after, entry("update", id.0, Some(before.fields.audited()), Some(noted))).await
 }
 
-/// Deletes a provider; its secret is wiped.
+/// Deletes a provider; its secret and its headers are wiped.
 pub async fn delete(
     admin: Admin,
     actor: Actor,
@@ -216,6 +224,7 @@ pub async fn delete(
     let row = ActiveModel {
         id: Unchanged(id.0),
         sealed_secret: Set(String::new()),
+        custom_headers: Set(CustomHeaders::NONE.to_owned()),
         deleted_at_ms: Set(Some(change.now.0)),
         updated_at_ms: Set(change.now.0),
         revision: Set(change.revision_column()),
@@ -225,7 +234,7 @@ pub async fn delete(
     change.commit((), entry("delete", id.0, Some(before.fields.audited()), None)).await
 }
 
-/// A row as it is published, secret still sealed.
+/// A row as it is published, secret and headers still sealed.
 pub(super) fn published(row: &Model) -> Result<Published, Error> {
     let fields = stored(row)?.fields;
     Ok(Published {
@@ -242,7 +251,7 @@ pub(super) fn published(row: &Model) -> Result<Published, Error> {
         allowed_models: fields.allowed_models,
         model_redirects: fields.model_redirects,
         max_attempts: fields.max_attempts,
-        custom_headers: fields.custom_headers.into_iter().collect(),
+        custom_headers: fields.custom_headers.published(),
         client_abort: fields.client_abort,
         timers: fields.timers,
     })
@@ -271,27 +280,6 @@ fn check_key(v: &mut Violations, key: &Secret) {
     v.require(is_visible, "key", "must be visible ASCII characters without blanks");
 }
 
-fn check_headers(v: &mut Violations, headers: &BTreeMap<String, String>) {
-    v.require(headers.len() <= 32, "custom_headers", "must have at most 32 headers");
-    let mut seen: Vec<String> = Vec::new();
-    for (name, value) in headers {
-        let field = format!("custom_headers.{name}");
-        let is_token = (1..=64).contains(&name.len()) && name.bytes().all(is_token_byte);
-        v.require(is_token, &field, "is no header name of 1 to 64 characters");
-        let lower = name.to_ascii_lowercase();
-        let is_free = !PROTECTED_HEADERS.contains(&lower.as_str()) && !lower.starts_with("proxy-");
-        v.require(is_free, &field, "is set by the gateway itself");
-        v.require(!seen.contains(&lower), &field, "is there twice");
-        let is_value = value.len() <= 1024 && value.bytes().all(|b| (b' '..=b'~').contains(&b));
-        v.require(is_value, &field, "must have a value of at most 1024 printable ASCII characters");
-        seen.push(lower);
-    }
-}
-
-fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
-}
-
 fn stored(row: &Model) -> Result<Provider, Error> {
     let corrupt = |column| Error::Corrupt { resource: Resource::Provider, id: row.id.to_string(), column };
     let fields = ProviderFields {
@@ -307,7 +295,8 @@ fn stored(row: &Model) -> Result<Provider, Error> {
         model_redirects: serde_json::from_str(&row.model_redirects)
             .map_err(|_| corrupt("model_redirects"))?,
         max_attempts: row.max_attempts.cast_unsigned(),
-        custom_headers: serde_json::from_str(&row.custom_headers).map_err(|_| corrupt("custom_headers"))?,
+        custom_headers: CustomHeaders::stored(&row.custom_headers)
+            .ok_or_else(|| corrupt("custom_headers"))?,
         client_abort: client_abort(&row.client_abort).ok_or_else(|| corrupt("client_abort"))?,
         timers: Timers {
             first_byte_timeout_streaming_ms: row.first_byte_timeout_streaming_ms.cast_unsigned(),
@@ -328,6 +317,7 @@ fn client_abort(name: &str) -> Option<ClientAbort> {
     [ClientAbort::Drain, ClientAbort::Cancel].into_iter().find(|c| c.as_str() == name)
 }
 
+/// All but what is sealed.
 fn columns(fields: &ProviderFields) -> ActiveModel {
     ActiveModel {
         name: Set(fields.name.clone()),
@@ -341,7 +331,6 @@ fn columns(fields: &ProviderFields) -> ActiveModel {
         allowed_models: Set(json!(fields.allowed_models).to_string()),
         model_redirects: Set(json!(fields.model_redirects).to_string()),
         max_attempts: Set(fields.max_attempts.cast_signed()),
-        custom_headers: Set(json!(fields.custom_headers).to_string()),
         client_abort: Set(fields.client_abort.as_str().to_owned()),
         first_byte_timeout_streaming_ms: Set(fields.timers.first_byte_timeout_streaming_ms.cast_signed()),
         streaming_idle_timeout_ms: Set(fields.timers.streaming_idle_timeout_ms.cast_signed()),
@@ -355,24 +344,3 @@ fn entry(verb: &'static str, id: i64, before: Option<Value>, after: Option<Value
 }
 
 const MAX_KEY_BYTES: usize = 8_192;
-
-/// Authentication and framing: what the gateway writes itself or must be able to trust.
-const PROTECTED_HEADERS: [&str; 17] = [
-    "accept-encoding",
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-api-key",
-    "x-goog-api-key",
-    "x-request-id",
-];

@@ -4,11 +4,12 @@ use crate::hub::{Hub, on_both};
 use serde_json::{Value, json};
 use shared::model::{ClientAbort, Provider, ProviderType};
 use shared::money::Multiplier;
-use shared::secret::HubKey;
+use shared::secret::{HubKey, Sealed};
 
 on_both!(on:
     a_provider_is_published_as_it_was_set,
     a_provider_keeps_what_a_patch_leaves_out,
+    custom_headers_are_sealed_and_kept_by_their_mask,
     a_provider_that_cannot_work_is_refused,
     groups_are_made_changed_and_kept_while_named,
 );
@@ -37,18 +38,17 @@ async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     assert_eq!(published.cost_multiplier, Multiplier(1_250_000));
     assert_eq!(published.group_tag.to_string(), "fast");
     assert_eq!(published.client_abort, ClientAbort::Cancel);
-    assert_eq!(published.custom_headers, [("x-team".to_owned(), "blue".to_owned())]);
+    assert_eq!(opened_headers(published), [("x-team".to_owned(), "blue".to_owned())]);
     assert!(published.allowed_models[0].0.matches("gpt-5") && published.model_redirects[0].target == "gpt-5");
     assert_eq!(published.timers.streaming_idle_timeout_ms, 1_000);
-    let hub_key = HubKey::parse(&"5e".repeat(32)).unwrap();
-    let secret = hub_key.open(&published.secret, &Provider::secret_place(published.id)).unwrap();
+    let secret = hub_key().open(&published.secret, &Provider::secret_place(published.id)).unwrap();
     assert_eq!(secret.expose(), "sk-one");
     assert!(snapshot.core.groups.iter().any(|g| g.name == "fast"));
 
     hub.client.patch(&location, json!({ "key": "sk-two" })).await.expect(200);
     let snapshot = hub.snapshot().await;
     let published = &snapshot.core.providers[0];
-    let secret = hub_key.open(&published.secret, &Provider::secret_place(published.id)).unwrap();
+    let secret = hub_key().open(&published.secret, &Provider::secret_place(published.id)).unwrap();
     assert_eq!(secret.expose(), "sk-two");
     hub.client.delete(&location).await.expect(204);
     assert!(hub.snapshot().await.core.providers.is_empty());
@@ -58,7 +58,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
     let made = hub.make_provider("main").await;
     let path = format!("/api/v1/providers/{}", made["id"]);
     let set = json!({
-        "weight": 7, "group_tag": "a,b", "custom_headers": { "x-a": "1" },
+        "weight": 7, "group_tag": "a,b", "max_attempts": 3,
         "model_redirects": [{ "match_type": "suffix", "source": "-x", "target": "y" }],
     });
     let changed = hub.client.patch(&path, set.clone()).await.expect(200);
@@ -66,7 +66,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
         assert_eq!(&changed[field], value);
     }
     assert_eq!(changed["url"], made["url"]);
-    let reset = json!({ "weight": null, "group_tag": null, "custom_headers": null, "model_redirects": null });
+    let reset = json!({ "weight": null, "group_tag": null, "max_attempts": null, "model_redirects": null });
     let mut changed = hub.client.patch(&path, reset).await.expect(200);
     for field in ["revision", "updated_at"] {
         changed[field] = made[field].clone();
@@ -74,6 +74,62 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
     assert_eq!(changed, made);
     let found = hub.client.get("/api/v1/providers?q=MAI").await.expect(200);
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
+}
+
+async fn custom_headers_are_sealed_and_kept_by_their_mask(hub: Hub) {
+    let made = hub.make_provider("main").await;
+    let path = format!("/api/v1/providers/{}", made["id"]);
+    let set = json!({ "custom_headers": { "X-Org": "blue", "x-token": "t-1" } });
+    let changed = hub.client.patch(&path, set).await.expect(200);
+    assert_eq!(changed["custom_headers"], json!({ "X-Org": "***", "x-token": "***" }));
+    assert_eq!(hub.client.get(&path).await.expect(200)["custom_headers"], changed["custom_headers"]);
+    let is_now = async |expected: &[(&str, &str)]| {
+        let snapshot = hub.snapshot().await;
+        let expected: Vec<_> = expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(opened_headers(&snapshot.core.providers[0]), expected);
+    };
+    is_now(&[("X-Org", "blue"), ("x-token", "t-1")]).await;
+
+    // Another field's change leaves them, and so does what a client read and sends back.
+    let changed = hub.client.patch(&path, json!({ "weight": 3 })).await.expect(200);
+    let same = json!({ "custom_headers": changed["custom_headers"] });
+    let unchanged = hub.client.patch(&path, same).await.expect(200);
+    assert_eq!(unchanged["revision"], changed["revision"]);
+    is_now(&[("X-Org", "blue"), ("x-token", "t-1")]).await;
+
+    // One is kept under another spelling, one is new, one is gone; then one gets another value.
+    let set = json!({ "custom_headers": { "x-org": "***", "x-new": "n" } });
+    hub.client.patch(&path, set).await.expect(200);
+    is_now(&[("x-new", "n"), ("x-org", "blue")]).await;
+    let set = json!({ "custom_headers": { "x-org": "red", "x-new": "***" } });
+    hub.client.patch(&path, set).await.expect(200);
+    is_now(&[("x-new", "n"), ("x-org", "red")]).await;
+    let entry =
+        hub.client.get("/api/v1/audit-log?resource_type=provider").await.expect(200)["items"][0].clone();
+    assert_eq!(entry["before"]["custom_headers"], json!({ "x-new": "***", "x-org": "***" }));
+    assert_eq!(entry["after"]["custom_headers"], json!({ "x-new": "***", "x-org": "*** (set)" }));
+
+    // There is nothing to keep, or the gateway would leave such a provider out.
+    for name in ["x-other", "api-key", "x-cch-seat"] {
+        let set = json!({ "custom_headers": { name: "***" } });
+        let problem = hub.client.patch(&path, set).await.expect_problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], format!("custom_headers.{name}"));
+    }
+    hub.client.patch(&path, json!({ "custom_headers": null })).await.expect(200);
+    is_now(&[]).await;
+}
+
+fn hub_key() -> HubKey {
+    HubKey::parse(&"5e".repeat(32)).unwrap()
+}
+
+/// A published provider's headers as the gateway opens them.
+fn opened_headers(provider: &Provider) -> Vec<(String, String)> {
+    let open = |(name, sealed): &(String, Sealed)| {
+        let value = hub_key().open(sealed, &Provider::header_place(provider.id, name)).unwrap();
+        (name.clone(), value.expose().to_owned())
+    };
+    provider.custom_headers.iter().map(open).collect()
 }
 
 async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
@@ -101,6 +157,8 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("request_timeout_non_streaming_ms", json!(3_600_001), "request_timeout_non_streaming_ms"),
         ("client_abort", json!("wait"), "client_abort"),
         ("custom_headers", json!({ "Authorization": "x" }), "custom_headers.Authorization"),
+        ("custom_headers", json!({ "Content-Type": "x" }), "custom_headers.Content-Type"),
+        ("custom_headers", json!({ "x-a": "***" }), "custom_headers.x-a"),
         ("custom_headers", json!({ "bad name": "x" }), "custom_headers.bad name"),
         ("custom_headers", json!({ "x-a": "line\nline" }), "custom_headers.x-a"),
         ("custom_headers", json!({ "x-a": "1", "X-A": "2" }), "custom_headers.x-a"),

@@ -14,7 +14,7 @@ use shared::model::price::ModelPrice;
 use shared::model::{Group, Key, Provider, Settings, User};
 use shared::money::Multiplier;
 use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
-use shared::secret::{HubKey, KeyDigest};
+use shared::secret::{HubKey, KeyDigest, SealError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -146,7 +146,14 @@ fn route(provider: &Provider, hub_key: &HubKey) -> Result<Route, &'static str> {
     let secret = hub_key
         .open(&provider.secret, &Provider::secret_place(provider.id))
         .map_err(|_| "key does not open with this HUB_SECRET_KEY")?;
-    let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &provider.custom_headers)
+    let opened = provider.custom_headers.iter().map(|(name, sealed)| {
+        let value = hub_key.open(sealed, &Provider::header_place(provider.id, name))?;
+        Ok((name.clone(), value.expose().to_owned()))
+    });
+    let custom = opened
+        .collect::<Result<Vec<_>, SealError>>()
+        .map_err(|_| "a custom header does not open with this HUB_SECRET_KEY")?;
+    let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &custom)
         .map_err(|error| error.label())?;
     Ok(Route { base, headers })
 }

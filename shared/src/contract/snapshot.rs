@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised when a reader of the last number would misunderstand a document of this one.
-pub const SNAPSHOT_SCHEMA: u32 = 1;
+pub const SNAPSHOT_SCHEMA: u32 = 2;
 
-/// Everything a gateway needs to know to serve, at one revision. Provider secrets stay sealed.
+/// Everything a gateway needs to know to serve, at one revision. Provider secrets and custom headers stay sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// [`SNAPSHOT_SCHEMA`] of the writer.

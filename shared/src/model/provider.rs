@@ -37,8 +37,9 @@ pub struct Provider {
     pub model_redirects: Vec<Redirect>,
     /// Tries at this provider before the next one, 1 to 10.
     pub max_attempts: u32,
-    /// Headers added to each request, in order; never authentication or framing.
-    pub custom_headers: Vec<(String, String)>,
+    /// Headers added to each request, in order; never authentication or framing. Each value is sealed at
+    /// [`Provider::header_place`]: people put a relay's second token there.
+    pub custom_headers: Vec<(String, Sealed)>,
     /// What happens to a stream whose client left.
     pub client_abort: ClientAbort,
     /// How long to wait, and for what.
@@ -50,6 +51,12 @@ impl Provider {
     #[must_use]
     pub fn secret_place(id: ProviderId) -> String {
         format!("provider:{id}:key")
+    }
+
+    /// Where the value of a custom header is sealed. Header names have no case.
+    #[must_use]
+    pub fn header_place(id: ProviderId, name: &str) -> String {
+        format!("provider:{id}:header:{}", name.to_ascii_lowercase())
     }
 }
 

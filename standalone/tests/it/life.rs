@@ -56,6 +56,27 @@ async fn a_first_start_with_an_upstreams_key_is_all_a_seat_needs_and_a_second_ke
 }
 
 #[tokio::test]
+async fn a_providers_custom_header_reaches_the_upstream_as_it_was_set() {
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut command = command(data.path());
+    command.env("ADMIN_TOKEN", ADMIN_TOKEN);
+    let hub = Hub::start(command).await;
+    let provider = json!({
+        "name": "main", "provider_type": "claude", "url": upstream.base_url(), "key": "sk-upstream",
+        "custom_headers": { "X-Org-Token": "org secret" },
+    });
+    hub.admin_json(Method::POST, "/api/v1/providers", Some(provider)).await;
+    let made = hub.admin_json(Method::POST, "/api/v1/users", Some(json!({ "name": "Ada" }))).await;
+    let key = made["key"]["secret"].as_str().unwrap();
+    let url = format!("{}/v1/messages", hub.seats());
+    assert_eq!(hub.call(Method::POST, &url, key, Some(message(false))).await.status(), 200);
+    assert_eq!(upstream.served()[0].request.header("x-org-token"), Some("org secret"));
+    hub.terminate();
+    assert!(hub.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_stop_finishes_running_streams_and_books_them() {
     let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
     upstream.set_script(Script { events: Some(30), spacing_ms: 20, ..Script::default() });

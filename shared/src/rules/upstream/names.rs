@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, header};
 
 /// Whether an admin may have a provider's requests carry this header: any that is neither framing, nor
-/// negotiated by the gateway, nor authentication (a provider's secret is stored sealed; a custom header is not).
+/// negotiated by the gateway, nor authentication (that is the provider's key).
 #[must_use]
 pub fn is_allowed_custom_header(name: &str) -> bool {
     HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !is_reserved(&name))
