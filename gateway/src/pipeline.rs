@@ -96,8 +96,9 @@ async fn steps(
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
     let headers = seat.session().req_header().headers.clone();
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };
-    // Boxed, both: an open stream then keeps only the frame of its relay.
-    match Box::pin(dispatch::find_answer(&job, seat, book)).await? {
+    // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
+    let found = Box::pin(dispatch::find_answer(&job, seat, book)).await?;
+    match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
         dispatch::Found::Answer(answer) => {
             let terms = settle::BillTerms::of(&job, &answer);

@@ -164,8 +164,9 @@ fn bind(
 const SEATS: &str = "seats";
 const OPS: &str = "ops";
 const BACKLOG: u32 = 4096;
-/// A seat's connection mostly idles; Pingora's default of 64 KiB each would be most of its memory.
-const READ_BUFFER: usize = 8 << 10;
+/// None: Pingora reads heads and bodies into buffers of its own, so this one would only be copied from, and kept
+/// for each connection that idles.
+const READ_BUFFER: usize = 0;
 /// Head and a small body leave in one system call.
-const WRITE_BUFFER: usize = 16 << 10;
+const WRITE_BUFFER: usize = 8 << 10;
 const TASKS_END: Duration = Duration::from_secs(5);

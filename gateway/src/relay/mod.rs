@@ -35,7 +35,7 @@ pub async fn relay(
     match body {
         Body::Stream(stream) => {
             let run = stream::Run { hub, arrival, from, terms };
-            run.relay(seat, book, head, *stream).await;
+            run.relay(seat, book, head, stream).await;
         }
         Body::Whole(body) => whole::relay(hub, seat, book, head, &from, terms, body).await,
     }

@@ -51,7 +51,7 @@ impl Run<'_> {
         seat: &mut Seat<'_>,
         book: &mut Book,
         head: ResponseHeader,
-        mut stream: Stream,
+        mut stream: Box<Stream>,
     ) {
         let mut head = head;
         head.remove_header("content-length");
@@ -175,7 +175,7 @@ impl Run<'_> {
         deadline.is_some_and(|at| now >= at).then_some(End::TimedOut)
     }
 
-    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Stream, end: End) {
+    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Box<Stream>, end: End) {
         let rest = stream.tap.end();
         seat.send(rest.bytes).await;
         let facts = stream.tap.facts().clone();
