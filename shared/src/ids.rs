@@ -1,5 +1,6 @@
 //! Typed identifiers: a user's id can never be passed where a provider's is meant.
 
+use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -74,6 +75,12 @@ impl RequestId {
         let b = self.0.as_bytes();
         u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
     }
+}
+
+/// A name for something that is made once: a process, a directory. Sorts by time like [`RequestId`].
+#[must_use]
+pub fn unique_id(now: UnixMillis, chance: &[u8; 10]) -> String {
+    RequestId::from_parts(u64::try_from(now.0).unwrap_or(0), chance).to_string()
 }
 
 impl fmt::Display for RequestId {

@@ -55,6 +55,12 @@ impl KeyDigest {
         Self(bytes)
     }
 
+    /// Its first byte: what keys are spread by.
+    #[must_use]
+    pub fn first_byte(self) -> u8 {
+        self.0[0]
+    }
+
     /// Lower-case hex, 64 characters.
     #[must_use]
     pub fn to_hex(self) -> String {

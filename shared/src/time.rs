@@ -25,6 +25,12 @@ impl UnixMillis {
         Self(self.0 - self.0.rem_euclid(HOUR_MS))
     }
 
+    /// So many milliseconds later.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+
     /// Milliseconds from `earlier` to this moment; 0 when the clock went backwards.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {

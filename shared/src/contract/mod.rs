@@ -1,8 +1,13 @@
 //! What the gateway and the admin side say to each other, and nothing else.
 //!
 //! These are wire types: tolerant of unknown fields, with a schema revision, so that an old reader lives
-//! with a new writer and the reverse. Keys, channels and scripts join them with the Redis adapters.
+//! with a new writer and the reverse. `keys` names everything in Redis, `scripts` has the Lua.
 
 pub mod chain;
+pub mod codec;
+pub mod delta;
+pub mod keys;
+pub mod node;
+pub mod scripts;
 pub mod snapshot;
 pub mod usage;

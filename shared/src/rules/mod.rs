@@ -3,6 +3,7 @@
 pub mod access;
 pub mod classify;
 pub mod gate;
+pub mod link;
 pub mod models;
 pub mod pricing;
 pub mod retry;

@@ -1,0 +1,123 @@
+//! Every name in Redis: keys, channels, streams, and how long each lives.
+//!
+//! Keys that one script touches share a hash tag (the part in braces), so that they live on one node of a
+//! Cluster. All names begin with [`PREFIX`], so that several products can share a Redis. Values are said here
+//! too: who writes, who reads, what happens when it is gone.
+//!
+//! | key | type | lives | is |
+//! |---|---|---|---|
+//! | [`config_head`] | hash | for ever | `revision`, `schema` of what is published |
+//! | [`config_core`] | string | for ever | [`super::snapshot::Core`], packed ([`super::codec`]) |
+//! | [`config_users`] | hash | for ever | user id → [`super::snapshot::UserDoc`] as JSON |
+//! | [`config_keys`] | 256 hashes | for ever | digest → [`super::snapshot::KeyDoc`] as JSON |
+//! | [`config_deltas`] | stream | [`KEPT_DELTAS`] entries | id `<to>-0`, field `delta`: [`super::delta::Delta`], packed |
+//! | [`config_changed`] | channel | – | the new revision, in digits |
+//! | [`node`] | string | [`NODE_TTL_SECS`] | [`super::node::NodeBeat`] as JSON |
+//! | [`node_index`] | sorted set | for ever | node id by the Unix second of its last beat |
+//! | [`usage`] | stream | until booked | field `record`: [`super::usage::UsageRecord`] as JSON |
+//!
+//! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat.
+
+use crate::secret::KeyDigest;
+
+/// What all names begin with.
+pub const PREFIX: &str = "cch:";
+
+/// Entries of the stream of deltas; who is further behind reads the whole.
+pub const KEPT_DELTAS: usize = 64;
+
+/// How long a node counts as alive after its last beat (design §5).
+pub const NODE_TTL_SECS: u64 = 10;
+
+/// The consumer group of the books.
+pub const USAGE_GROUP: &str = "books";
+
+/// Records that may wait in the stream; a gateway that finds more keeps its own (design §8).
+pub const USAGE_BOUND: u64 = 100_000;
+
+/// Number of hashes that keys are spread over.
+pub const KEY_BUCKETS: usize = 256;
+
+/// What is published: `revision` and `schema`.
+#[must_use]
+pub fn config_head() -> String {
+    format!("{PREFIX}{{cfg}}:head")
+}
+
+/// Providers, groups, prices, settings.
+#[must_use]
+pub fn config_core() -> String {
+    format!("{PREFIX}{{cfg}}:core")
+}
+
+/// Users by id.
+#[must_use]
+pub fn config_users() -> String {
+    format!("{PREFIX}{{cfg}}:users")
+}
+
+/// The keys whose digest begins with this byte.
+#[must_use]
+pub fn config_keys(bucket: u8) -> String {
+    format!("{PREFIX}{{cfg}}:keys:{bucket:02x}")
+}
+
+/// The bucket of a key.
+#[must_use]
+pub fn key_bucket(digest: &KeyDigest) -> u8 {
+    digest.first_byte()
+}
+
+/// The newest deltas.
+#[must_use]
+pub fn config_deltas() -> String {
+    format!("{PREFIX}{{cfg}}:deltas")
+}
+
+/// Where a new revision is announced.
+#[must_use]
+pub fn config_changed() -> String {
+    format!("{PREFIX}{{cfg}}:changed")
+}
+
+/// A node's last beat.
+#[must_use]
+pub fn node(id: &str) -> String {
+    format!("{PREFIX}{{nodes}}:{id}")
+}
+
+/// All nodes that beat lately.
+#[must_use]
+pub fn node_index() -> String {
+    format!("{PREFIX}{{nodes}}:index")
+}
+
+/// Finished requests on their way to the books.
+#[must_use]
+pub fn usage() -> String {
+    format!("{PREFIX}{{usage}}:stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_script_share_a_hash_tag_and_are_distinct() {
+        let config = [config_head(), config_core(), config_users(), config_deltas(), config_changed()];
+        let buckets = (0..=u8::MAX).map(config_keys);
+        let mut names: Vec<String> = config.into_iter().chain(buckets).collect();
+        assert!(names.iter().all(|name| name.starts_with("cch:{cfg}:")));
+        names.extend([node("a"), node_index(), usage()]);
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_key_is_found_under_its_digests_first_byte() {
+        let digest = KeyDigest::of("cch-x");
+        assert_eq!(format!("{:02x}", key_bucket(&digest)), digest.to_hex()[..2]);
+    }
+}
