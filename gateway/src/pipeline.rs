@@ -19,16 +19,17 @@ use crate::relay;
 use crate::seat::Seat;
 use crate::settle;
 use http::Method;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use shared::ids::RequestId;
 use shared::protocol::Dialect;
 use shared::protocol::detect::{Endpoint, Family, Miss, RequestHead, Route, detect};
+use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both.
-pub async fn serve(hub: &Hub, session: &mut Session) {
+pub async fn serve(hub: &Hub, session: &mut ServerSession) {
     // 1 head: what is it, and whose?
     let arrival = arrive(hub, session);
     let path = session.req_header().uri.path().to_owned();
@@ -56,6 +57,18 @@ pub async fn serve(hub: &Hub, session: &mut Session) {
             refuse(hub, &mut seat, dialect, &arrival, &reject).await;
         }
         None => refuse(hub, &mut seat, dialect_of(&path), &arrival, &Reject::HeadersTooLarge).await,
+    }
+}
+
+/// Answers what is no HTTP request. Its path is unknown, so the dialect is the one that most clients can show.
+pub async fn refuse_unreadable(hub: &Hub, session: &mut ServerSession) {
+    let reject = Reject::UnreadableHead;
+    if let Some(metrics) = &hub.metrics {
+        metrics.count_refusal(reject.label());
+    }
+    if let Ok((head, body)) = reject.answer(Dialect::OpenaiChat, request_id(now())) {
+        // The client may have hung up; there is nobody else to tell.
+        let _ = session.write_error_response(head, body).await;
     }
 }
 
@@ -110,14 +123,14 @@ async fn steps(
     Ok(())
 }
 
-fn arrive(hub: &Hub, session: &Session) -> Arrival {
+fn arrive(hub: &Hub, session: &ServerSession) -> Arrival {
     let at = now();
     let headers = &session.req_header().headers;
     let socket = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
     let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
     let client = headers.get("user-agent").and_then(|v| v.to_str().ok());
     Arrival {
-        id: RequestId::from_parts(u64::try_from(at.0).unwrap_or(0), &rand::random()),
+        id: request_id(at),
         at,
         clock: Instant::now(),
         origin: Origin {
@@ -131,7 +144,11 @@ fn arrive(hub: &Hub, session: &Session) -> Arrival {
     }
 }
 
-fn request_head<'a>(session: &Session, method: &'a Method, path: &'a str) -> RequestHead<'a> {
+fn request_id(at: UnixMillis) -> RequestId {
+    RequestId::from_parts(u64::try_from(at.0).unwrap_or(0), &rand::random())
+}
+
+fn request_head<'a>(session: &ServerSession, method: &'a Method, path: &'a str) -> RequestHead<'a> {
     let head = session.req_header();
     let is_websocket =
         head.headers.get("upgrade").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -145,7 +162,7 @@ fn request_head<'a>(session: &Session, method: &'a Method, path: &'a str) -> Req
 }
 
 /// Over 64 KiB or 200 fields.
-fn is_oversized(session: &Session) -> bool {
+fn is_oversized(session: &ServerSession) -> bool {
     let headers = &session.req_header().headers;
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     headers.len() > MAX_HEADER_FIELDS || bytes > MAX_HEADER_BYTES
@@ -176,7 +193,7 @@ async fn refuse(hub: &Hub, seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arri
     if let Some(metrics) = &hub.metrics {
         metrics.count_refusal(reject.label());
     }
-    if !seat.session().downstream_session.is_body_done() {
+    if !seat.session().is_body_done() {
         // A body that was not read would be taken for the next request.
         seat.session().set_keepalive(None);
     }

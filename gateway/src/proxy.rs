@@ -1,49 +1,89 @@
-//! Pingora's phases, mapped to the pipeline. Decides nothing.
+//! Pingora's HTTP server, mapped to the pipeline: takes a connection, reads a head, serves one request, and again
+//! for as long as the connection is kept. Decides nothing.
 //!
-//! Design B of `reference/pingora.md`: `request_filter` does the whole exchange through our own connector and
-//! returns `Ok(true)`. Pingora's native path cannot replay a body above 64 KiB, read a stream on after the
-//! client left, or fail over on an error event.
+//! Design B of `reference/pingora.md`: the pipeline does the whole exchange through our own connector. Pingora's
+//! proxy cannot replay a body above 64 KiB, read a stream on after its client left, or fail over on an error
+//! event, so nothing of it was left in use. Without it, and with a task of our own for each connection, a
+//! request costs less and an open stream takes half the memory.
 
-use crate::hub::{Hub, Load, Running};
+use crate::hub::{Hub, Load};
 use crate::pipeline;
 use async_trait::async_trait;
-use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::ErrorType::InvalidHTTPHeader;
+use pingora::apps::{HttpPersistentSettings, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
-/// The Pingora application.
+/// The Pingora application behind the seats' listener, which is plain HTTP/1.
 pub struct Proxy {
     hub: Arc<Hub>,
+    tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// An application on shared parts.
+    /// An application on shared parts; its connections are tasks of `tasks`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub }
+    pub fn new(hub: Arc<Hub>, tasks: TaskTracker) -> Self {
+        Self { hub, tasks }
     }
 }
 
 #[async_trait]
-impl ProxyHttp for Proxy {
-    /// Counts the request as running until Pingora is done with its connection.
-    type CTX = Running;
-
-    fn new_ctx(&self) -> Self::CTX {
-        Load::enter(&self.hub)
-    }
-
-    async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
-        // Boxed: the exchange is a large future, and Pingora's own frames would carry it along.
-        Box::pin(pipeline::serve(&self.hub, session)).await;
-        Ok(true)
-    }
-
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        Error::e_explain(ErrorType::InternalError, "the native path is not used")
-    }
-
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
-        true
+impl ServerApp for Proxy {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        // Pingora's task has room for a TLS handshake, and would keep it for as long as the connection lives.
+        self.tasks.spawn(connection(self.hub.clone(), stream, shutdown.clone()));
+        None
     }
 }
+
+/// Serves a connection to its end.
+async fn connection(hub: Arc<Hub>, stream: Stream, shutdown: ShutdownWatch) {
+    // Boxed, like all parts of a connection's life: its task then keeps no more than the current one needs.
+    let mut session = Box::new(ServerSession::new_http1(stream));
+    session.set_keepalive(Some(KEPT_SECS));
+    while Box::pin(has_request(&hub, &mut session, shutdown.clone())).await {
+        let running = Load::enter(&hub);
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        Box::pin(pipeline::serve(&hub, &mut session)).await;
+        let kept = HttpPersistentSettings::for_session(&session);
+        let reusable = Box::pin((*session).finish()).await;
+        // Not before: a stop waits for the last byte of the answer.
+        drop(running);
+        let Ok(Some(reusable)) = reusable else { return };
+        let (stream, next_request) = reusable.into_parts();
+        *session = ServerSession::new_http1(stream);
+        kept.apply_to_session(&mut session);
+        if let Some(bytes) = next_request {
+            session.set_pipelined_prefix(bytes);
+        }
+    }
+}
+
+/// Reads the next head. False: there is none, or it was answered as unreadable.
+async fn has_request(hub: &Hub, session: &mut ServerSession, mut shutdown: ShutdownWatch) -> bool {
+    let read = tokio::select! {
+        biased; // A request that is already there is served.
+        read = session.read_request() => read,
+        // An idle connection must not outlive its listener. An error means that nobody will stop it.
+        Ok(_) = shutdown.wait_for(|stop| *stop) => return false,
+    };
+    match read {
+        Ok(has_request) => has_request,
+        Err(error) => {
+            if *error.etype() == InvalidHTTPHeader {
+                pipeline::refuse_unreadable(hub, session).await;
+            }
+            session.shutdown().await;
+            false
+        }
+    }
+}
+
+/// How long a connection may idle between two requests, in seconds.
+const KEPT_SECS: u64 = 60;

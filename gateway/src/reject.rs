@@ -20,6 +20,8 @@ pub enum Reject {
     MethodNotAllowed(&'static str),
     /// `/v1/responses` over WebSocket: the client falls back to HTTP.
     WebsocketUpgrade,
+    /// No HTTP request.
+    UnreadableHead,
     /// Header section over its bounds.
     HeadersTooLarge,
     /// No credential.
@@ -84,6 +86,7 @@ impl Reject {
             Self::StatefulResource => (404, NotFound, "stateful_resource", false),
             Self::MethodNotAllowed(_) => (405, InvalidRequest, "method_not_allowed", false),
             Self::WebsocketUpgrade => (426, InvalidRequest, "websocket_not_supported", false),
+            Self::UnreadableHead => (400, InvalidRequest, "unreadable_head", false),
             Self::HeadersTooLarge => (431, InvalidRequest, "headers_too_large", false),
             Self::NoCredential => (401, Authentication, "no_credential", false),
             Self::ConflictingCredentials => (401, Authentication, "conflicting_credentials", false),
@@ -137,6 +140,9 @@ impl Reject {
             }
             Self::MethodNotAllowed(allow) => format!("This path takes {allow} only."),
             Self::WebsocketUpgrade => "WebSocket is not supported here; use HTTP streaming.".into(),
+            Self::UnreadableHead => {
+                "The request head is no valid HTTP, or has more fields or bytes than can be read.".into()
+            }
             Self::HeadersTooLarge => "The request headers are over 64 KiB or 200 fields.".into(),
             Self::NoCredential => {
                 "No API key: send it as `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`.".into()

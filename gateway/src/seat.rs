@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use std::future::pending;
 use std::time::Duration;
 
 /// The connected client. Once it is gone, writes are swallowed and watching it never ends.
 pub struct Seat<'a> {
-    session: &'a mut Session,
+    session: &'a mut ServerSession,
     presence: Presence,
 }
 
@@ -23,13 +23,13 @@ enum Presence {
 
 impl<'a> Seat<'a> {
     /// Takes over a session whose request head has been read.
-    pub fn new(session: &'a mut Session) -> Self {
+    pub fn new(session: &'a mut ServerSession) -> Self {
         session.set_write_timeout(Some(WRITE_DEADLINE));
         Self { session, presence: Presence::Here }
     }
 
     /// The session, for what only concerns the request.
-    pub fn session(&mut self) -> &mut Session {
+    pub fn session(&mut self) -> &mut ServerSession {
         self.session
     }
 
@@ -43,7 +43,7 @@ impl<'a> Seat<'a> {
     /// its body was read.
     pub async fn left(&mut self) {
         while self.presence == Presence::Here {
-            match self.session.downstream_session.read_body_or_idle(true).await {
+            match self.session.read_body_or_idle(true).await {
                 Ok(_) => {}
                 Err(error) if *error.etype() == ErrorType::ConnectError => {
                     // Pipelined bytes cannot be un-read: this connection ends with this answer.
@@ -71,14 +71,14 @@ impl<'a> Seat<'a> {
             // Written out, else Pingora ends the body by closing the connection.
             let _ = head.insert_header(http::header::TRANSFER_ENCODING, "chunked");
         }
-        let written = self.session.write_response_header(Box::new(head), false).await;
+        let written = self.session.write_response_header(Box::new(head)).await;
         self.note(written.is_ok());
     }
 
     /// Writes a piece of the body at once.
     pub async fn send(&mut self, piece: Bytes) {
         if self.is_here() && !piece.is_empty() {
-            let written = self.session.write_response_body(Some(piece), false).await;
+            let written = self.session.write_response_body(piece, false).await;
             self.note(written.is_ok());
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Seat<'a> {
     /// Ends the body in good order.
     pub async fn finish(&mut self) {
         if self.is_here() {
-            let written = self.session.write_response_body(None, true).await;
+            let written = self.session.write_response_body(Bytes::new(), true).await;
             self.note(written.is_ok());
         }
     }
@@ -94,7 +94,7 @@ impl<'a> Seat<'a> {
     /// Ends the connection without ending the body, so that the client sees the cut.
     pub async fn abort(&mut self) {
         self.session.set_keepalive(None);
-        self.session.downstream_session.shutdown().await;
+        self.session.shutdown().await;
         self.presence = Presence::Gone;
     }
 

@@ -15,9 +15,7 @@ use parking_lot::Mutex;
 use pingora::apps::http_app::HttpServer;
 use pingora::listeners::ListenerConfig;
 use pingora::protocols::l4::stream::L4BufferSettings;
-use pingora::proxy::http_proxy_service;
 use pingora::server::Fds;
-use pingora::server::configuration::ServerConf;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use shared::ports::{ConfigFeed, UsageSink};
@@ -96,8 +94,7 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
     let (all_closed, is_all_closed) = watch::channel(false);
     let tasks = TaskTracker::new();
 
-    let conf = Arc::new(ServerConf::default());
-    let mut seats = http_proxy_service(&conf, Proxy::new(hub.clone()));
+    let mut seats = Service::new("seats".to_owned(), Proxy::new(hub.clone(), tasks.clone()));
     let buffers = L4BufferSettings::default().read(READ_BUFFER).write(WRITE_BUFFER);
     seats.add_listener(ListenerConfig::tcp(SEATS).l4_buffer(buffers));
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(hub.clone(), is_draining)));
@@ -167,6 +164,6 @@ const BACKLOG: u32 = 4096;
 /// None: Pingora reads heads and bodies into buffers of its own, so this one would only be copied from, and kept
 /// for each connection that idles.
 const READ_BUFFER: usize = 0;
-/// Head and a small body leave in one system call.
-const WRITE_BUFFER: usize = 8 << 10;
+/// Head and a small body leave in one system call; kept for each connection, so no larger than that.
+const WRITE_BUFFER: usize = 4 << 10;
 const TASKS_END: Duration = Duration::from_secs(5);

@@ -54,7 +54,7 @@ pub async fn receive(seat: &mut Seat<'_>, memory: &BodyMemory) -> Result<Held, R
         head.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let share = announced.map(|length| memory.take(length)).transpose()?;
     if expects_continue {
-        let _ = seat.session().downstream_session.write_continue_response().await;
+        let _ = seat.session().write_continue_response().await;
     }
     let (raw, share) = read(seat, memory, announced.unwrap_or(0), share).await?;
     let Some(layer) = layer else {
@@ -106,7 +106,7 @@ async fn read(
     announced: usize,
     mut share: Option<OwnedSemaphorePermit>,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Reject> {
-    let session = &mut seat.session().downstream_session;
+    let session = seat.session();
     let mut taken = announced;
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
@@ -145,7 +145,7 @@ async fn read(
 
 /// Reads and drops what is left of a refused body, so that the client sees the refusal instead of a reset.
 pub async fn discard(seat: &mut Seat<'_>) {
-    let session = &mut seat.session().downstream_session;
+    let session = seat.session();
     let deadline = Instant::now() + DISCARD_DEADLINE;
     let mut left = DISCARD_BOUND;
     while let Ok(Ok(Some(piece))) = timeout_at(deadline, session.read_request_body()).await {

@@ -37,7 +37,9 @@ pub async fn relay(
             let run = stream::Run { hub, arrival, from, terms };
             run.relay(seat, book, head, stream).await;
         }
-        Body::Whole(body) => whole::relay(hub, seat, book, head, &from, terms, body).await,
+        Body::Whole(body) => {
+            Box::pin(whole::relay(hub, seat, book, head, &from, terms, body)).await;
+        }
     }
 }
 

@@ -64,7 +64,8 @@ impl Run<'_> {
         seat.send(joined(std::mem::take(&mut stream.opened))).await;
         let end = self.pump(seat, &mut stream).await;
         let had_seat = seat.is_here();
-        self.close(seat, book, stream, end).await;
+        // Boxed: what the end needs, an open stream need not carry.
+        Box::pin(self.close(seat, book, stream, end)).await;
         if !had_seat {
             book.broke("client_closed");
         }

@@ -129,6 +129,33 @@ async fn read_until(socket: &mut TcpStream, until: &str) -> String {
 }
 
 #[tokio::test]
+async fn what_is_no_http_is_told_so_and_the_connection_closed() {
+    let hub = Hub::start(vec![]).await;
+    let many: String = (0..400).map(|n| format!("x-{n}: 1\r\n")).collect();
+    for head in [
+        "\u{1}\u{2} nonsense\r\n\r\n".to_owned(),
+        "POST /v1/messages HTTP/1.1\r\nhost: hub\r\nbad name: x\r\n\r\n".to_owned(),
+        format!("POST /v1/messages HTTP/1.1\r\nhost: hub\r\n{many}\r\n"),
+    ] {
+        let (_socket, told) = raw(&hub, head.as_bytes(), "never sent").await;
+        assert!(told.starts_with("HTTP/1.1 400"), "{told}");
+        let (_, body) = told.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["error"]["code"], "unreadable_head", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_connections_that_idle() {
+    let hub = Hub::start(vec![]).await;
+    let ping = "GET /_ping HTTP/1.1\r\nhost: hub\r\n\r\n";
+    let (mut socket, told) = raw(&hub, ping.as_bytes(), "pong").await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    timeout(PATIENCE, hub.handle.stop()).await.expect("a stop in time");
+    assert_eq!(read_until(&mut socket, "never sent").await.find("HTTP"), None, "closed, not answered");
+}
+
+#[tokio::test]
 async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     let upstream = upstream().await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
