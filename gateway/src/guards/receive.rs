@@ -112,7 +112,11 @@ async fn read(
     let mut whole = BytesMut::new();
     loop {
         let piece = timeout(PIECE_DEADLINE, session.read_request_body()).await;
-        let Ok(Ok(piece)) = piece else { return Err(Reject::BodyIncomplete) };
+        let Ok(Ok(piece)) = piece else {
+            // Where a broken body ends nobody can tell: what follows must not be taken for a request.
+            session.set_keepalive(None);
+            return Err(Reject::BodyIncomplete);
+        };
         let Some(piece) = piece else { break };
         let length = whole.len() + first.as_ref().map_or(0, Bytes::len) + piece.len();
         if length > MAX_BODY {

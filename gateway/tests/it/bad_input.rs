@@ -193,6 +193,24 @@ async fn a_body_that_ends_early_is_not_forwarded() {
 }
 
 #[tokio::test]
+async fn what_follows_a_broken_body_is_not_taken_for_a_request() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    for chunk in ["zz", "-1", "5\r\nhello, and more", "ffffffffffffffffff"] {
+        let request = format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: hub\r\nx-api-key: {}\r\ntransfer-encoding: chunked\r\n\r\n\
+             {chunk}\r\nGET /_ping HTTP/1.1\r\nhost: hub\r\n\r\n",
+            client_secret(1),
+        );
+        // Read until it closes.
+        let (_socket, told) = raw(&hub, request.as_bytes(), "pong").await;
+        assert!(told.starts_with("HTTP/1.1 400") && told.contains("Connection: close"), "{chunk}: {told}");
+        assert!(!told.contains("pong"), "{chunk}: {told}");
+    }
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
 async fn compressed_bodies_are_read_and_broken_ones_refused() {
     let upstream = upstream().await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
