@@ -94,9 +94,9 @@ pub struct Book {
 }
 
 impl Book {
-    /// Opens the page of a request.
+    /// Opens the page of a request to an endpoint family, or to what else the log calls it.
     #[must_use]
-    pub fn open(arrival: &Arrival, principal: &Principal, family: Family, seed: u64) -> Self {
+    pub fn open(arrival: &Arrival, principal: &Principal, endpoint: &'static str, seed: u64) -> Self {
         let entry = RequestEntry {
             id: arrival.id,
             started_at: arrival.at,
@@ -106,7 +106,7 @@ impl Book {
                 client_ip: Some(arrival.origin.ip.to_string()),
                 client: arrival.origin.client.clone(),
             },
-            endpoint: family.as_str().to_owned(),
+            endpoint: endpoint.to_owned(),
             model: None,
             is_stream: false,
             provider_id: None,

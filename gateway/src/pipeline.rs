@@ -22,7 +22,7 @@ use http::Method;
 use pingora::protocols::http::ServerSession;
 use shared::ids::RequestId;
 use shared::protocol::Dialect;
-use shared::protocol::detect::{Endpoint, Family, Miss, RequestHead, Route, detect};
+use shared::protocol::detect::{Endpoint, Miss, RequestHead, Route, detect};
 use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -34,12 +34,14 @@ pub async fn serve(hub: &Hub, session: &mut ServerSession) {
     let arrival = arrive(hub, session);
     let path = session.req_header().uri.path().to_owned();
     let method = session.req_header().method.clone();
-    let route =
-        if is_oversized(session) { None } else { Some(detect(&request_head(session, &method, &path))) };
+    let route = detect(&request_head(session, &method, &path));
     let mut seat = Seat::new(session);
+    if is_oversized(seat.session()) {
+        return turn_away(hub, &mut seat, &arrival, called(&route), &Reject::HeadersTooLarge).await;
+    }
     match route {
-        Some(Ok(Route::Proxied(endpoint))) => exchange(hub, &mut seat, &arrival, endpoint).await,
-        Some(Ok(Route::Models { listing, model })) => {
+        Ok(Route::Proxied(endpoint)) => exchange(hub, &mut seat, &arrival, endpoint).await,
+        Ok(Route::Models { listing, model }) => {
             // A variant with fewer steps: who calls, then the answer from what its groups allow.
             let answered = match who_calls(hub, &mut seat, &arrival) {
                 Ok(principal) => {
@@ -48,15 +50,14 @@ pub async fn serve(hub: &Hub, session: &mut ServerSession) {
                 Err(reject) => Err(reject),
             };
             if let Err(reject) = answered {
-                refuse(hub, &mut seat, listing.dialect(), &arrival, &reject).await;
+                turn_away(hub, &mut seat, &arrival, (MODELS, listing.dialect()), &reject).await;
             }
         }
-        Some(Ok(Route::Local(page))) => pages::local(&mut seat, page).await,
-        Some(Err(miss)) => {
+        Ok(Route::Local(page)) => pages::local(&mut seat, page).await,
+        Err(miss) => {
             let (dialect, reject) = missed(miss);
-            refuse(hub, &mut seat, dialect, &arrival, &reject).await;
+            turn_away(hub, &mut seat, &arrival, (NO_ENDPOINT, dialect), &reject).await;
         }
-        None => refuse(hub, &mut seat, dialect_of(&path), &arrival, &Reject::HeadersTooLarge).await,
     }
 }
 
@@ -75,12 +76,13 @@ pub async fn refuse_unreadable(hub: &Hub, session: &mut ServerSession) {
 /// A request that goes to a provider.
 async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: Endpoint<'_>) {
     let dialect = endpoint.family.dialect();
-    // 2 who calls: decided before any byte of the body is read. A refusal here has no log row: nobody's.
+    let name = endpoint.family.as_str();
+    // 2 who calls: decided before any byte of the body is read.
     let principal = match who_calls(hub, seat, arrival) {
         Ok(principal) => principal,
-        Err(reject) => return refuse(hub, seat, dialect, arrival, &reject).await,
+        Err(reject) => return turn_away(hub, seat, arrival, (name, dialect), &reject).await,
     };
-    let mut book = Book::open(arrival, &principal, endpoint.family, rand::random());
+    let mut book = Book::open(arrival, &principal, name, rand::random());
     if let Err(reject) = steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
         book.refused(reject.status(), reject.label());
         refuse(hub, seat, dialect, arrival, &reject).await;
@@ -183,9 +185,28 @@ fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Arc<Pr
 fn target(seat: &mut Seat<'_>, endpoint: &Endpoint<'_>) -> Target {
     let uri = &seat.session().req_header().uri;
     Target {
-        path: uri.path().to_owned(),
+        path: endpoint.path.to_owned(),
         query: uri.query().map(str::to_owned),
         path_model: endpoint.path_model.clone(),
+    }
+}
+
+/// Refuses a request that no provider is chosen for. Where its key is known, its holder's log says so; a
+/// stranger's request leaves no row, see ARCHITECTURE.md.
+async fn turn_away(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    arrival: &Arrival,
+    (endpoint, dialect): (&'static str, Dialect),
+    reject: &Reject,
+) {
+    let head = seat.session().req_header();
+    let known = authenticate::recognise(&head.headers, head.uri.query(), &arrival.live);
+    refuse(hub, seat, dialect, arrival, reject).await;
+    if let Some(principal) = known {
+        let mut book = Book::open(arrival, &principal, endpoint, rand::random());
+        book.refused(reject.status(), reject.label());
+        settle::settle(hub, arrival, book).await;
     }
 }
 
@@ -214,16 +235,19 @@ fn missed(miss: Miss) -> (Dialect, Reject) {
     }
 }
 
-/// The dialect of a path whose head is not looked at any closer.
-fn dialect_of(path: &str) -> Dialect {
-    if path.starts_with("/v1beta") {
-        Family::GeminiGenerate.dialect()
-    } else if path.starts_with("/v1/messages") {
-        Family::AnthropicMessages.dialect()
-    } else {
-        Family::OpenaiChat.dialect()
+/// What the log calls the endpoint of a request, and the dialect of its refusal.
+fn called(route: &Result<Route<'_>, Miss>) -> (&'static str, Dialect) {
+    match route {
+        Ok(Route::Proxied(endpoint)) => (endpoint.family.as_str(), endpoint.family.dialect()),
+        Ok(Route::Models { listing, .. }) => (MODELS, listing.dialect()),
+        Ok(Route::Local(_)) => (NO_ENDPOINT, Dialect::Anthropic),
+        Err(miss) => (NO_ENDPOINT, missed(*miss).0),
     }
 }
 
+/// What the log says instead of an endpoint family: no such path, or not with this method.
+const NO_ENDPOINT: &str = "none";
+/// The same for the lists of models, which are answered here.
+const MODELS: &str = "models";
 const MAX_HEADER_FIELDS: usize = 200;
 const MAX_HEADER_BYTES: usize = 64 << 10;

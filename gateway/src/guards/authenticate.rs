@@ -64,6 +64,13 @@ pub fn authenticate(
     Ok(principal.clone())
 }
 
+/// Whose key it is, whether or not it may be used now: for the log of a request that is refused anyway, so
+/// nothing is counted.
+pub fn recognise(headers: &HeaderMap, query: Option<&str>, live: &Live) -> Option<Arc<Principal>> {
+    let credential = credential(headers, query).ok()?;
+    live.principal(&KeyDigest::of(&credential)).cloned()
+}
+
 /// The one credential of a request; several must be equal.
 fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<String, Reject> {
     let mut found: Option<String> = None;

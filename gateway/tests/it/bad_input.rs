@@ -5,7 +5,8 @@ use crate::harness::{Hub, PATIENCE, claude, message, upstream};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use shared::testing::client_secret;
+use shared::contract::snapshot::KeyDoc;
+use shared::testing::{self, client_secret};
 use std::io::Read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -75,6 +76,37 @@ async fn unknown_paths_and_methods_are_refused_in_dialect() {
 }
 
 #[tokio::test]
+async fn a_refusal_before_the_body_is_in_the_log_of_a_known_key() {
+    let upstream = upstream().await;
+    let mut snapshot = testing::snapshot(vec![claude(1, &upstream.base_url())]);
+    snapshot.principals.keys.push(KeyDoc { is_enabled: false, ..testing::key_doc(2, 1) });
+    let hub = Hub::start_with(snapshot, None).await;
+    let big = "x".repeat(65 << 10);
+    let cases = [
+        ("POST", "/v1/nothing", 1, "", 404, "unknown_path", "none"),
+        ("GET", "/v1/messages", 1, "", 405, "method_not_allowed", "none"),
+        ("GET", "/v1/responses/resp_1", 1, "", 404, "stateful_resource", "none"),
+        ("POST", "/v1/messages", 1, &big, 431, "headers_too_large", "anthropic_messages"),
+        ("GET", "/v1/models/no-such-model", 1, "", 404, "model_not_found", "models"),
+        ("POST", "/v1/messages", 2, "", 401, "key_disabled", "anthropic_messages"),
+    ];
+    for (count, (method, path, key, filler, status, label, endpoint)) in (1..).zip(cases) {
+        let request = Request::builder()
+            .method(method)
+            .uri(hub.url(path))
+            .header("x-api-key", client_secret(key))
+            .header("x-filler", filler);
+        let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
+        assert_eq!(answer.status, status, "{path}");
+        let entry = hub.records(count).await.pop().unwrap().request;
+        assert_eq!((entry.status, entry.blocked_by.as_deref()), (status, Some(label)), "{path}");
+        assert_eq!((entry.caller.key_id.0, entry.endpoint.as_str()), (key, endpoint), "{path}");
+        assert_eq!(answer.headers["x-request-id"], entry.id.to_string());
+    }
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
 async fn oversized_heads_and_bodies_are_refused() {
     let upstream = upstream().await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
@@ -83,6 +115,12 @@ async fn oversized_heads_and_bodies_are_refused() {
     let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
     assert_eq!(answer.status, 431);
     assert_eq!(answer.json()["type"], "error");
+    let mut request = hub.request("/v1/models/gemini-3:generateContent");
+    for n in 0..=200 {
+        request = request.header(format!("x-filler-{n}"), "x");
+    }
+    let answer = hub.send(request.body(Full::default()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (431, &431.into()));
     let answer = hub.post("/v1/messages", vec![b' '; (100 << 20) + 1]).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.json()["error"]["type"], "request_too_large");

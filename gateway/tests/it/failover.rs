@@ -1,7 +1,7 @@
 //! A provider that fails before anything real came is passed over with the same bytes; the seat sees one
 //! clean answer and the chain says why.
 
-use crate::harness::{Hub, claude, message, upstream, upstream_with};
+use crate::harness::{Hub, claude, message, sha256, upstream, upstream_with};
 use shared::contract::usage::{ChainStep, Outcome, UsageRecord};
 use shared::ids::ProviderId;
 use simulator::{Cut, ErrorEvent, FakeSuccess, Refuser, Script};
@@ -28,9 +28,11 @@ async fn each_kind_of_failure_is_passed_over_with_the_same_bytes() {
         Script::failing(529),
         Script::cutting(Cut::BeforeHead),
         Script::cutting(Cut::AfterHead),
+        Script::cutting(Cut::MidStream(1)),
         Script { error_event: Some(ErrorEvent::BeforeContent), ..Script::default() },
         Script { fake_success: Some(FakeSuccess::Html), ..Script::default() },
         Script { fake_success: Some(FakeSuccess::Empty), ..Script::default() },
+        Script { fake_success: Some(FakeSuccess::ErrorJson), ..Script::default() },
     ];
     for script in scripts {
         let told = format!("{script:?}");
@@ -57,6 +59,36 @@ async fn each_kind_of_failure_is_passed_over_with_the_same_bytes() {
         let last = records[0].attempts.last().expect("a ledger row");
         assert_eq!(last.outcome, Outcome::Served);
         assert_eq!(last.usage.output_tokens, told_usage.output, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_none_is_passed_over_too() {
+    let scripts = [
+        Script::failing(500),
+        Script::failing(529),
+        Script::cutting(Cut::MidStream(1)),
+        Script { fake_success: Some(FakeSuccess::ErrorJson), ..Script::default() },
+        Script { fake_success: Some(FakeSuccess::Html), ..Script::default() },
+        Script { fake_success: Some(FakeSuccess::Empty), ..Script::default() },
+        Script { fake_success: Some(FakeSuccess::TruncatedJson), ..Script::default() },
+        Script { fake_success: Some(FakeSuccess::ErrorJson), gzip: true, ..Script::default() },
+    ];
+    for script in scripts {
+        let told = format!("{script:?}");
+        let bad = upstream_with(script).await;
+        let good = upstream().await;
+        let mut second = claude(2, &good.base_url());
+        second.priority = 1;
+        let hub = Hub::start(vec![claude(1, &bad.base_url()), second]).await;
+        let answer = hub.post("/v1/messages", message(false)).await;
+        assert_eq!(answer.status, 200, "{told}: {}", answer.text());
+        assert_eq!(answer.json()["type"], "message", "{told}");
+        let served = good.served().remove(0);
+        assert_eq!(Some(sha256(&answer.body)), served.answer.body_sha256, "{told}");
+        assert!(bad.served().iter().all(|s| s.request.body_sha256 == served.request.body_sha256), "{told}");
+        let chain = results(&hub.records(1).await[0]);
+        assert_eq!(chain.last(), Some(&(2, "served".to_owned())), "{told}");
     }
 }
 

@@ -12,6 +12,8 @@ use shared::testing;
 use simulator::{Script, Simulator, SimulatorConfig};
 use std::convert::Infallible;
 
+const SIZES: [usize; 3] = [2 << 10, 200 << 10, 32 << 20];
+
 /// A valid body of about `size` bytes with awkward text in it.
 fn body_of(size: usize) -> Bytes {
     let text = "a \\\"quoted\\\" line\\n\\u00e9 { [ ünïcode 🦀 ".repeat(size / 48 + 1);
@@ -25,7 +27,7 @@ fn body_of(size: usize) -> Bytes {
 async fn bodies_reach_the_upstream_byte_for_byte_in_every_size_and_framing() {
     let upstream = upstream().await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
-    for size in [2 << 10, 200 << 10, 32 << 20] {
+    for size in SIZES {
         let body = body_of(size);
         let expected = sha256(&body);
         let answer = hub.post("/v1/messages", body.clone()).await;
@@ -45,7 +47,15 @@ async fn bodies_reach_the_upstream_byte_for_byte_in_every_size_and_framing() {
 }
 
 #[tokio::test]
-async fn bodies_reach_an_http2_upstream_over_tls_byte_for_byte() {
+async fn a_slash_at_the_end_of_the_path_is_not_forwarded() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    assert_eq!(hub.post("/v1/messages/?beta=true", message(false)).await.status, 200);
+    assert_eq!(upstream.served()[0].request.path, "/v1/messages?beta=true");
+}
+
+#[tokio::test]
+async fn bodies_and_answers_pass_an_http2_upstream_over_tls_byte_for_byte() {
     let upstream =
         Simulator::start(SimulatorConfig { tls: true, ..SimulatorConfig::default() }).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -53,34 +63,38 @@ async fn bodies_reach_an_http2_upstream_over_tls_byte_for_byte() {
     std::fs::write(&ca, upstream.ca_pem().unwrap()).unwrap();
     let base = upstream.base_url();
     let hub = Hub::start_with(testing::snapshot(vec![claude(1, &base)]), Some(ca)).await;
-    let body = body_of(3 << 20);
-    for _ in 0..2 {
-        assert_eq!(hub.post("/v1/messages", body.clone()).await.status, 200);
+    for size in SIZES {
+        upstream.set_script(Script { bytes: Some(size), ..Script::default() });
+        let body = body_of(size);
+        let answer = hub.post("/v1/messages", body.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, size));
+        let served = upstream.served().pop().unwrap();
+        assert_eq!(served.request.body_sha256, Some(sha256(&body)), "{size}");
+        assert_eq!(served.answer.body_sha256, Some(sha256(&answer.body)), "{size}");
     }
     let served = upstream.served();
-    assert!(
-        served.iter().all(|s| s.request.http_version == "HTTP/2.0"),
-        "{:?}",
-        served[0].request.http_version
-    );
-    assert!(served.iter().all(|s| s.request.body_sha256.as_deref() == Some(sha256(&body).as_str())));
+    assert!(served.iter().all(|s| s.request.http_version == "HTTP/2.0"), "{served:?}");
     assert_eq!(served[0].connection.id, served[1].connection.id, "the connection is used again");
 }
 
 #[tokio::test]
 async fn answers_reach_the_seat_byte_for_byte_with_their_unknown_headers() {
-    let mut script = Script { bytes: Some(5 << 20), ..Script::default() };
-    script.headers.insert("x-unknown-thing".into(), "kept".into());
-    let upstream = upstream_with(script).await;
+    let upstream = upstream().await;
     let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
-    let request = hub.request("/v1/messages").header("x-novel-header", "kept too");
-    let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
-    assert_eq!(answer.headers["x-unknown-thing"], "kept");
-    let served = upstream.served();
-    assert_eq!(Some(sha256(&answer.body)), served[0].answer.body_sha256);
-    assert_eq!(served[0].request.header("x-novel-header"), Some("kept too"));
-    assert_eq!(served[0].request.header("anthropic-version"), Some("2023-06-01"));
-    assert_eq!(served[0].request.header("x-api-key"), Some("upstream-secret-1"));
+    for (size, chunked) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
+        let mut script = Script { bytes: Some(size), chunked, ..Script::default() };
+        script.headers.insert("x-unknown-thing".into(), "kept".into());
+        upstream.set_script(script);
+        let request = hub.request("/v1/messages").header("x-novel-header", "kept too");
+        let answer = hub.send(request.body(Full::new(Bytes::from(message(false)))).unwrap()).await;
+        assert_eq!(answer.headers["x-unknown-thing"], "kept");
+        assert_eq!(answer.body.len(), size);
+        let served = upstream.served().pop().unwrap();
+        assert_eq!(Some(sha256(&answer.body)), served.answer.body_sha256, "{size} chunked: {chunked}");
+        assert_eq!(served.request.header("x-novel-header"), Some("kept too"));
+        assert_eq!(served.request.header("anthropic-version"), Some("2023-06-01"));
+        assert_eq!(served.request.header("x-api-key"), Some("upstream-secret-1"));
+    }
 }
 
 #[tokio::test]
