@@ -17,9 +17,9 @@ use shared::model::{
     ClientAbort, GroupSet, ModelRule, Provider as Published, ProviderType, Redirect, Timers,
 };
 use shared::money::Multiplier;
+use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
 use shared::secret::{Sealed, Secret};
 use shared::time::UnixMillis;
-use url::Url;
 
 /// A stored provider, without its secret.
 pub type Provider = Stored<ProviderFields>;
@@ -130,7 +130,7 @@ pub async fn create(
 ) -> Result<Changed<Provider>, Error> {
     let mut v = Violations::default();
     fields.check(&mut v);
-    check_key(&mut v, &key);
+    check_key(&mut v, &fields, &key);
     v.finish()?;
     let change = Change::begin(&admin, &actor).await?;
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
@@ -193,7 +193,7 @@ pub async fn update(
     let mut v = Violations::default();
     fields.check(&mut v);
     if let Some(key) = &key {
-        check_key(&mut v, key);
+        check_key(&mut v, &fields, key);
     }
     v.finish()?;
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
@@ -261,23 +261,26 @@ async fn live(db: &impl sea_orm::ConnectionTrait, id: ProviderId) -> Result<Mode
     providers::provider(db, id).await?.ok_or(Error::NotFound(Resource::Provider))
 }
 
+/// As the gateway reads it: it leaves a provider out whose URL it cannot use.
 fn check_url(v: &mut Violations, text: &str) {
     v.text("url", text, 1..=255);
-    let Ok(url) = Url::parse(text) else {
-        return v.require(false, "url", "must be an absolute http or https URL");
-    };
-    v.require(matches!(url.scheme(), "http" | "https"), "url", "must be an http or https URL");
-    v.require(url.has_host(), "url", "must name a host");
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    v.require(!has_credentials, "url", "must not hold credentials: they belong in `key`");
-    v.require(url.query().is_none() && url.fragment().is_none(), "url", "must end with its path");
+    if let Err(error) = BaseUrl::parse(text) {
+        let text = error.to_string();
+        v.require(false, "url", text.strip_prefix("base URL ").unwrap_or(&text));
+    }
 }
 
-fn check_key(v: &mut Violations, key: &Secret) {
+/// The same for the secret, which some types and hosts want in another form.
+fn check_key(v: &mut Violations, fields: &ProviderFields, key: &Secret) {
     let text = key.expose();
     v.require((1..=MAX_KEY_BYTES).contains(&text.len()), "key", "must have 1 to 8192 characters");
     let is_visible = text.bytes().all(|b| b.is_ascii_graphic());
     v.require(is_visible, "key", "must be visible ASCII characters without blanks");
+    let Ok(base) = BaseUrl::parse(&fields.url) else { return };
+    if is_visible && let Err(error) = UpstreamHeaders::new(fields.provider_type, &base, key, &[]) {
+        let text = error.to_string();
+        v.require(false, "key", text.strip_prefix("the provider's key ").unwrap_or(&text));
+    }
 }
 
 fn stored(row: &Model) -> Result<Provider, Error> {

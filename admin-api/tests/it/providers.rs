@@ -142,6 +142,12 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("url", json!("api.example.com"), "url"),
         ("url", json!("https://user:pass@api.example.com"), "url"),
         ("url", json!("https://api.example.com?key=1"), "url"),
+        // What the gateway would leave out in silence.
+        ("url", json!("https://api.exa$mple.com"), "url"),
+        ("url", json!("https://münchen.example"), "url"),
+        ("url", json!("https://api.example.com/a b"), "url"),
+        ("url", json!("https://api.example.com/../v1"), "url"),
+        ("url", json!("https://api.example.com:0"), "url"),
         ("url", json!(format!("https://{}.com", "x".repeat(255))), "url"),
         ("key", json!(""), "key"),
         ("key", json!("two words"), "key"),
@@ -174,6 +180,11 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         let problem = answer.expect_problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["field"], named, "{field}={value}: {problem}");
     }
+    let service_account =
+        json!({ "name": "g", "provider_type": "gemini", "url": "https://g.example", "key": "{\"type\":1}" });
+    let answer = hub.client.post("/api/v1/providers", service_account).await;
+    let problem = answer.expect_problem(422, "validation_failed");
+    assert_eq!(problem["errors"][0]["field"], "key", "{problem}");
     for field in ["name", "provider_type", "url", "key"] {
         let mut body = good.clone();
         body.as_object_mut().unwrap().remove(field);
