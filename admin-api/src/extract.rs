@@ -6,7 +6,7 @@ use crate::error::{Error, Violation};
 use crate::service::{Actor, IfMatch};
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::{Bytes, Query};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use shared::ids::Revision;
@@ -90,11 +90,10 @@ fn parse_query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     if text.contains("%00") {
         return Err(Error::Invalid(vec![Violation::new("query", "must not hold NUL")]));
     }
-    Query::<T>::from_query(text).map(Query::into_inner).map_err(|error| {
-        // Its own text wraps serde's: "Query deserialize error: unknown field `x`, expected …".
-        let text = error.to_string();
-        let text = text.split_once("error: ").map_or(text.as_str(), |(_, rest)| rest);
-        Error::Invalid(vec![violation("query", text)])
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
+        let path = error.path().to_string();
+        Error::Invalid(vec![violation(if path == "." { "query" } else { &path }, &error.inner().to_string())])
     })
 }
 
@@ -113,6 +112,9 @@ fn violation(path: &str, text: &str) -> Violation {
     let named = |prefix: &str| text.strip_prefix(prefix)?.split('`').next();
     if let Some(field) = named("unknown field `") {
         return Violation::new(inside(path, field), "unknown field");
+    }
+    if let Some(field) = named("duplicate field `") {
+        return Violation::new(inside(path, field), "is given twice");
     }
     if let Some(field) = named("missing field `") {
         return Violation::new(inside(path, field), "is missing");
@@ -176,6 +178,7 @@ mod tests {
             field_of(r#"{"name":"x","rules":[{"source":"a","kind":7}]}"#),
             "rules[0].kind: has the wrong type"
         );
+        assert_eq!(field_of(r#"{"name":"x","name":"y"}"#), "name: is given twice");
         assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
     }
 
@@ -192,6 +195,17 @@ mod tests {
             panic!("accepted")
         };
         assert_eq!(violations, [Violation::new("colour", "unknown field")]);
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only parsed")]
+        struct Page {
+            limit: Option<u64>,
+        }
+        for (query, message) in
+            [("limit=many", "invalid digit found in string"), ("limit=1&limit=2", "is given twice")]
+        {
+            let Err(Error::Invalid(violations)) = parse_query::<Page>(query) else { panic!("accepted") };
+            assert_eq!(violations, [Violation::new("limit", message)]);
+        }
     }
 
     #[test]
