@@ -46,10 +46,10 @@ pub enum StartError {
     #[error(transparent)]
     Database(#[from] OpenError),
     /// The catalogue cannot be brought up to date.
-    #[error("the price catalogue cannot be refreshed: {0}")]
+    #[error("the price catalogue cannot be refreshed")]
     Prices(#[source] crate::error::Error),
     /// The address cannot be bound.
-    #[error("ADMIN_LISTEN={address} cannot be bound: {source}")]
+    #[error("ADMIN_LISTEN={address}: cannot listen")]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -57,7 +57,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// A thread or runtime cannot be made.
-    #[error("no thread or runtime to run in: {0}")]
+    #[error("no thread or runtime to run in")]
     Thread(#[source] io::Error),
     /// The thread ended before it was up: a bug.
     #[error("the control plane ended while it started")]
@@ -76,10 +76,10 @@ pub struct AdminHandle {
 #[derive(Debug, Error)]
 pub enum StopError {
     /// The server had ended by itself before.
-    #[error("the admin server ended by itself: {0}")]
+    #[error("the admin server ended by itself")]
     Server(#[source] io::Error),
     /// The database was not closed cleanly.
-    #[error("the database was not closed cleanly: {0}")]
+    #[error("the database was not closed cleanly")]
     Database(#[source] sea_orm::DbErr),
     /// The thread ended by a panic: a bug.
     #[error("the control plane broke off")]

@@ -47,7 +47,7 @@ pub struct GatewayParts {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("{variable}={address}: cannot listen: {source}")]
+    #[error("{variable}={address}: cannot listen")]
     Bind {
         /// The variable that names the address.
         variable: &'static str,

@@ -29,7 +29,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The SQLite file cannot be made or opened.
-    #[error("the database file {path} cannot be opened: {source}")]
+    #[error("the database file {path} cannot be opened")]
     File {
         /// The file.
         path: PathBuf,
@@ -48,12 +48,24 @@ pub enum OpenError {
         /// How many.
         count: usize,
     },
+    /// Nobody listens there, or nobody answers.
+    #[error("no database lets us in at {place} (DSN) within {} s", ACQUIRE_DEADLINE.as_secs())]
+    Unreachable {
+        /// Host and port.
+        place: String,
+    },
     /// The database did not answer in time.
     #[error("the database did not answer within {} s", OPEN_DEADLINE.as_secs())]
     Deadline,
-    /// Anything else the database says.
+    /// Anything else the database says. Not a source: sea-orm's errors repeat what is below them.
     #[error("the database refuses: {0}")]
-    Database(#[from] DbErr),
+    Database(DbErr),
+}
+
+impl From<DbErr> for OpenError {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// An open database with the schema of this release.
@@ -137,7 +149,7 @@ impl Db {
                 make_database(dsn, &name).await?;
                 Database::connect(postgres_options(dsn, pool_max)).await?
             }
-            connected => connected?,
+            connected => connected.map_err(|error| not_opened(dsn, error))?,
         };
         Ok(Self { writer: pool.clone(), reader: pool })
     }
@@ -201,6 +213,16 @@ fn bounded(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
+/// sqlx tries a refused connection again until its pool's deadline, and then speaks of the pool alone.
+fn not_opened(dsn: &str, error: DbErr) -> OpenError {
+    match (sqlx_error(&error), dsn.parse::<PgConnectOptions>()) {
+        (Some(sea_orm::sqlx::Error::PoolTimedOut), Ok(options)) => {
+            OpenError::Unreachable { place: format!("{}:{}", options.get_host(), options.get_port()) }
+        }
+        _ => OpenError::Database(error),
+    }
+}
+
 /// SQLSTATE 3D000: invalid catalog name.
 fn is_missing_database(error: &DbErr) -> bool {
     sqlstate(error).as_deref() == Some("3D000")
@@ -237,3 +259,16 @@ const ACQUIRE_DEADLINE: Duration = Duration::from_secs(5);
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(60);
 /// Any fixed number; it only has to be ours.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(6034782190234)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sea_orm::RuntimeErr;
+
+    #[test]
+    fn a_server_that_lets_nobody_in_is_named_without_its_password() {
+        let error = DbErr::Conn(RuntimeErr::SqlxError(sea_orm::sqlx::Error::PoolTimedOut.into()));
+        let told = not_opened("postgres://u:secret@db.example:5433/hub", error).to_string();
+        assert_eq!(told, "no database lets us in at db.example:5433 (DSN) within 5 s");
+    }
+}

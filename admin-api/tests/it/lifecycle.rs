@@ -92,7 +92,7 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
         for (name, value, told) in [
             ("DSN", "sqlite:///no/such/directory/hub.sqlite", "/no/such/directory does not exist"),
             ("DSN", "sqlite:///proc/hub.sqlite", "/proc/hub.sqlite cannot be opened"),
-            ("DSN", "postgres://hub:secret-password@127.0.0.1:1/hub", "database"),
+            ("DSN", "postgres://hub:secret-password@127.0.0.1:1/hub", "127.0.0.1:1 (DSN)"),
         ] {
             let error = Hub::start_with(&database, Arc::new(MemoryConfig::new()), &[(name, value)]).await;
             let text = error.err().unwrap().to_string();
@@ -104,7 +104,7 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
         let config = database.config(&[("ADMIN_LISTEN", &address)]);
         let usage = Arc::new(shared::memory::MemoryUsage::new(1));
         let error = admin_api::start(config, Arc::new(MemoryConfig::new()), usage).await.err().unwrap();
-        assert!(error.to_string().starts_with(&format!("ADMIN_LISTEN={address} cannot be bound")), "{error}");
+        assert!(error.to_string().starts_with(&format!("ADMIN_LISTEN={address}: cannot listen")), "{error}");
     });
 }
 
