@@ -4,7 +4,7 @@
 //! need no globals. `DSN` may hold a password and counts as a secret.
 
 use shared::secret::{HubKey, Secret};
-use shared::vars::{FLAG_ALLOWED, Vars, parse_flag};
+use shared::vars::{FLAG_ALLOWED, LISTEN_ALLOWED, Vars, parse_flag, parse_listen};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl AdminConfig {
         let admin_token =
             vars.required_secret("ADMIN_TOKEN", "16 to 256 visible ASCII characters", parse_token);
         let hub_key = vars.required_secret("HUB_SECRET_KEY", HUB_KEYS, |t| HubKey::parse(t).map(Arc::new));
-        let listen = vars.read("ADMIN_LISTEN", DEFAULT_LISTEN, ADDRESSES, parse_listen);
+        let listen = vars.read("ADMIN_LISTEN", DEFAULT_LISTEN, LISTEN_ALLOWED, parse_listen);
         let pool_max = vars.read("DB_POOL_MAX", 10, "a whole number from 2 to 200", |t| {
             t.parse().ok().filter(|n| (2..=200).contains(n))
         });
@@ -76,13 +76,6 @@ fn parse_token(text: &str) -> Option<Secret> {
     (is_long_enough && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Secret::new(text))
 }
 
-fn parse_listen(text: &str) -> Option<SocketAddr> {
-    match text.strip_prefix(':') {
-        Some(port) => Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?))),
-        None => text.parse().ok(),
-    }
-}
-
 fn parse_dsn(text: &str) -> Option<DatabaseUrl> {
     if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
         // A database in memory would be another one for each connection.
@@ -96,7 +89,6 @@ fn parse_dsn(text: &str) -> Option<DatabaseUrl> {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 23001);
-const ADDRESSES: &str = "an address with a port, such as 127.0.0.1:23001, or :port for all addresses";
 const DATABASES: &str = "postgres://user:password@host:5432/name or sqlite:///path/to/file";
 const HUB_KEYS: &str = "64 hex characters (openssl rand -hex 32)";
 

@@ -1,7 +1,8 @@
 //! What the gateway can be told by its environment: one struct, one reader.
 
+use pingora::tls::{RootCertStore, load_ca_file_into_store};
 use shared::secret::HubKey;
-use shared::vars::Vars;
+use shared::vars::{LISTEN_ALLOWED, Vars, parse_listen};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,13 +48,12 @@ pub struct Limits {
 impl GatewayConfig {
     /// Reads all variables; problems are left in `vars`.
     pub fn read(vars: &mut Vars<'_>) -> Self {
-        const ADDRESS: &str = "an address with a port, such as 0.0.0.0:23000";
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let secs = |text: &str| text.parse().ok().filter(|s| *s <= 86_400).map(Duration::from_secs);
         Self {
             listen: Listen {
-                gateway: vars.read("GATEWAY_LISTEN", DEFAULT_LISTEN, ADDRESS, |t| t.parse().ok()),
-                ops: vars.read("OPS_LISTEN", DEFAULT_OPS_LISTEN, ADDRESS, |t| t.parse().ok()),
+                gateway: vars.read("GATEWAY_LISTEN", DEFAULT_LISTEN, LISTEN_ALLOWED, parse_listen),
+                ops: vars.read("OPS_LISTEN", DEFAULT_OPS_LISTEN, LISTEN_ALLOWED, parse_listen),
             },
             trusted_proxies: vars.read(
                 "TRUSTED_PROXIES",
@@ -74,9 +74,11 @@ impl GatewayConfig {
                 drain_delay: vars.read("DRAIN_DELAY_SECS", Duration::ZERO, SECONDS, secs),
                 shutdown_grace: vars.read("SHUTDOWN_GRACE_SECS", Duration::from_secs(600), SECONDS, secs),
             },
-            upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", "a readable PEM file", |t| {
-                let path = PathBuf::from(t);
-                std::fs::File::open(&path).is_ok().then_some(path)
+            upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", CA_FILES, |t| {
+                // As Pingora will read it, which stops the process where this stops the start.
+                let mut authorities = RootCertStore::empty();
+                let is_read = load_ca_file_into_store(t, &mut authorities).is_ok();
+                (is_read && !authorities.is_empty()).then(|| PathBuf::from(t))
             }),
             hub_key: vars.secret("HUB_SECRET_KEY", "64 hex characters (openssl rand -hex 32)", HubKey::parse),
         }
@@ -160,6 +162,7 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 23000);
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 23002);
+const CA_FILES: &str = "a readable PEM file of certificates and nothing else";
 const SECONDS: &str = "a whole number of seconds from 0 to 86400";
 
 #[cfg(test)]
@@ -187,6 +190,19 @@ mod tests {
         assert_eq!(TrustedProxies::parse("10.0.0.0/33"), None);
         assert_eq!(TrustedProxies::parse("ten"), None);
         assert!(TrustedProxies::parse("0.0.0.0/0, ::/0").unwrap().contains(ip("9.9.9.9")));
+    }
+
+    #[test]
+    fn a_file_without_authorities_is_refused_by_name() {
+        let directory = std::env::temp_dir();
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        for wrong in [directory.to_str().unwrap(), manifest, "/nowhere/ca.pem"] {
+            let lookup = |name: &str| (name == "UPSTREAM_CA_FILE").then(|| wrong.to_owned());
+            let mut vars = Vars::new(&lookup);
+            let config = GatewayConfig::read(&mut vars);
+            let problems = vars.finish(config).unwrap_err();
+            assert_eq!(problems[0].name(), "UPSTREAM_CA_FILE", "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A reader asks for each variable with its default and what is allowed; problems are collected, so that one
 //! start shows them all, one line each. A secret's value never appears in a problem.
 
+use std::net::SocketAddr;
 use thiserror::Error;
 
 /// One variable that cannot be used.
@@ -149,6 +150,19 @@ pub fn parse_flag(text: &str) -> Option<bool> {
     }
 }
 
+/// Reads an address to listen on; `:port` alone means all addresses.
+#[must_use]
+pub fn parse_listen(text: &str) -> Option<SocketAddr> {
+    match text.strip_prefix(':') {
+        Some(port) => Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?))),
+        None => text.parse().ok(),
+    }
+}
+
+/// What [`parse_listen`] takes, for a problem's text.
+pub const LISTEN_ALLOWED: &str =
+    "an address with a port, such as 127.0.0.1:23001, or :port for all addresses";
+
 /// What [`parse_flag`] takes, for a problem's text.
 pub const FLAG_ALLOWED: &str = "true or false";
 
@@ -187,5 +201,14 @@ mod tests {
         assert_eq!(parse_flag("On"), Some(true));
         assert_eq!(parse_flag("0"), Some(false));
         assert_eq!(parse_flag("maybe"), None);
+    }
+
+    #[test]
+    fn a_port_alone_is_listened_on_everywhere() {
+        assert_eq!(parse_listen(":80"), Some("0.0.0.0:80".parse().unwrap()));
+        assert_eq!(parse_listen("[::1]:80"), Some("[::1]:80".parse().unwrap()));
+        for wrong in ["localhost:80", ":", ":70000", "80", "0.0.0.0"] {
+            assert_eq!(parse_listen(wrong), None, "{wrong}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use shared::vars::Vars;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The process's own configuration.
 pub struct ProcessConfig {
@@ -25,12 +26,13 @@ impl ProcessConfig {
     /// Reads the variables; problems are left in `vars`.
     pub fn read(vars: &mut Vars<'_>) -> Self {
         Self {
-            data_dir: vars
-                .read("DATA_DIR", PathBuf::from("./data"), "a directory", |t| Some(PathBuf::from(t))),
+            data_dir: vars.read("DATA_DIR", PathBuf::from("./data"), "a directory", |t| {
+                // A path that is not text arrives with replacement characters: another directory.
+                (!t.contains(char::REPLACEMENT_CHARACTER)).then(|| PathBuf::from(t))
+            }),
             log: LogConfig {
-                filter: vars.read("LOG_LEVEL", "info".to_owned(), LEVELS, |t| {
-                    EnvFilter::try_new(t).is_ok().then(|| t.to_owned())
-                }),
+                filter: vars
+                    .read("LOG_LEVEL", "info".to_owned(), LEVELS, |t| is_filter(t).then(|| t.to_owned())),
                 is_json: vars.read("LOG_FORMAT", false, "text or json", |t| match t {
                     "text" => Some(false),
                     "json" => Some(true),
@@ -61,6 +63,28 @@ impl LogConfig {
     }
 }
 
+/// A misspelt level would be taken for the name of a module, and the process would run without a log.
+fn is_filter(text: &str) -> bool {
+    let mut parts = text.split(',').map(str::trim);
+    parts.all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok())
+        && EnvFilter::try_new(text).is_ok()
+}
+
 const LEVELS: &str = "error, warn, info, debug, trace, or a filter such as info,gateway=debug";
 const QUIET: [&str; 4] =
     ["pingora_core=warn", "pingora_proxy=off", "actix_server=warn", "sea_orm_migration=warn"];
+
+#[cfg(test)]
+mod tests {
+    use super::is_filter;
+
+    #[test]
+    fn a_misspelt_level_is_no_filter() {
+        for right in ["info", "WARN", "off", "info,gateway=debug", "gateway=trace, warn"] {
+            assert!(is_filter(right), "{right}");
+        }
+        for wrong in ["lots", "inof", "info,gateway", "gateway=lots"] {
+            assert!(!is_filter(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,8 +1,7 @@
 //! The environment as the single process sees it: the variables, and what stands in for those that are not set.
 
-use crate::Settings;
 use crate::config::ProcessConfig;
-use crate::secrets;
+use crate::{Settings, first_start, secrets};
 use admin_api::config::AdminConfig;
 use anyhow::{Context, Result};
 use gateway::config::GatewayConfig;
@@ -76,6 +75,7 @@ impl Environment {
         let process = ProcessConfig::read(&mut vars);
         let gateway = GatewayConfig::read(&mut vars);
         let admin = AdminConfig::read(&mut vars);
+        first_start::check(&mut vars);
         vars.finish_required(admin.map(|admin| Settings { process, gateway, admin }))
     }
 
@@ -86,9 +86,12 @@ impl Environment {
     }
 
     fn of_process() -> Self {
-        // Not `vars()`: it panics on a variable that is not text.
+        // Not `vars()`: it panics on a variable that is not text. Such a value is kept with replacement
+        // characters, so that whoever reads it refuses it by name instead of finding it unset.
         let set = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
             .collect();
         Self { set, stand_ins: HashMap::new(), has_new_token: false }
     }

@@ -98,11 +98,16 @@ fn greet(hub: &Hub, new_token: Option<&Secret>, accounts: &[FromEnv], made: Opti
         say(&format!("  admin token (kept in DATA_DIR/admin-token)  {}", token.expose()));
     }
     match made {
-        Some(made) => say(&format!(
-            "\nMade a provider from {}, a user and a key. A seat needs:\n  export ANTHROPIC_BASE_URL=http://{gateway}\n  export ANTHROPIC_AUTH_TOKEN={}",
-            made.variables.join(", "),
-            made.seat_key.expose(),
-        )),
+        Some(made) => {
+            let variables: Vec<&str> = accounts.iter().map(|account| account.variable).collect();
+            let lines: Vec<String> =
+                accounts.iter().map(|account| account.seat_lines(gateway, &made.seat_key)).collect();
+            say(&format!(
+                "\nMade a provider from {}, a user and a key. A seat needs:\n{}",
+                variables.join(", "),
+                lines.join("\n"),
+            ));
+        }
         None if accounts.is_empty() => say(
             "\nNo upstream account in the environment: add a provider and a user in Swagger UI, or set\nANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY for the first start.",
         ),

@@ -5,6 +5,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use simulator::{Script, Simulator, SimulatorConfig};
+use std::os::unix::ffi::OsStrExt;
 use tokio::time::timeout;
 
 fn message(is_stream: bool) -> Value {
@@ -139,6 +140,38 @@ async fn a_wrong_variable_is_one_line_and_status_2() {
 }
 
 #[tokio::test]
+async fn what_would_be_misread_in_silence_is_a_wrong_variable_too() {
+    let data = tempfile::tempdir().unwrap();
+    let not_text = std::ffi::OsStr::from_bytes(b"a-token-of-\xff-16-bytes");
+    for (name, value) in [
+        ("LOG_LEVEL", "lots".as_ref()),
+        ("ADMIN_TOKEN", not_text),
+        ("DATA_DIR", not_text),
+        ("ANTHROPIC_UPSTREAM_URL", "api.anthropic.com".as_ref()),
+    ] {
+        let output = command(data.path()).arg("--check-config").env(name, value).output().await.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), text.lines().count()), (Some(2), 1), "{name}: {text}");
+        assert!(text.starts_with(name), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_tells_the_lines_that_the_accounts_clients_need() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = command(data.path());
+    command.env("OPENAI_API_KEY", "sk-upstream").env("GEMINI_API_KEY", "AI-upstream");
+    let hub = Hub::start(command).await;
+    assert_eq!(hub.word_after("export OPENAI_BASE_URL="), format!("{}/v1", hub.seats()));
+    assert_eq!(hub.word_after("export GOOGLE_GEMINI_BASE_URL="), hub.seats());
+    let key = hub.word_after("export OPENAI_API_KEY=");
+    assert!(key.starts_with("cch-") && hub.word_after("export GEMINI_API_KEY=") == key, "{key}");
+    assert!(hub.printed.iter().all(|line| !line.contains("ANTHROPIC_")), "{:?}", hub.printed);
+    hub.terminate();
+    assert!(hub.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -147,6 +180,7 @@ async fn a_taken_port_is_named() {
     assert!(!output.status.success());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("GATEWAY_LISTEN") && text.contains(&address), "{text}");
+    assert_eq!(text.matches("in use").count(), 1, "the cause is told once: {text}");
 }
 
 #[tokio::test]
