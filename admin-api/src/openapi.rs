@@ -33,9 +33,7 @@ pub fn document() -> OpenApi {
             .build(),
     );
     for (path, item) in &mut document.paths.paths {
-        if path.starts_with("/api/v1/health/") {
-            continue;
-        }
+        let is_open = path.starts_with("/api/v1/health/");
         let has_variable = path.contains('{');
         for (method, operation) in [
             (HttpMethod::Get, &mut item.get),
@@ -45,7 +43,10 @@ pub fn document() -> OpenApi {
             (HttpMethod::Delete, &mut item.delete),
         ] {
             if let Some(operation) = operation {
-                complete(operation, &method, has_variable);
+                if !is_open {
+                    complete(operation, &method, has_variable);
+                }
+                describe(operation);
             }
         }
     }
@@ -83,6 +84,21 @@ fn complete(operation: &mut Operation, method: &HttpMethod, has_variable: bool) 
     }
     if is_change {
         add_revision_headers(operation);
+    }
+}
+
+/// A response without a description is no OpenAPI, and generators of clients refuse it.
+fn describe(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            response.description = match status.as_str() {
+                "201" => "It is made; `Location` says where it is",
+                "204" => "It is done",
+                _ => "What was asked for",
+            }
+            .to_owned();
+        }
     }
 }
 

@@ -147,6 +147,10 @@ fn every_operation_is_named_once_and_documents_its_refusals() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let text = response["description"].as_str().unwrap_or_default();
+                assert!(!text.is_empty(), "{method} {path} {status}");
+            }
             let is_open = path.starts_with("/api/v1/health/");
             assert_eq!(operation["responses"]["401"].is_object(), !is_open, "{method} {path}");
             assert_eq!(operation["security"] == json!([{ "admin_token": [] }]), !is_open, "{method} {path}");
