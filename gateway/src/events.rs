@@ -2,10 +2,12 @@
 //!
 //! Never logged: keys, secrets, prompts, bodies, `User-Agent` in full.
 
+use crate::reject::Reject;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{ProviderId, RequestId, Revision};
 use shared::ports::PortError;
-use tracing::{error, info, warn};
+use std::net::IpAddr;
+use tracing::{debug, error, info, warn};
 
 /// A newer configuration is in force.
 pub fn config_applied(revision: Revision) {
@@ -30,6 +32,18 @@ pub fn usage_lost(request_id: RequestId, error: PortError) {
 /// The grace of a stop is over with requests still running.
 pub fn grace_over(running: usize) {
     warn!(running, "SHUTDOWN_GRACE_SECS are over; cutting what still runs");
+}
+
+/// A request was refused whose caller is not known, so that nothing else tells of it.
+pub fn stranger_refused(request_id: RequestId, client_ip: IpAddr, endpoint: &'static str, reject: &Reject) {
+    let (status, blocked_by) = (reject.status(), reject.label());
+    match reject {
+        // Whoever knocks this often is told of by the metric; the log is not for him to fill.
+        Reject::TooManyFailures => {
+            debug!(%request_id, %client_ip, endpoint, status, blocked_by, "request of a stranger refused");
+        }
+        _ => info!(%request_id, %client_ip, endpoint, status, blocked_by, "request of a stranger refused"),
+    }
 }
 
 /// One line per request, at its end.

@@ -10,6 +10,7 @@
 
 use crate::ctx::{Arrival, Book, Origin, Target, cut};
 use crate::dispatch;
+use crate::events;
 use crate::guards::{authenticate, receive, understand};
 use crate::hub::{Hub, now};
 use crate::live::Principal;
@@ -192,7 +193,7 @@ fn target(seat: &mut Seat<'_>, endpoint: &Endpoint<'_>) -> Target {
 }
 
 /// Refuses a request that no provider is chosen for. Where its key is known, its holder's log says so; a
-/// stranger's request leaves no row, see ARCHITECTURE.md.
+/// stranger's request leaves a line, but no row, see ARCHITECTURE.md.
 async fn turn_away(
     hub: &Hub,
     seat: &mut Seat<'_>,
@@ -203,11 +204,12 @@ async fn turn_away(
     let head = seat.session().req_header();
     let known = authenticate::recognise(&head.headers, head.uri.query(), &arrival.live);
     refuse(hub, seat, dialect, arrival, reject).await;
-    if let Some(principal) = known {
-        let mut book = Book::open(arrival, &principal, endpoint, rand::random());
-        book.refused(reject.status(), reject.label());
-        settle::settle(hub, arrival, book).await;
-    }
+    let Some(principal) = known else {
+        return events::stranger_refused(arrival.id, arrival.origin.ip, endpoint, reject);
+    };
+    let mut book = Book::open(arrival, &principal, endpoint, rand::random());
+    book.refused(reject.status(), reject.label());
+    settle::settle(hub, arrival, book).await;
 }
 
 async fn refuse(hub: &Hub, seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arrival, reject: &Reject) {

@@ -172,6 +172,30 @@ async fn a_first_start_tells_the_lines_that_the_accounts_clients_need() {
 }
 
 #[tokio::test]
+async fn every_refusal_is_in_the_operators_log_under_the_id_that_its_client_got() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = command(data.path());
+    command.env("LOG_FORMAT", "json").stderr(std::fs::File::create(&log).unwrap());
+    let hub = Hub::start(command).await;
+    let mut refused = Vec::new();
+    for path in ["/v1/messages", "/v1/nothing"] {
+        let url = format!("{}{path}", hub.seats());
+        let answer = hub.call(Method::POST, &url, "cch-wrong-key", Some(message(false))).await;
+        refused.push((answer.status().as_u16(), answer.headers()["x-request-id"].clone()));
+    }
+    hub.terminate();
+    assert!(hub.ended().await.success());
+    let log = std::fs::read_to_string(log).unwrap();
+    for (status, id) in refused {
+        let line = log.lines().find(|line| line.contains(id.to_str().unwrap())).expect("a line");
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["status"], &line["client_ip"]), (&status.into(), &"127.0.0.1".into()));
+    }
+    assert!(!log.contains("cch-wrong-key"));
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
