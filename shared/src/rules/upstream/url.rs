@@ -247,10 +247,13 @@ fn is_version(segment: &str) -> bool {
         && (stage.is_empty() || STAGES.iter().any(|known| stage.strip_prefix(known).is_some_and(is_number)))
 }
 
+/// Some servers take `;` for `&`: a parameter that holds a credential behind one goes as a whole.
 fn is_credential(parameter: &str) -> bool {
-    let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-    let name = percent_decoded(name);
-    CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    parameter.split(';').any(|part| {
+        let name = part.split_once('=').map_or(part, |(name, _)| name);
+        let name = percent_decoded(name);
+        CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    })
 }
 
 fn percent_decoded(name: &str) -> Cow<'_, [u8]> {
@@ -412,6 +415,7 @@ mod tests {
             ("key&key=&b", "b"),
             ("monkey=1&keys=2&pageToken=3", "monkey=1&keys=2&pageToken=3"),
             ("a=1&&b", "a=1&&b"),
+            ("x=1;y=2&a=b;key=cch-1", "x=1;y=2"),
             ("%", "%"),
         ] {
             assert_eq!(without_credentials(query), expected, "{query}");
