@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub struct Upstreams {
     connector: Connector,
     names: Cache<Arc<str>, SocketAddr>,
+    write_deadline: Duration,
 }
 
 /// Where a provider listens.
@@ -43,7 +44,7 @@ impl Upstreams {
         let mut options = ConnectorOptions::new(POOL_SIZE);
         options.ca_file = ca_file.map(|path| path.to_string_lossy().into_owned());
         let names = Cache::builder().max_capacity(4_096).time_to_live(NAME_TTL).build();
-        Self { connector: Connector::new(Some(options)), names }
+        Self { connector: Connector::new(Some(options)), names, write_deadline: WRITE_DEADLINE }
     }
 
     /// A connection to the provider, pooled or new.
@@ -52,7 +53,10 @@ impl Upstreams {
         let peer = peer(socket, address);
         let session = timeout(CONNECT_DEADLINE, self.connector.get_http_session(&peer)).await;
         match session {
-            Ok(Ok((session, is_reused))) => Ok(Upstream { session, peer, is_reused }),
+            Ok(Ok((mut session, is_reused))) => {
+                session.set_write_timeout(Some(self.write_deadline));
+                Ok(Upstream { session, peer, is_reused, is_sent: false })
+            }
             Ok(Err(error)) => Err(connect_failure(&error)),
             Err(_) => Err(ConnectFailure::TimedOut),
         }
@@ -60,6 +64,10 @@ impl Upstreams {
 
     /// Gives a connection back after a complete answer.
     pub async fn release(&self, mut upstream: Upstream) {
+        if !upstream.is_sent {
+            // It waits for the rest of a body: the next request on it would be taken for that.
+            return upstream.close().await;
+        }
         if let HttpSession::H1(session) = &mut upstream.session {
             // Without this an HTTP/1 connection is never pooled.
             session.respect_keepalive();
@@ -98,6 +106,8 @@ pub struct Upstream {
     peer: HttpPeer,
     /// True when the connection came from the pool: it may have been closed by the other side meanwhile.
     pub is_reused: bool,
+    /// True when the request has left to its end; a provider may answer before and stop reading.
+    is_sent: bool,
 }
 
 /// Why a request on an open connection got no complete answer.
@@ -139,7 +149,6 @@ impl Upstream {
         if self.is_h2() {
             address_as_h2(&mut head, self.peer.is_tls())?;
         }
-        self.session.set_write_timeout(Some(WRITE_DEADLINE));
         self.session.write_request_header(Box::new(head)).await.map_err(|_| Broken::Cut)?;
         for segment in body {
             let mut rest = segment;
@@ -148,7 +157,9 @@ impl Upstream {
                 self.session.write_request_body(piece, false).await.map_err(|_| Broken::Cut)?;
             }
         }
-        self.session.finish_request_body().await.map_err(|_| Broken::Cut)
+        self.session.finish_request_body().await.map_err(|_| Broken::Cut)?;
+        self.is_sent = true;
+        Ok(())
     }
 
     async fn read_head(&mut self) -> Result<(), Broken> {
@@ -242,3 +253,37 @@ const WRITE_PIECE: usize = 256 * 1024;
 const EARLY_ANSWER: Duration = Duration::from_millis(200);
 const MAX_H2_STREAMS: usize = 100;
 const H2_PING: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let upstreams = Upstreams { write_deadline: Duration::from_millis(50), ..Upstreams::new(None) };
+        let address = Address { host: "127.0.0.1", port, is_tls: false };
+        // It answers at once, reads nothing and stays open.
+        let answer = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+            socket
+        };
+        let refused = async {
+            let mut upstream = upstreams.connect(address).await.unwrap();
+            let body = Bytes::from(vec![b' '; 64 << 20]);
+            let mut head = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
+            head.insert_header("host", "x").unwrap();
+            head.insert_header("content-length", body.len().to_string()).unwrap();
+            upstream.exchange(head, std::iter::once(body), None).await.unwrap();
+            assert_eq!(upstream.head().unwrap().status, 429);
+            while upstream.read().await.unwrap().is_some() {}
+            upstreams.release(upstream).await;
+        };
+        let (_socket, ()) = tokio::join!(answer, refused);
+        assert!(!upstreams.connect(address).await.unwrap().is_reused);
+    }
+}
