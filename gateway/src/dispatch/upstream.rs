@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Dials providers and keeps their idle connections.
 pub struct Upstreams {
     connector: Connector,
-    names: Cache<Arc<str>, SocketAddr>,
+    names: Cache<Arc<str>, Arc<[SocketAddr]>>,
     write_deadline: Duration,
 }
 
@@ -47,19 +47,30 @@ impl Upstreams {
         Self { connector: Connector::new(Some(options)), names, write_deadline: WRITE_DEADLINE }
     }
 
-    /// A connection to the provider, pooled or new.
+    /// A connection to the provider, pooled or new. A name may have several addresses, of which not all need to
+    /// answer (`localhost` as `::1`, an IPv6 address without a route): they are tried in the resolver's order.
     pub async fn connect(&self, address: Address<'_>) -> Result<Upstream, ConnectFailure> {
-        let socket = self.resolve(address).await?;
-        let peer = peer(socket, address);
-        let session = timeout(CONNECT_DEADLINE, self.connector.get_http_session(&peer)).await;
-        match session {
-            Ok(Ok((mut session, is_reused))) => {
-                session.set_write_timeout(Some(self.write_deadline));
-                Ok(Upstream { session, peer, is_reused, is_sent: false })
+        let sockets = self.resolve(address).await?;
+        let share = CONNECT_DEADLINE / u32::try_from(sockets.len()).unwrap_or(u32::MAX).max(1);
+        let mut failure = ConnectFailure::Dns;
+        for (place, socket) in sockets.iter().enumerate() {
+            let peer = peer(*socket, address);
+            failure = match timeout(share, self.connector.get_http_session(&peer)).await {
+                Ok(Ok((mut session, is_reused))) => {
+                    if place > 0 {
+                        self.prefer(address, &sockets, place);
+                    }
+                    session.set_write_timeout(Some(self.write_deadline));
+                    return Ok(Upstream { session, peer, is_reused, is_sent: false });
+                }
+                Ok(Err(error)) => connect_failure(&error),
+                Err(_) => ConnectFailure::TimedOut,
+            };
+            if failure == ConnectFailure::Tls {
+                break;
             }
-            Ok(Err(error)) => Err(connect_failure(&error)),
-            Err(_) => Err(ConnectFailure::TimedOut),
         }
+        Err(failure)
     }
 
     /// Gives a connection back after a complete answer.
@@ -75,22 +86,32 @@ impl Upstreams {
         self.connector.release_http_session(upstream.session, &upstream.peer, Some(IDLE_KEPT)).await;
     }
 
-    async fn resolve(&self, address: Address<'_>) -> Result<SocketAddr, ConnectFailure> {
+    async fn resolve(&self, address: Address<'_>) -> Result<Arc<[SocketAddr]>, ConnectFailure> {
         if let Ok(ip) = address.host.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(ip, address.port));
+            return Ok([SocketAddr::new(ip, address.port)].into());
         }
         let name = format!("{}:{}", address.host, address.port);
-        if let Some(socket) = self.names.get(name.as_str()) {
-            return Ok(socket);
+        if let Some(sockets) = self.names.get(name.as_str()) {
+            return Ok(sockets);
         }
         // The system's resolver, so that hosts files and search domains count; it runs on the blocking pool.
-        let found = match timeout(NAME_DEADLINE, tokio::net::lookup_host(name.as_str())).await {
-            Ok(Ok(mut sockets)) => sockets.next(),
-            Ok(Err(_)) | Err(_) => None,
-        };
-        let socket = found.ok_or(ConnectFailure::Dns)?;
-        self.names.insert(name.into(), socket);
-        Ok(socket)
+        let sockets: Arc<[SocketAddr]> =
+            match timeout(NAME_DEADLINE, tokio::net::lookup_host(name.as_str())).await {
+                Ok(Ok(sockets)) => sockets.take(MAX_ADDRESSES).collect(),
+                Ok(Err(_)) | Err(_) => return Err(ConnectFailure::Dns),
+            };
+        if sockets.is_empty() {
+            return Err(ConnectFailure::Dns);
+        }
+        self.names.insert(name.into(), sockets.clone());
+        Ok(sockets)
+    }
+
+    /// Puts the address that answered first, for as long as the name is believed.
+    fn prefer(&self, address: Address<'_>, sockets: &[SocketAddr], place: usize) {
+        let mut sockets = sockets.to_vec();
+        sockets.swap(0, place);
+        self.names.insert(format!("{}:{}", address.host, address.port).into(), sockets.into());
     }
 
     /// Forgets a name after its address did not answer, so that the next try looks again.
@@ -242,6 +263,8 @@ fn connect_failure(error: &pingora::Error) -> ConnectFailure {
 
 /// Idle connections kept over all providers.
 const POOL_SIZE: usize = 1_024;
+/// Addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 4;
 /// How long a looked-up name is believed.
 const NAME_TTL: Duration = Duration::from_secs(30);
 const NAME_DEADLINE: Duration = Duration::from_secs(5);
@@ -259,6 +282,21 @@ mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_the_names_next_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listening = listener.local_addr().unwrap();
+        // Bound and never listening: refuses.
+        let refusing = tokio::net::TcpSocket::new_v4().unwrap();
+        refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let upstreams = Upstreams::new(None);
+        let address = Address { host: "provider.example", port: 1, is_tls: false };
+        let names = [refusing.local_addr().unwrap(), listening];
+        upstreams.names.insert("provider.example:1".into(), names.into());
+        assert!(upstreams.connect(address).await.is_ok());
+        assert_eq!(upstreams.names.get("provider.example:1").unwrap()[0], listening);
+    }
 
     #[tokio::test]
     async fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
