@@ -21,5 +21,6 @@ mod seat;
 mod server;
 mod settle;
 mod telemetry;
+mod wire;
 
 pub use server::{GatewayHandle, GatewayParts, StartError, start};

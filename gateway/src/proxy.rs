@@ -8,6 +8,7 @@
 
 use crate::hub::{Hub, Load};
 use crate::pipeline;
+use crate::wire::Wire;
 use async_trait::async_trait;
 use pingora::ErrorType::InvalidHTTPHeader;
 use pingora::apps::{HttpPersistentSettings, ServerApp};
@@ -15,6 +16,8 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// The Pingora application behind the seats' listener, which is plain HTTP/1.
@@ -43,8 +46,10 @@ impl ServerApp for Proxy {
 /// Serves a connection to its end.
 async fn connection(hub: Arc<Hub>, stream: Stream, shutdown: ShutdownWatch) {
     // Boxed, like all parts of a connection's life: its task then keeps no more than the current one needs.
-    let mut session = Box::new(ServerSession::new_http1(stream));
+    let mut session = Box::new(ServerSession::new_http1(Box::new(Wire::new(stream))));
     session.set_keepalive(Some(KEPT_SECS));
+    // Without this a client that sends its next request early is cut off.
+    session.set_pipelining_enabled(true);
     while Box::pin(has_request(&hub, &mut session, shutdown.clone())).await {
         let running = Load::enter(&hub);
         if *shutdown.borrow() {
@@ -52,10 +57,10 @@ async fn connection(hub: Arc<Hub>, stream: Stream, shutdown: ShutdownWatch) {
         }
         Box::pin(pipeline::serve(&hub, &mut session)).await;
         let kept = HttpPersistentSettings::for_session(&session);
-        let reusable = Box::pin((*session).finish()).await;
+        let reusable = Box::pin(timeout(END_DEADLINE, (*session).finish())).await;
         // Not before: a stop waits for the last byte of the answer.
         drop(running);
-        let Ok(Some(reusable)) = reusable else { return };
+        let Ok(Ok(Some(reusable))) = reusable else { return };
         let (stream, next_request) = reusable.into_parts();
         *session = ServerSession::new_http1(stream);
         kept.apply_to_session(&mut session);
@@ -87,3 +92,5 @@ async fn has_request(hub: &Hub, session: &mut ServerSession, mut shutdown: Shutd
 
 /// How long a connection may idle between two requests, in seconds.
 const KEPT_SECS: u64 = 60;
+/// A client that does not take the end of its answer for this long is gone.
+const END_DEADLINE: Duration = Duration::from_secs(60);

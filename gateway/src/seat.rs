@@ -1,7 +1,7 @@
 //! The seat's side of an exchange: reading its request, writing its answer, noticing that it left.
 
+use crate::wire;
 use bytes::Bytes;
-use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use std::future::pending;
@@ -10,22 +10,14 @@ use std::time::Duration;
 /// The connected client. Once it is gone, writes are swallowed and watching it never ends.
 pub struct Seat<'a> {
     session: &'a mut ServerSession,
-    presence: Presence,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Here,
-    /// It sent bytes behind its request: it is alive, but cannot be watched any more.
-    Unwatched,
-    Gone,
+    is_here: bool,
 }
 
 impl<'a> Seat<'a> {
     /// Takes over a session whose request head has been read.
     pub fn new(session: &'a mut ServerSession) -> Self {
         session.set_write_timeout(Some(WRITE_DEADLINE));
-        Self { session, presence: Presence::Here }
+        Self { session, is_here: true }
     }
 
     /// The session, for what only concerns the request.
@@ -36,32 +28,25 @@ impl<'a> Seat<'a> {
     /// True while the client is connected, as far as is known.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        self.presence != Presence::Gone
+        self.is_here
     }
 
-    /// Waits until the client leaves; once it is gone (or cannot be watched), waits forever. Call only after
-    /// its body was read.
+    /// Waits until the client leaves; once it is gone, waits forever. Call only after its body was read. A client
+    /// that sends its next request early is taken to stay: that request is kept, and nobody reads on behind it.
     pub async fn left(&mut self) {
-        while self.presence == Presence::Here {
-            match self.session.read_body_or_idle(true).await {
-                Ok(_) => {}
-                Err(error) if *error.etype() == ErrorType::ConnectError => {
-                    // Pipelined bytes cannot be un-read: this connection ends with this answer.
-                    self.session.set_keepalive(None);
-                    self.presence = Presence::Unwatched;
-                }
-                Err(_) => {
-                    self.presence = Presence::Gone;
-                    return;
-                }
+        while self.is_here {
+            if self.session.read_body_or_idle(true).await.is_err() {
+                self.is_here = false;
+                return;
             }
         }
         pending::<()>().await;
     }
 
-    /// Writes the head. A body of unknown length is chunked where the client can read that.
+    /// Writes the head, to leave with what follows. A body of unknown length is chunked where the client can read
+    /// that.
     pub async fn start(&mut self, mut head: ResponseHeader) {
-        if !self.is_here() {
+        if !self.is_here {
             return;
         }
         let has_length = head.headers.contains_key(http::header::CONTENT_LENGTH);
@@ -71,13 +56,27 @@ impl<'a> Seat<'a> {
             // Written out, else Pingora ends the body by closing the connection.
             let _ = head.insert_header(http::header::TRANSFER_ENCODING, "chunked");
         }
+        wire::hold(self.session);
         let written = self.session.write_response_header(Box::new(head)).await;
         self.note(written.is_ok());
     }
 
     /// Writes a piece of the body at once.
     pub async fn send(&mut self, piece: Bytes) {
-        if self.is_here() && !piece.is_empty() {
+        if !piece.is_empty() {
+            wire::release(self.session);
+            self.write(piece).await;
+        }
+    }
+
+    /// Writes a piece of the body, to leave with what follows.
+    pub async fn add(&mut self, piece: Bytes) {
+        wire::hold(self.session);
+        self.write(piece).await;
+    }
+
+    async fn write(&mut self, piece: Bytes) {
+        if self.is_here && !piece.is_empty() {
             let written = self.session.write_response_body(piece, false).await;
             self.note(written.is_ok());
         }
@@ -85,7 +84,8 @@ impl<'a> Seat<'a> {
 
     /// Ends the body in good order.
     pub async fn finish(&mut self) {
-        if self.is_here() {
+        if self.is_here {
+            wire::release(self.session);
             let written = self.session.write_response_body(Bytes::new(), true).await;
             self.note(written.is_ok());
         }
@@ -95,12 +95,12 @@ impl<'a> Seat<'a> {
     pub async fn abort(&mut self) {
         self.session.set_keepalive(None);
         self.session.shutdown().await;
-        self.presence = Presence::Gone;
+        self.is_here = false;
     }
 
     fn note(&mut self, is_written: bool) {
         if !is_written {
-            self.presence = Presence::Gone;
+            self.is_here = false;
         }
     }
 }

@@ -95,8 +95,9 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
     let tasks = TaskTracker::new();
 
     let mut seats = Service::new("seats".to_owned(), Proxy::new(hub.clone(), tasks.clone()));
-    let buffers = L4BufferSettings::default().read(READ_BUFFER).write(WRITE_BUFFER);
-    seats.add_listener(ListenerConfig::tcp(SEATS).l4_buffer(buffers));
+    // Pingora reads heads and bodies into buffers of its own, and `wire` gathers what is written: more of them would
+    // only be copied through, and kept for each connection that idles.
+    seats.add_listener(ListenerConfig::tcp(SEATS).l4_buffer(L4BufferSettings::unbuffered()));
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(hub.clone(), is_draining)));
     ops.add_tcp(OPS);
 
@@ -161,9 +162,4 @@ fn bind(
 const SEATS: &str = "seats";
 const OPS: &str = "ops";
 const BACKLOG: u32 = 4096;
-/// None: Pingora reads heads and bodies into buffers of its own, so this one would only be copied from, and kept
-/// for each connection that idles.
-const READ_BUFFER: usize = 0;
-/// Head and a small body leave in one system call; kept for each connection, so no larger than that.
-const WRITE_BUFFER: usize = 4 << 10;
 const TASKS_END: Duration = Duration::from_secs(5);

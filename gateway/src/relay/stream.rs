@@ -44,6 +44,26 @@ enum End {
     Abandoned,
 }
 
+/// What leaves as one write.
+struct Gathered {
+    bytes: Bytes,
+    /// True when the gathering itself met a sign of life.
+    has_progress: bool,
+    /// How the stream ended, when it did meanwhile.
+    end: Option<End>,
+}
+
+impl Gathered {
+    /// Sends it; the last bytes of a stream leave with what ends it.
+    async fn leave(self, seat: &mut Seat<'_>) -> Option<End> {
+        match self.end {
+            Some(_) => seat.add(self.bytes).await,
+            None => seat.send(self.bytes).await,
+        }
+        self.end
+    }
+}
+
 impl Run<'_> {
     /// Relays to the end and books what it took.
     pub async fn relay(
@@ -61,7 +81,6 @@ impl Run<'_> {
         }
         book.entry_mut().timing.first_content_ms = Some(self.arrival.elapsed_ms());
         seat.start(head).await;
-        seat.send(joined(std::mem::take(&mut stream.opened))).await;
         let end = self.pump(seat, &mut stream).await;
         let had_seat = seat.is_here();
         // Boxed: what the end needs, an open stream need not carry.
@@ -73,6 +92,10 @@ impl Run<'_> {
 
     async fn pump(&self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
         let mut last_progress = Instant::now();
+        let opened = std::mem::take(&mut stream.opened);
+        if let Some(end) = self.gather(stream, opened).leave(seat).await {
+            return end;
+        }
         let mut gone_at: Option<Instant> = (!seat.is_here()).then(Instant::now);
         let mut alarm = pin!(sleep_until(Instant::now() + FAR));
         self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at);
@@ -96,12 +119,13 @@ impl Run<'_> {
             };
             match event {
                 Some(Ok(Some(piece))) => {
-                    let (out, has_progress, end) = self.gather(stream, piece);
-                    if has_progress {
+                    let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
+                    let mut gathered = self.gather(stream, vec![passed.bytes]);
+                    gathered.has_progress |= passed.seen.progress;
+                    if gathered.has_progress {
                         last_progress = Instant::now();
                     }
-                    seat.send(out).await;
-                    if let Some(end) = end {
+                    if let Some(end) = gathered.leave(seat).await {
                         return end;
                     }
                 }
@@ -119,13 +143,10 @@ impl Run<'_> {
         }
     }
 
-    /// A piece and whatever else has arrived already, as one write.
-    fn gather(&self, stream: &mut Stream, piece: Bytes) -> (Bytes, bool, Option<End>) {
-        let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
-        let mut has_progress = passed.seen.progress;
-        let mut out = vec![passed.bytes];
-        let mut length = out[0].len();
-        let mut end = None;
+    /// What there is to send, and whatever else has arrived already.
+    fn gather(&self, stream: &mut Stream, mut pieces: Vec<Bytes>) -> Gathered {
+        let mut length: usize = pieces.iter().map(Bytes::len).sum();
+        let (mut has_progress, mut end) = (false, None);
         while length < COALESCE {
             // Unconstrained: the runtime's fairness budget must not hide bytes that are there.
             match tokio::task::unconstrained(stream.upstream.read()).now_or_never() {
@@ -134,7 +155,7 @@ impl Run<'_> {
                     let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
                     has_progress |= passed.seen.progress;
                     length += passed.bytes.len();
-                    out.push(passed.bytes);
+                    pieces.push(passed.bytes);
                 }
                 Some(Ok(None)) => {
                     end = Some(End::Complete);
@@ -146,7 +167,7 @@ impl Run<'_> {
                 }
             }
         }
-        (joined(out), has_progress, end)
+        Gathered { bytes: joined(pieces), has_progress, end }
     }
 
     fn deadline(&self, stream: &Stream, last_progress: Instant, gone_at: Option<Instant>) -> Option<Instant> {

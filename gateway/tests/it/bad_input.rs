@@ -184,6 +184,23 @@ async fn what_is_no_http_is_told_so_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn requests_sent_ahead_are_answered_in_their_order() {
+    let upstream = upstream().await;
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    let body = message(true);
+    let ask = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: hub\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        client_secret(1),
+        body.len(),
+    );
+    let ahead = format!("{ask}{ask}GET /_ping HTTP/1.1\r\nhost: hub\r\n\r\n");
+    let (_socket, told) = raw(&hub, ahead.as_bytes(), "pong").await;
+    assert_eq!(told.matches("HTTP/1.1 200").count(), 3, "{told}");
+    assert_eq!(told.matches("event: message_stop").count(), 2, "{told}");
+    assert_eq!(hub.records(2).await.iter().filter(|r| r.request.status == 200).count(), 2);
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_connections_that_idle() {
     let hub = Hub::start(vec![]).await;
     let ping = "GET /_ping HTTP/1.1\r\nhost: hub\r\n\r\n";
