@@ -12,12 +12,12 @@ use crate::wire::Wire;
 use async_trait::async_trait;
 use pingora::ErrorType::InvalidHTTPHeader;
 use pingora::apps::{HttpPersistentSettings, ServerApp};
+use pingora::prelude::timeout;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 /// The Pingora application behind the seats' listener, which is plain HTTP/1.

@@ -7,6 +7,7 @@ use crate::events;
 use crate::hub::Hub;
 use crate::live::Live;
 use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage, UsageFlags};
+use shared::ids::ProviderId;
 use shared::model::Provider;
 use shared::model::price::Factors;
 use shared::protocol::detect::Family;
@@ -76,7 +77,7 @@ pub struct BillTerms {
     model: String,
     body_bytes: usize,
     requested_tier: Option<String>,
-    provider: Option<(Provider, Factors)>,
+    provider: Option<(ProviderId, Factors)>,
     /// The model the answering provider was asked for.
     pub upstream_model: Option<String>,
 }
@@ -100,7 +101,7 @@ impl BillTerms {
             model: job.asked.model.clone(),
             body_bytes: job.asked.body.bytes.len(),
             requested_tier: job.asked.facts.work.service_tier.clone(),
-            provider: provider.map(|p| (p.clone(), factors(p, groups, |name| terms.group_multiplier(name)))),
+            provider: provider.map(|p| (p.id, factors(p, groups, |name| terms.group_multiplier(name)))),
             upstream_model: Some(redirected.unwrap_or(&job.asked.model).to_owned()),
         }
     }
@@ -108,7 +109,7 @@ impl BillTerms {
     /// The ledger row of an attempt.
     #[must_use]
     pub fn row(&self, attempt: u32, outcome: Outcome, spent: &Spent) -> Option<AttemptEntry> {
-        let (provider, factors) = self.provider.as_ref()?;
+        let (provider_id, factors) = self.provider?;
         let mut usage = spent.usage;
         let is_billed = self.family.is_billed();
         let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained);
@@ -126,7 +127,7 @@ impl BillTerms {
             requested_tier: self.requested_tier.as_deref(),
             actual_tier: spent.service_tier.as_deref(),
             usage: &usage,
-            factors: *factors,
+            factors,
         });
         let has_usage = usage != TokenUsage::default();
         let (cost, flags) = if is_billed && (has_usage || is_finished) {
@@ -138,7 +139,7 @@ impl BillTerms {
                 UsageFlags { is_estimate: spent.is_estimate && is_billed, ..Default::default() },
             )
         };
-        Some(AttemptEntry { attempt, provider_id: provider.id, upstream_model, outcome, usage, cost, flags })
+        Some(AttemptEntry { attempt, provider_id, upstream_model, outcome, usage, cost, flags })
     }
 }
 

@@ -5,7 +5,7 @@ use super::answer::{Answer, Body, From, Stream, Whole};
 use super::prepare::{Prepared, prepare};
 use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
-use super::upstream::{Address, Broken, Upstream};
+use super::upstream::{Address, Broken, Upstream, within};
 use crate::live::Route;
 use crate::settle::Spent;
 use pingora::http::ResponseHeader;
@@ -19,7 +19,7 @@ use shared::rules::classify::{
 };
 use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// How a try ended.
 pub enum Tried {
@@ -121,7 +121,7 @@ async fn run(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> 
     };
     let reply = Reply { job, upstream, head, from, prepared };
     if !reply.head.status.is_success() {
-        return Err(reply.refusal().await);
+        return Err(Box::pin(reply.refusal()).await);
     }
     match reply.framing() {
         Some(framing) => reply.stream(framing).await,
@@ -233,11 +233,7 @@ impl Reply<'_> {
         loop {
             let idle = idle_limit_ms(&self.from.timers, tap.facts());
             let deadline = idle.and_then(|ms| limit(last_progress, ms));
-            let piece = match deadline {
-                Some(at) => timeout_at(at, self.upstream.read()).await.unwrap_or(Err(Broken::TimedOut)),
-                None => self.upstream.read().await,
-            };
-            let (passed, is_over) = match piece {
+            let (passed, is_over) = match within(deadline, self.upstream.read()).await {
                 Ok(Some(piece)) => (pass(&mut tap, &mut sidecar, piece), None),
                 Ok(None) => (tap.end(), Some(false)),
                 Err(Broken::Cut) => (tap.end(), Some(true)),
@@ -257,8 +253,8 @@ impl Reply<'_> {
             };
             match verdict {
                 GateVerdict::Hold if is_over.is_none() => {}
-                GateVerdict::Hold => return Err(self.no_stream(&tap, GateFailure::Empty).await),
-                GateVerdict::Fail(failure) => return Err(self.no_stream(&tap, failure).await),
+                GateVerdict::Hold => return Err(Box::pin(self.no_stream(&tap, GateFailure::Empty)).await),
+                GateVerdict::Fail(failure) => return Err(Box::pin(self.no_stream(&tap, failure)).await),
                 GateVerdict::Open(opened) => {
                     let stream = Stream { upstream: self.upstream, tap, sidecar, opened };
                     let body = Body::Stream(Box::new(stream));

@@ -1,10 +1,10 @@
 //! Reading an answer: whole up to a bound, or piece by piece past the tap.
 
 use super::sidecar::Sidecar;
-use super::upstream::{Broken, Upstream};
+use super::upstream::{Broken, Upstream, within};
 use bytes::Bytes;
 use shared::protocol::tap::{Passed, StreamTap};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless the tap has to change them.
 pub fn pass(tap: &mut StreamTap, sidecar: &mut Option<Sidecar>, piece: Bytes) -> Passed {
@@ -35,11 +35,7 @@ pub async fn read_up_to(
 ) -> Result<ReadEnd, Broken> {
     let mut length = 0;
     loop {
-        let piece = match deadline {
-            Some(at) => timeout_at(at, upstream.read()).await.unwrap_or(Err(Broken::TimedOut))?,
-            None => upstream.read().await?,
-        };
-        let Some(piece) = piece else { return Ok(ReadEnd::Complete) };
+        let Some(piece) = within(deadline, upstream.read()).await? else { return Ok(ReadEnd::Complete) };
         length += piece.len();
         pieces.push(piece);
         if length > bound {

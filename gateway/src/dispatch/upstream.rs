@@ -9,7 +9,7 @@ use pingora::ErrorType;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::prelude::HttpPeer;
+use pingora::prelude::{HttpPeer, timeout};
 use pingora::protocols::ALPN;
 use pingora::protocols::http::client::HttpSession;
 use shared::rules::classify::ConnectFailure;
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 /// Dials providers and keeps their idle connections.
 pub struct Upstreams {
@@ -55,7 +55,9 @@ impl Upstreams {
         let mut failure = ConnectFailure::Dns;
         for (place, socket) in sockets.iter().enumerate() {
             let peer = peer(*socket, address);
-            failure = match timeout(share, self.connector.get_http_session(&peer)).await {
+            // Boxed, as all that Pingora does here is: its futures are large, and each frame above would move them.
+            let dial = Box::pin(self.connector.get_http_session(&peer));
+            failure = match timeout(share, dial).await {
                 Ok(Ok((mut session, is_reused))) => {
                     if place > 0 {
                         self.prefer(address, &sockets, place);
@@ -83,7 +85,8 @@ impl Upstreams {
             // Without this an HTTP/1 connection is never pooled.
             session.respect_keepalive();
         }
-        self.connector.release_http_session(upstream.session, &upstream.peer, Some(IDLE_KEPT)).await;
+        let Upstream { session, peer, .. } = upstream;
+        Box::pin(self.connector.release_http_session(session, &peer, Some(IDLE_KEPT))).await;
     }
 
     async fn resolve(&self, address: Address<'_>) -> Result<Arc<[SocketAddr]>, ConnectFailure> {
@@ -156,10 +159,7 @@ impl Upstream {
             }
             self.read_head().await
         };
-        match deadline {
-            Some(deadline) => timeout_at(deadline, exchange).await.unwrap_or(Err(Broken::TimedOut)),
-            None => exchange.await,
-        }
+        within(deadline, exchange).await
     }
 
     async fn send(
@@ -219,11 +219,26 @@ impl Upstream {
 
     /// Closes the connection (HTTP/1) or resets the stream (HTTP/2).
     pub async fn close(mut self) {
-        self.session.shutdown().await;
+        Box::pin(self.session.shutdown()).await;
     }
 
     fn is_h2(&self) -> bool {
         matches!(self.session, HttpSession::H2(_))
+    }
+}
+
+/// Does the work until `deadline`, if any. By Pingora's timer, here and wherever a request waits: it sets one for all
+/// that wait for the same 10 ms, where tokio's takes a lock and may wake its driver for each.
+pub async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Broken>> + Send,
+) -> Result<T, Broken> {
+    match deadline {
+        Some(at) => {
+            let left = at.saturating_duration_since(Instant::now());
+            timeout(left, work).await.unwrap_or(Err(Broken::TimedOut))
+        }
+        None => work.await,
     }
 }
 

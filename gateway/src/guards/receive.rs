@@ -5,10 +5,11 @@ use crate::reject::Reject;
 use crate::seat::Seat;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use pingora::prelude::timeout;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// A body and its share of the process's memory. Dropped when the stream is committed.
 pub struct Held {

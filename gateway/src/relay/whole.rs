@@ -6,9 +6,9 @@ use crate::hub::Hub;
 use crate::seat::Seat;
 use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
+use pingora::prelude::timeout;
 use shared::contract::usage::Outcome;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// Sends the body and books what it took.
 pub async fn relay(
