@@ -8,6 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHEN
 use actix_web::{HttpResponse, ResponseError};
 use sea_orm::DbErr;
 use serde::Serialize;
+use shared::ports::PortError;
 use shared::secret::SealError;
 use std::fmt;
 use thiserror::Error;
@@ -137,6 +138,9 @@ pub enum Error {
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     Deadline,
+    /// Nobody can tell which nodes are there.
+    #[error("node registry: {0}")]
+    Nodes(#[source] PortError),
     /// The work was broken off: a bug, or the process is stopping.
     #[error("the work was broken off")]
     Broken,
@@ -215,6 +219,9 @@ impl Error {
             | Self::NoEntropy
             | Self::Corrupt { .. }
             | Self::Broken => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
+            Self::Nodes(_) => {
+                (S::SERVICE_UNAVAILABLE, "nodes_unavailable", "The nodes cannot be asked right now")
+            }
             Self::Deadline | Self::Database(_) => {
                 (S::SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used right now")
             }

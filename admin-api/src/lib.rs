@@ -16,4 +16,4 @@ pub mod service;
 pub mod start;
 
 pub use config::AdminConfig;
-pub use start::{AdminHandle, Options, StartError, StopError, start, start_with};
+pub use start::{AdminHandle, FarSides, Options, StartError, StopError, start, start_with};

@@ -1,6 +1,6 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
-use crate::api::{audit, groups, health, keys, logs, prices, providers, settings, users};
+use crate::api::{audit, groups, health, keys, logs, nodes, prices, providers, settings, users};
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
 use actix_web::{HttpRequest, HttpResponse, get};
@@ -52,6 +52,7 @@ routes! {
     settings::update_settings,
     logs::list_logs,
     logs::read_log,
+    nodes::list_nodes,
     audit::list_audit_log,
     health::health_live,
     health::health_ready,

@@ -16,7 +16,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use shared::ports::{Publisher, UsageSource};
+use shared::ports::{NodeRegistry, Publisher, UsageSource};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -31,12 +31,21 @@ use tokio_util::task::TaskTracker;
 pub struct Options {
     /// Its variables.
     pub config: AdminConfig,
+    /// What it talks to.
+    pub far: FarSides,
+    /// A socket that is bound already; else `ADMIN_LISTEN` is bound.
+    pub listener: Option<TcpListener>,
+}
+
+/// What the control plane talks to besides its database.
+#[derive(Clone)]
+pub struct FarSides {
     /// Where configurations are published.
     pub publisher: Arc<dyn Publisher>,
     /// Where usage comes from.
     pub usage: Arc<dyn UsageSource>,
-    /// A socket that is bound already; else `ADMIN_LISTEN` is bound.
-    pub listener: Option<TcpListener>,
+    /// Who serves, and by which configuration.
+    pub nodes: Arc<dyn NodeRegistry>,
 }
 
 /// Why the control plane does not start.
@@ -87,12 +96,8 @@ pub enum StopError {
 }
 
 /// Starts the control plane on `ADMIN_LISTEN`; see [`start_with`].
-pub async fn start(
-    config: AdminConfig,
-    publisher: Arc<dyn Publisher>,
-    usage: Arc<dyn UsageSource>,
-) -> Result<AdminHandle, StartError> {
-    start_with(Options { config, publisher, usage, listener: None }).await
+pub async fn start(config: AdminConfig, far: FarSides) -> Result<AdminHandle, StartError> {
+    start_with(Options { config, far, listener: None }).await
 }
 
 /// Starts the control plane; answers when it serves and its configuration was offered to the publisher. Needs
@@ -201,7 +206,7 @@ struct Parts {
 
 /// Opens, seeds, publishes once, and starts the jobs.
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
-    let Options { config, publisher, usage, listener } = options;
+    let Options { config, far: FarSides { publisher, usage, nodes }, listener } = options;
     let wanted = config.listen;
     let bind_error = |source| StartError::Bind { address: wanted, source };
     // Before the database: a taken port must not cost a migration.
@@ -213,7 +218,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     let db = Db::open(&config.database, config.pool_max, config.auto_migrate).await?;
     let reconciler = Reconciler::new(db.clone(), publisher);
     let vault = Vault::new(config.hub_key);
-    let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing());
+    let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing(), nodes);
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
     if let Err(error) = reconciler.step().await {
         tracing::error!(%error, "configuration cannot be published yet");

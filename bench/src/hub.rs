@@ -5,11 +5,11 @@ use crate::child;
 use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
-use shared::memory::{MemoryConfig, MemoryUsage};
+use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
 use shared::money::PicoUsd;
-use shared::ports::{Publisher as _, UsageSource as _};
+use shared::ports::Publisher as _;
 use shared::testing;
 use shared::vars::Vars;
 use std::net::SocketAddr;
@@ -38,7 +38,9 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     feed.publish(snapshot).await?;
 
     let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
-    let parts = GatewayParts { config, feed, usage: usage.clone(), hub_key: Arc::new(testing::hub_key()) };
+    let nodes = Arc::new(MemoryNodes::new());
+    let hub_key = Arc::new(testing::hub_key());
+    let parts = GatewayParts { config, feed, usage: usage.clone(), nodes, hub_key };
     let handle = gateway::start(parts).await?;
     in_force.wait_for(Option::is_some).await.context("the configuration does not come into force")?;
     child::say(&[handle.address, handle.ops_address])?;
@@ -48,7 +50,7 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let mut tick = tokio::time::interval(DRAIN_EVERY);
     loop {
         tick.tick().await;
-        usage.acknowledge(DRAIN_AT_MOST).await?;
+        usage.discard(DRAIN_AT_MOST);
     }
 }
 

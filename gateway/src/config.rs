@@ -19,6 +19,9 @@ pub struct GatewayConfig {
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
+    /// Where the last configuration is kept, for a start with nobody to ask. Not a variable: the process that has a
+    /// directory of its own says so. Default: nowhere.
+    pub snapshot_file: Option<PathBuf>,
     /// `HUB_SECRET_KEY`: 64 hex characters; opens the sealed provider secrets. Standalone makes its own.
     pub hub_key: Option<HubKey>,
 }
@@ -43,6 +46,9 @@ pub struct Limits {
     pub drain_delay: Duration,
     /// `SHUTDOWN_GRACE_SECS`: seconds that running streams may take at a stop. Default 600.
     pub shutdown_grace: Duration,
+    /// `CONFIG_MAX_AGE_SECS`: seconds after which a configuration that nobody confirmed is not believed any more;
+    /// requests are then refused with `config_stale`. Default 86400.
+    pub config_max_age: Duration,
 }
 
 impl GatewayConfig {
@@ -73,7 +79,17 @@ impl GatewayConfig {
                 }),
                 drain_delay: vars.read("DRAIN_DELAY_SECS", Duration::ZERO, SECONDS, secs),
                 shutdown_grace: vars.read("SHUTDOWN_GRACE_SECS", Duration::from_secs(600), SECONDS, secs),
+                config_max_age: vars.read(
+                    "CONFIG_MAX_AGE_SECS",
+                    Duration::from_secs(86_400),
+                    "a whole number of seconds from 60 to 31536000",
+                    |t| {
+                        let secs = t.parse().ok().filter(|s| (60..=31_536_000).contains(s));
+                        secs.map(Duration::from_secs)
+                    },
+                ),
             },
+            snapshot_file: None,
             upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", CA_FILES, |t| {
                 // As Pingora will read it, which stops the process where this stops the start.
                 let mut authorities = RootCertStore::empty();

@@ -2,10 +2,12 @@
 //!
 //! Never logged: keys, secrets, prompts, bodies, `User-Agent` in full.
 
+use crate::live::disk::DiskError;
 use crate::reject::Reject;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{ProviderId, RequestId, Revision};
 use shared::ports::PortError;
+use shared::time::UnixMillis;
 use std::net::IpAddr;
 use tracing::{debug, error, info, warn};
 
@@ -16,7 +18,38 @@ pub fn config_applied(revision: Revision) {
 
 /// The feed of configurations does not answer; the last one stays in force.
 pub fn config_feed_failed(error: PortError) {
-    warn!(error = error.label(), "configuration feed failed");
+    warn!(error = error.label(), "configuration feed failed; the last configuration stays in force");
+}
+
+/// The feed of configurations answers again.
+pub fn config_feed_back() {
+    info!("configuration feed answers again");
+}
+
+/// Nothing is published, or something older than what is in force.
+pub fn config_behind(published: Option<Revision>) {
+    let published = published.map(|revision| revision.0);
+    warn!(published, "what is published does not confirm the configuration in force");
+}
+
+/// A delta does not lead on from the configuration in force.
+pub fn config_gap(revision: Revision, from: Revision) {
+    info!(revision = revision.0, from = from.0, "gap between configurations; reading the whole");
+}
+
+/// A configuration that was kept on disk is in force.
+pub fn config_from_disk(revision: Revision, heard_at: UnixMillis) {
+    info!(revision = revision.0, confirmed_at = %heard_at, "started from the configuration kept on disk");
+}
+
+/// The configuration kept on disk cannot be used.
+pub fn config_copy_unreadable(error: &DiskError) {
+    warn!(%error, "the configuration kept on disk cannot be used");
+}
+
+/// The configuration cannot be kept on disk.
+pub fn config_copy_failed(error: &std::io::Error) {
+    error!(%error, "the configuration cannot be kept on disk");
 }
 
 /// A provider cannot be used as it is configured.

@@ -4,9 +4,8 @@ use crate::config::{GatewayConfig, TrustedProxies};
 use crate::dispatch::upstream::Upstreams;
 use crate::guards::authenticate::Failures;
 use crate::guards::receive::BodyMemory;
-use crate::live::Live;
+use crate::live::InForce;
 use crate::telemetry::Metrics;
-use arc_swap::ArcSwap;
 use shared::ports::UsageSink;
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
@@ -18,7 +17,7 @@ use tokio::sync::Notify;
 /// What all requests share.
 pub struct Hub {
     /// The configuration in force.
-    pub live: Arc<ArcSwap<Live>>,
+    pub live: Arc<InForce>,
     /// Connections to providers.
     pub upstreams: Upstreams,
     /// Where finished requests are booked.
@@ -44,9 +43,9 @@ pub struct Door {
 impl Hub {
     /// The shared parts of a process.
     #[must_use]
-    pub fn new(config: &GatewayConfig, live: Arc<ArcSwap<Live>>, usage: Arc<dyn UsageSink>) -> Self {
+    pub fn new(config: &GatewayConfig, usage: Arc<dyn UsageSink>) -> Self {
         Self {
-            live,
+            live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
             usage,
             door: Door {

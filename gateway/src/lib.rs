@@ -2,19 +2,22 @@
 //!
 //! Read `pipeline.rs` first: it shows the whole life of a request. Knows nothing of databases or of the admin
 //! side; configuration arrives through [`shared::ports::ConfigFeed`], usage leaves through
-//! [`shared::ports::UsageSink`].
+//! [`shared::ports::UsageSink`], signs of life through [`shared::ports::NodeRegistry`].
 
+mod background;
 pub mod config;
 mod ctx;
 mod dispatch;
 mod events;
 mod guards;
+mod heartbeat;
 mod hub;
 mod live;
 mod ops;
 mod pages;
 mod pipeline;
 mod proxy;
+mod ready;
 mod reject;
 mod relay;
 mod seat;

@@ -1,12 +1,12 @@
 //! The operators' door: `/live`, `/ready`, `/metrics`. On its own listener, never the seats'.
 
 use crate::hub::Hub;
+use crate::ready::Readiness;
 use crate::telemetry;
 use async_trait::async_trait;
 use http::{Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use shared::ids::Revision;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -24,13 +24,12 @@ impl Ops {
     }
 
     fn readiness(&self) -> (StatusCode, &'static str) {
-        if *self.is_draining.borrow() {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-        } else if self.hub.live.load().revision() == Revision(0) {
-            (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first configuration\n")
-        } else {
-            (StatusCode::OK, "ready\n")
-        }
+        let readiness = Readiness::of(&self.hub, *self.is_draining.borrow());
+        let status = match readiness {
+            Readiness::Ready => StatusCode::OK,
+            Readiness::Draining | Readiness::Unusable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, readiness.text())
     }
 }
 

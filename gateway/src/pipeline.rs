@@ -26,7 +26,6 @@ use shared::protocol::Dialect;
 use shared::protocol::detect::{Endpoint, Miss, RequestHead, Route, detect};
 use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both.
@@ -171,7 +170,8 @@ fn is_oversized(session: &ServerSession) -> bool {
     headers.len() > MAX_HEADER_FIELDS || bytes > MAX_HEADER_BYTES
 }
 
-fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Arc<Principal>, Reject> {
+fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Principal, Reject> {
+    hub.live.check(&arrival.live, arrival.at).map_err(Reject::Config)?;
     let head = seat.session().req_header();
     authenticate::authenticate(
         &head.headers,

@@ -1,6 +1,7 @@
 //! The one table of our own answers to a seat: what each refusal is called, and how it leaves in the caller's
 //! dialect. The text is fixed; the cause is in the log under the request id.
 
+use crate::live::Unusable;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use shared::ids::RequestId;
@@ -12,6 +13,8 @@ use shared::rules::access::{Denied, ModelDenied};
 /// Why a request is refused here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reject {
+    /// There is no configuration to serve by, or none that can be believed.
+    Config(Unusable),
     /// No such path.
     UnknownPath,
     /// OpenAI resources that live at one account.
@@ -82,6 +85,7 @@ impl Reject {
             Authentication, InvalidRequest, NotFound, Permission, RateLimit, TooLarge, Unavailable,
         };
         let (status, kind, code, should_retry) = match self {
+            Self::Config(unusable) => (503, Unavailable, unusable.label(), true),
             Self::UnknownPath => (404, NotFound, "unknown_path", false),
             Self::StatefulResource => (404, NotFound, "stateful_resource", false),
             Self::MethodNotAllowed(_) => (405, InvalidRequest, "method_not_allowed", false),
@@ -125,6 +129,7 @@ impl Reject {
     fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::BodyMemory => Some(1),
+            Self::Config(_) => Some(UNTOLD_WAIT_SECS),
             Self::NoProvider { retry_after_secs, .. } => Some(retry_after_secs.unwrap_or(UNTOLD_WAIT_SECS)),
             Self::AllRateLimited(secs) => Some(*secs),
             Self::TooManyFailures => Some(FAILURE_WINDOW_SECS),
@@ -134,6 +139,10 @@ impl Reject {
 
     fn message(&self) -> String {
         match self {
+            Self::Config(Unusable::Missing) => "This gateway has no configuration yet; try again.".into(),
+            Self::Config(Unusable::Stale) => {
+                "This gateway has been cut off from its configuration for too long.".into()
+            }
             Self::UnknownPath => "This gateway does not serve this path.".into(),
             Self::StatefulResource => {
                 "This resource lives at one provider account; this gateway does not map it yet.".into()
@@ -194,7 +203,7 @@ impl Reject {
     }
 }
 
-/// What a seat waits when no provider was left and no upstream said how long.
+/// What a seat waits when nobody said how long.
 const UNTOLD_WAIT_SECS: u64 = 5;
 /// How long a flood of wrong credentials is remembered, in seconds.
 pub const FAILURE_WINDOW_SECS: u64 = 300;

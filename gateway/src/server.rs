@@ -4,13 +4,12 @@
 //! run here on the caller's runtime, with listeners that were bound before anything starts, so that a taken
 //! port is an error with a name, port 0 works, and the stop waits for streams and for nothing else.
 
+use crate::background::{self, Background, Stages};
 use crate::config::GatewayConfig;
 use crate::events;
 use crate::hub::Hub;
-use crate::live::{self, Live};
 use crate::ops::Ops;
 use crate::proxy::Proxy;
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::apps::http_app::HttpServer;
 use pingora::listeners::ListenerConfig;
@@ -18,7 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use shared::ports::{ConfigFeed, UsageSink};
+use shared::ports::{ConfigFeed, NodeRegistry, UsageSink};
 use shared::secret::HubKey;
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +38,8 @@ pub struct GatewayParts {
     pub feed: Arc<dyn ConfigFeed>,
     /// Where usage goes.
     pub usage: Arc<dyn UsageSink>,
+    /// Who is told that this node is there.
+    pub nodes: Arc<dyn NodeRegistry>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
 }
@@ -82,17 +83,20 @@ struct Stop {
 
 /// Starts a gateway on the current runtime.
 pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, hub_key } = parts;
+    let GatewayParts { config, feed, usage, nodes, hub_key } = parts;
     let fds = Arc::new(Mutex::new(Fds::new()));
     let address = bind("GATEWAY_LISTEN", config.listen.gateway, SEATS, &fds)?;
     let ops_address = bind("OPS_LISTEN", config.listen.ops, OPS, &fds)?;
 
-    let live = Arc::new(ArcSwap::from_pointee(Live::empty()));
-    let hub = Arc::new(Hub::new(&config, live.clone(), usage));
+    let hub = Arc::new(Hub::new(&config, usage));
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);
     let (all_closed, is_all_closed) = watch::channel(false);
     let tasks = TaskTracker::new();
+    // Before the listeners serve: a configuration that was kept is in force for the first request.
+    let background = Background { feed, nodes, hub_key, snapshot_file: config.snapshot_file };
+    let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed.clone() };
+    background::spawn(background, &hub, &stages, &tasks);
 
     let mut seats = Service::new("seats".to_owned(), Proxy::new(hub.clone(), tasks.clone()));
     // Pingora reads heads and bodies into buffers of its own, and `wire` gathers what is written: more of them would
@@ -103,15 +107,7 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
     let seat_fds = fds.clone();
     tasks.spawn(async move { seats.start_service(Some(seat_fds), are_seats_closed, 1).await });
-    let ops_closed = is_all_closed.clone();
-    tasks.spawn(async move { ops.start_service(Some(fds), ops_closed, 1).await });
-    let mut follow_until = is_all_closed;
-    tasks.spawn(async move {
-        tokio::select! {
-            () = live::follow(feed, hub_key, live) => {}
-            _ = follow_until.wait_for(|closed| *closed) => {}
-        }
-    });
+    tasks.spawn(async move { ops.start_service(Some(fds), is_all_closed, 1).await });
     tasks.close();
     let stop = Stop {
         draining,

@@ -120,8 +120,8 @@ impl BillTerms {
         let upstream_model = spent.upstream_model.clone().or_else(|| self.upstream_model.clone());
         let terms = self.live.terms();
         let priced = price(&PriceQuery {
-            catalogue: Catalogue::new(&terms.prices),
-            settings: &terms.settings,
+            catalogue: Catalogue::new(terms.prices),
+            settings: terms.settings,
             model: Some(&self.model),
             upstream_model: upstream_model.as_deref(),
             requested_tier: self.requested_tier.as_deref(),

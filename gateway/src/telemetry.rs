@@ -1,7 +1,7 @@
 //! Metrics. Every name and label set is here; no label has free text, so the number of series is bounded by
 //! families × status classes × fixed words.
 
-use crate::hub::Hub;
+use crate::hub::{Hub, now};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -16,6 +16,8 @@ pub struct Metrics {
     tokens: IntCounterVec,
     duration: HistogramVec,
     running: IntGauge,
+    revision: IntGauge,
+    config_age: IntGauge,
 }
 
 impl Metrics {
@@ -42,13 +44,18 @@ impl Metrics {
             &["endpoint"],
         )?;
         let running = IntGauge::new("cch_requests_in_flight", "Requests being served.")?;
+        let revision = IntGauge::new("cch_config_revision", "The configuration in force; 0: none yet.")?;
+        let config_age =
+            IntGauge::new("cch_config_age_seconds", "Since the configuration in force was confirmed.")?;
+        registry.register(Box::new(revision.clone()))?;
+        registry.register(Box::new(config_age.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(attempts.clone()))?;
         registry.register(Box::new(tokens.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
-        Ok(Self { registry, requests, refusals, attempts, tokens, duration, running })
+        Ok(Self { registry, requests, refusals, attempts, tokens, duration, running, revision, config_age })
     }
 
     /// Counts a request that was refused here; strangers have no log row, but are counted.
@@ -82,6 +89,12 @@ impl Metrics {
 pub fn render(hub: &Hub) -> String {
     let Some(metrics) = &hub.metrics else { return String::new() };
     metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
+    let revision = hub.live.load().revision();
+    metrics.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
+    if revision.0 > 0 {
+        let age_secs = now().since(hub.live.heard_at()) / 1_000;
+        metrics.config_age.set(i64::try_from(age_secs).unwrap_or(i64::MAX));
+    }
     let mut text = Vec::new();
     // Writing into memory does not fail; a broken family would leave the page short.
     let _ = TextEncoder::new().encode(&metrics.registry.gather(), &mut text);

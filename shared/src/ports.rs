@@ -1,8 +1,11 @@
 //! The ports: small traits about one topic each, through which the processes reach the outside.
 //!
-//! [`crate::memory`] has an in-process adapter of each; the Redis adapters come with the split shape. Every
-//! call is bounded: an adapter carries its own deadline and answers [`PortError`] instead of hanging.
+//! [`crate::memory`] has an in-process adapter of each, the crate `redis-adapters` one over Redis; both pass
+//! `testing::conformance`. Every call is bounded: an adapter carries its own deadline and answers [`PortError`]
+//! instead of hanging.
 
+use crate::contract::delta::Delta;
+use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::Revision;
@@ -16,6 +19,12 @@ pub enum PortError {
     /// The far side did not answer in time or is away.
     #[error("far side is away")]
     Unavailable,
+    /// The far side answered that it will not: no memory, no rights, another kind of value.
+    #[error("far side refuses")]
+    Refused,
+    /// What is there is broken, or a later release wrote it for readers of its own.
+    #[error("what is there cannot be read by this release")]
+    Unreadable,
     /// A bounded queue is full.
     #[error("queue is full")]
     Full,
@@ -30,20 +39,39 @@ impl PortError {
     pub fn label(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+            Self::Unreadable => "unreadable",
             Self::Full => "full",
             Self::Stale => "stale",
         }
     }
 }
 
-/// Where a gateway gets its configuration from.
+/// Where a gateway gets its configuration from. One follower per feed.
 #[async_trait]
 pub trait ConfigFeed: Send + Sync {
-    /// Waits for a snapshot newer than `after` (`None`: for any) and returns it.
-    async fn next(&self, after: Option<Revision>) -> Result<Arc<Snapshot>, PortError>;
+    /// Waits until there may be something newer than `after`: it is announced, or the way there was cut and is
+    /// back. An announcement can be lost, so a follower also looks by itself now and then.
+    async fn changed(&self, after: Option<Revision>);
+
+    /// What leads from `after` (`None`: from nothing) to what is published.
+    async fn read(&self, after: Option<Revision>) -> Result<ConfigNews, PortError>;
 
     /// Tells the feed which revision is in force at this reader.
     fn applied(&self, revision: Revision);
+}
+
+/// What a feed has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigNews {
+    /// Nothing is published.
+    Nothing,
+    /// This revision is published, and it is not newer than what the reader has.
+    Level(Revision),
+    /// The way from what the reader has to what is published: at least one, each from where the last one ended.
+    Deltas(Vec<Delta>),
+    /// All of it, as it was in one moment.
+    Whole(Arc<Snapshot>),
 }
 
 /// Where the admin side puts a configuration.
@@ -63,12 +91,54 @@ pub trait UsageSink: Send + Sync {
     async fn record(&self, record: UsageRecord) -> Result<(), PortError>;
 }
 
-/// Where the admin side takes usage records from.
+/// Where the admin side takes usage records from. A record is lent until it is acknowledged; it can come more than
+/// once, to the same taker or, when that one is gone, to another.
 #[async_trait]
 pub trait UsageSource: Send + Sync {
-    /// The oldest records that were not acknowledged yet, at most `max`; empty when there are none.
-    async fn peek(&self, max: usize) -> Result<Vec<UsageRecord>, PortError>;
+    /// The oldest records that nobody else holds, at most `max`; empty when there are none. What this taker holds
+    /// already comes again first.
+    async fn take(&self, max: usize) -> Result<Delivery, PortError>;
 
-    /// Forgets the oldest `count` records: they are in the books.
-    async fn acknowledge(&self, count: usize) -> Result<(), PortError>;
+    /// Forgets these records: they are in the books.
+    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError>;
+}
+
+/// Records on loan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// In the order in which they were handed over.
+    pub records: Vec<(Receipt, UsageRecord)>,
+    /// What stood in a record's place and is none that this release can read.
+    pub unreadable: Vec<(Receipt, String)>,
+}
+
+impl Delivery {
+    /// How many entries it has, readable or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len() + self.unreadable.len()
+    }
+
+    /// True when there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a lent record is acknowledged by: two numbers whose order is that of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Receipt(pub u64, pub u64);
+
+/// Who is there, and how far.
+#[async_trait]
+pub trait NodeRegistry: Send + Sync {
+    /// A sign of life; it counts for [`crate::contract::keys::NODE_TTL_SECS`].
+    async fn beat(&self, beat: NodeBeat) -> Result<(), PortError>;
+
+    /// A node goes on purpose.
+    async fn leave(&self, id: &str) -> Result<(), PortError>;
+
+    /// The last beat of each node that is there, in the order of their ids.
+    async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError>;
 }

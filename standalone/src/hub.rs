@@ -5,10 +5,10 @@ use crate::environment::Environment;
 use crate::first_start::{self, FromEnv, Made};
 use crate::publisher::InForce;
 use crate::{Settings, demo, say};
-use admin_api::AdminHandle;
+use admin_api::{AdminHandle, FarSides};
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
-use shared::memory::{MemoryConfig, MemoryUsage};
+use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
 use std::sync::Arc;
@@ -28,8 +28,14 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let token = admin_config.admin_token.clone();
         let hub_key = Arc::clone(&admin_config.hub_key);
-        let admin = admin_api::start(admin_config, Arc::new(InForce(config.clone())), usage.clone()).await?;
-        let parts = GatewayParts { config: gateway_config, feed: config, usage, hub_key };
+        let nodes = Arc::new(MemoryNodes::new());
+        let far = FarSides {
+            publisher: Arc::new(InForce(config.clone())),
+            usage: usage.clone(),
+            nodes: nodes.clone(),
+        };
+        let admin = admin_api::start(admin_config, far).await?;
+        let parts = GatewayParts { config: gateway_config, feed: config, usage, nodes, hub_key };
         let gateway = gateway::start(parts).await?;
         let admin_client = LocalClient::new(admin.address(), token);
         Ok(Self { gateway, admin, admin_client })

@@ -8,6 +8,7 @@ pub mod groups;
 pub mod health;
 pub mod keys;
 pub mod logs;
+pub mod nodes;
 pub mod prices;
 pub mod providers;
 mod rules;

@@ -2,14 +2,15 @@
 //!
 //! A crash between writing and acknowledging brings the same records again; booking is idempotent. A database
 //! that is away is asked again with growing pauses; records wait at the source meanwhile. A record that the database
-//! refuses for good would make all that follow wait for ever: it is set aside, whole, and told.
+//! refuses for good would make all that follow wait for ever: it is set aside, whole, and told. So is an entry that
+//! this release cannot read.
 
 use crate::repo::db::Db;
 use crate::repo::refusal::Refusal;
-use crate::service::books::{Booked, book, set_aside};
+use crate::service::books::{Booked, book, set_aside, set_aside_unreadable};
 use sea_orm::DbErr;
 use shared::contract::usage::UsageRecord;
-use shared::ports::{PortError, UsageSource};
+use shared::ports::{PortError, Receipt, UsageSource};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,24 +98,42 @@ impl Consumer {
 
     /// Books one batch.
     pub async fn step(&self) -> Result<Consumed, ConsumeError> {
-        let records = self.source.peek(BATCH).await?;
+        let lent = self.source.take(BATCH).await?;
+        if lent.is_empty() {
+            return Ok(Consumed::default());
+        }
+        for (receipt, text) in &lent.unreadable {
+            self.refuse_unreadable(*receipt, text).await?;
+        }
+        let mut consumed = self.book_all(lent.records).await?;
+        consumed.records += lent.unreadable.len();
+        consumed.refused += lent.unreadable.len();
+        Ok(consumed)
+    }
+
+    async fn book_all(&self, lent: Vec<(Receipt, UsageRecord)>) -> Result<Consumed, ConsumeError> {
+        let (receipts, records): (Vec<Receipt>, Vec<UsageRecord>) = lent.into_iter().unzip();
         if records.is_empty() {
             return Ok(Consumed::default());
         }
         match in_time(book(&self.db, &records)).await? {
             Ok(booked) => {
-                self.source.acknowledge(records.len()).await?;
+                self.source.acknowledge(&receipts).await?;
                 Ok(Consumed { records: records.len(), booked, refused: 0 })
             }
-            Err(error) if Refusal::of(&error).is_some() => self.step_singly(&records).await,
+            Err(error) if Refusal::of(&error).is_some() => self.book_singly(&receipts, &records).await,
             Err(error) => Err(error.into()),
         }
     }
 
     /// Books records one at a time, because the database refuses something of them together.
-    async fn step_singly(&self, records: &[UsageRecord]) -> Result<Consumed, ConsumeError> {
+    async fn book_singly(
+        &self,
+        receipts: &[Receipt],
+        records: &[UsageRecord],
+    ) -> Result<Consumed, ConsumeError> {
         let mut consumed = Consumed::default();
-        for record in records {
+        for (receipt, record) in receipts.iter().zip(records) {
             match in_time(book(&self.db, std::slice::from_ref(record))).await? {
                 Ok(booked) => {
                     consumed.booked.requests += booked.requests;
@@ -126,10 +145,19 @@ impl Consumer {
                     consumed.refused += 1;
                 }
             }
-            self.source.acknowledge(1).await?;
+            self.source.acknowledge(&[*receipt]).await?;
             consumed.records += 1;
         }
         Ok(consumed)
+    }
+
+    /// What cannot be read stays whole as well: a later release may read it.
+    async fn refuse_unreadable(&self, receipt: Receipt, text: &str) -> Result<(), ConsumeError> {
+        let is_new = in_time(set_aside_unreadable(&self.db, receipt, text)).await??;
+        let refused = self.refused.fetch_add(usize::from(is_new), Ordering::Relaxed) + usize::from(is_new);
+        tracing::error!(?receipt, refused, "usage cannot be read: kept in usage_dead_letters");
+        self.source.acknowledge(&[receipt]).await?;
+        Ok(())
     }
 
     async fn refuse(&self, record: &UsageRecord, refusal: &Refusal) -> Result<(), ConsumeError> {
@@ -147,7 +175,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, ConsumeError> {
 
 /// Records a transaction: large enough for thousands a second, small enough to be quick.
 const BATCH: usize = 256;
-/// A look at an empty in-process queue costs a lock; records are in the log a moment after their request.
+/// A look at an empty queue costs a lock, or a call on Redis; records are in the log a moment after their request.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const BOOK_DEADLINE: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use crate::repo::refusal::Refusal;
 use sea_orm::{ActiveValue::Set, DbErr};
 use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
+use shared::ports::Receipt;
 use shared::time::UnixMillis;
 use std::collections::BTreeMap;
 
@@ -38,12 +39,23 @@ pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
 
 /// Keeps a record that the database refuses for good, outside the books; false when it is kept already.
 pub async fn set_aside(db: &Db, record: &UsageRecord, refusal: &Refusal) -> Result<bool, DbErr> {
+    // serde_json escapes control characters: what one column refuses this one takes.
+    let record_json = json!(record).to_string();
+    keep_aside(db, record.request.id.to_string(), refusal.to_string(), record_json).await
+}
+
+/// Keeps an entry that is no record this release can read; false when it is kept already.
+pub async fn set_aside_unreadable(db: &Db, receipt: Receipt, text: &str) -> Result<bool, DbErr> {
+    let Receipt(first, second) = receipt;
+    keep_aside(db, format!("entry {first}-{second}"), "unreadable".to_owned(), json!(text).to_string()).await
+}
+
+async fn keep_aside(db: &Db, request_id: String, reason: String, record_json: String) -> Result<bool, DbErr> {
     let row = usage_dead_letters::ActiveModel {
         received_at_ms: Set(now().0),
-        request_id: Set(record.request.id.to_string()),
-        reason: Set(refusal.to_string()),
-        // serde_json escapes control characters: what one column refuses this one takes.
-        record_json: Set(json!(record).to_string()),
+        request_id: Set(request_id),
+        reason: Set(reason),
+        record_json: Set(record_json),
         ..Default::default()
     };
     let tx = db.write().await?;

@@ -10,6 +10,7 @@ pub mod change;
 pub mod check;
 pub mod groups;
 pub mod keys;
+pub mod nodes;
 pub mod prices;
 pub mod providers;
 pub mod settings;
@@ -20,7 +21,9 @@ pub mod vault;
 use crate::error::Error;
 use crate::repo::db::Db;
 use shared::ids::Revision;
+use shared::ports::NodeRegistry;
 use shared::time::UnixMillis;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +37,18 @@ pub struct Admin {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     db: Db,
     vault: Vault,
     runtime: Handle,
     publishing: Publishing,
+    nodes: Arc<dyn NodeRegistry>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("db", &self.db).finish_non_exhaustive()
+    }
 }
 
 /// How services talk to the reconciler.
@@ -54,8 +63,14 @@ pub struct Publishing {
 impl Admin {
     /// Puts the parts together. `runtime` must outlive the database's connections.
     #[must_use]
-    pub fn new(db: Db, vault: Vault, runtime: Handle, publishing: Publishing) -> Self {
-        Self { inner: Arc::new(Inner { db, vault, runtime, publishing }) }
+    pub fn new(
+        db: Db,
+        vault: Vault,
+        runtime: Handle,
+        publishing: Publishing,
+        nodes: Arc<dyn NodeRegistry>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, nodes }) }
     }
 
     /// Runs a service on the control plane's runtime, within the deadline, whoever polls the answer.
@@ -90,6 +105,12 @@ impl Admin {
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.inner.db
+    }
+
+    /// Who serves, and by which configuration.
+    #[must_use]
+    pub fn nodes(&self) -> &dyn NodeRegistry {
+        &*self.inner.nodes
     }
 
     /// Seals and opens secrets.

@@ -11,7 +11,7 @@ use shared::contract::usage::*;
 use shared::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
 use shared::memory::MemoryUsage;
 use shared::money::NanoUsd;
-use shared::ports::{PortError, UsageSink, UsageSource};
+use shared::ports::{Delivery, PortError, Receipt, UsageSink, UsageSource};
 use shared::time::{HOUR_MS, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ on_both!(on:
     a_request_is_shown_with_its_attempts,
     no_text_of_a_client_can_hold_up_the_books,
     what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody,
+    what_cannot_be_read_is_set_aside_and_holds_up_nobody,
     a_database_that_is_away_refuses_nothing,
     the_last_records_are_booked_before_the_end,
 );
@@ -122,15 +123,21 @@ struct Forgetful {
 
 #[async_trait]
 impl UsageSource for Forgetful {
-    async fn peek(&self, max: usize) -> Result<Vec<UsageRecord>, PortError> {
-        self.inner.peek(max).await
+    async fn take(&self, max: usize) -> Result<Delivery, PortError> {
+        let mut lent = self.inner.take(max).await?;
+        // What a later release wrote, as it looks to this one.
+        let is_later = |(_, record): &(Receipt, UsageRecord)| record.schema > USAGE_SCHEMA;
+        for (receipt, record) in lent.records.extract_if(.., |entry| is_later(entry)) {
+            lent.unreadable.push((receipt, serde_json::to_string(&record).unwrap()));
+        }
+        Ok(lent)
     }
 
-    async fn acknowledge(&self, count: usize) -> Result<(), PortError> {
+    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError> {
         if self.loses.load(Ordering::SeqCst) {
             Err(PortError::Unavailable)
         } else {
-            self.inner.acknowledge(count).await
+            self.inner.acknowledge(receipts).await
         }
     }
 }
@@ -319,7 +326,7 @@ async fn what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody(hub
     let consumer = Consumer::new(db.clone(), source.clone());
     let booked = Booked { requests: 4, attempts: 4 };
     assert_eq!(consumer.step().await.unwrap(), Consumed { records: 5, booked, refused: 1 });
-    assert!(source.inner.peek(1).await.unwrap().is_empty());
+    assert!(source.inner.take(1).await.unwrap().is_empty());
     assert_eq!(hourly(&hub).await.iter().map(|r| r.requests).sum::<i64>(), 4);
 
     // Its acknowledgement is lost once: it is kept once.
@@ -338,6 +345,23 @@ async fn what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody(hub
     assert_eq!(serde_json::from_str::<UsageRecord>(&kept[0].record_json).unwrap(), poison);
 }
 
+async fn what_cannot_be_read_is_set_aside_and_holds_up_nobody(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let source = Arc::new(Forgetful { inner: MemoryUsage::new(10), loses: AtomicBool::new(false) });
+    let later = UsageRecord { schema: USAGE_SCHEMA + 1, ..record(1) };
+    for record in [record(0), later.clone(), record(2)] {
+        source.inner.record(record).await.unwrap();
+    }
+    let consumer = Consumer::new(db.clone(), source.clone());
+    let booked = Booked { requests: 2, attempts: 2 };
+    assert_eq!(consumer.step().await.unwrap(), Consumed { records: 3, booked, refused: 1 });
+    assert!(source.inner.take(1).await.unwrap().is_empty());
+    let kept = usage_dead_letters::Entity::find().one(db.reader()).await.unwrap().unwrap();
+    assert_eq!((kept.request_id.as_str(), kept.reason.as_str()), ("entry 0-2", "unreadable"));
+    let text: String = serde_json::from_str(&kept.record_json).unwrap();
+    assert_eq!(serde_json::from_str::<UsageRecord>(&text).unwrap(), later);
+}
+
 async fn a_database_that_is_away_refuses_nothing(hub: Hub) {
     let source = Arc::new(MemoryUsage::new(10));
     source.record(record(1)).await.unwrap();
@@ -348,12 +372,12 @@ async fn a_database_that_is_away_refuses_nothing(hub: Hub) {
     assert!(consumer.step().await.is_err());
     db.reader().execute_unprepared("ALTER TABLE ledger_away RENAME TO ledger").await.unwrap();
     assert_eq!(usage_dead_letters::Entity::find().all(db.reader()).await.unwrap(), []);
-    assert_eq!(source.peek(9).await.unwrap().len(), 1);
+    assert_eq!(source.take(9).await.unwrap().len(), 1);
     assert_eq!(consumer.step().await.unwrap().booked, Booked { requests: 1, attempts: 1 });
     source.record(record(2)).await.unwrap();
     db.close().await.unwrap();
     assert!(consumer.step().await.is_err());
-    assert_eq!(source.peek(9).await.unwrap().len(), 1);
+    assert_eq!(source.take(9).await.unwrap().len(), 1);
 }
 
 async fn the_last_records_are_booked_before_the_end(hub: Hub) {
@@ -362,7 +386,7 @@ async fn the_last_records_are_booked_before_the_end(hub: Hub) {
     }
     let usage = hub.usage.clone();
     hub.handle.stop().await.unwrap();
-    assert!(usage.peek(1).await.unwrap().is_empty());
+    assert!(usage.take(1).await.unwrap().is_empty());
 }
 
 async fn hourly(hub: &Hub) -> Vec<usage_hourly::Model> {

@@ -3,12 +3,12 @@
 use crate::client::Client;
 use crate::postgres::Postgres;
 use admin_api::config::AdminConfig;
-use admin_api::{AdminHandle, Options, StartError, start_with};
+use admin_api::{AdminHandle, FarSides, Options, StartError, start_with};
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
-use shared::memory::{MemoryConfig, MemoryUsage};
-use shared::ports::{ConfigFeed, Publisher};
+use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::ports::{ConfigFeed, ConfigNews, Publisher};
 use shared::vars::Vars;
 use std::future::Future;
 use std::net::TcpListener;
@@ -78,6 +78,7 @@ pub struct Hub {
     pub handle: AdminHandle,
     pub published: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
+    pub nodes: Arc<MemoryNodes>,
 }
 
 impl Hub {
@@ -102,19 +103,28 @@ impl Hub {
         variables: &[(&str, &str)],
     ) -> Result<Self, StartError> {
         let usage = Arc::new(MemoryUsage::new(100_000));
+        let nodes = Arc::new(MemoryNodes::new());
         let handle = start_with(Options {
             config: database.config(variables),
-            publisher,
-            usage: usage.clone(),
+            far: FarSides { publisher, usage: usage.clone(), nodes: nodes.clone() },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
         })
         .await?;
-        Ok(Self { client: Client::new(handle.address()), handle, published, usage })
+        Ok(Self { client: Client::new(handle.address()), handle, published, usage, nodes })
     }
 
     /// The newest published configuration.
     pub async fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.next(None).await.unwrap()
+        self.snapshot_after(None).await
+    }
+
+    /// The newest published configuration, once it is newer than `after`.
+    pub async fn snapshot_after(&self, after: Option<Revision>) -> Arc<Snapshot> {
+        self.published.changed(after).await;
+        match self.published.read(None).await.unwrap() {
+            ConfigNews::Whole(snapshot) => snapshot,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The newest published revision.

@@ -2,11 +2,11 @@
 
 use crate::client::Client;
 use crate::hub::{Database, Hub, Kind, on_both, with_database};
-use admin_api::StartError;
 use admin_api::repo::db::OpenError;
+use admin_api::{FarSides, StartError};
 use migrations::{Migrator, MigratorTrait};
 use serde_json::json;
-use shared::memory::MemoryConfig;
+use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -42,10 +42,9 @@ async fn starts_at_once_migrate_once(database: Arc<Database>) {
     let users = one.client.get("/api/v1/users").await.expect(200);
     assert_eq!(users["items"].as_array().unwrap().len(), 2);
     // Each publishes the other's changes within a tick.
-    use shared::ports::ConfigFeed;
     let mut seen = one.snapshot().await;
     while seen.principals.users.len() < 2 {
-        seen = one.published.next(Some(seen.revision)).await.unwrap();
+        seen = one.snapshot_after(Some(seen.revision)).await;
     }
 }
 
@@ -102,8 +101,12 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let config = database.config(&[("ADMIN_LISTEN", &address)]);
-        let usage = Arc::new(shared::memory::MemoryUsage::new(1));
-        let error = admin_api::start(config, Arc::new(MemoryConfig::new()), usage).await.err().unwrap();
+        let far = FarSides {
+            publisher: Arc::new(MemoryConfig::new()),
+            usage: Arc::new(MemoryUsage::new(1)),
+            nodes: Arc::new(MemoryNodes::new()),
+        };
+        let error = admin_api::start(config, far).await.err().unwrap();
         assert!(error.to_string().starts_with(&format!("ADMIN_LISTEN={address}: cannot listen")), "{error}");
     });
 }

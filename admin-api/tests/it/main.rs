@@ -9,6 +9,7 @@ mod books;
 mod catalogue;
 mod conventions;
 mod lifecycle;
+mod nodes;
 mod principals;
 mod providers;
 mod publishing;

@@ -91,8 +91,7 @@ async fn a_change_is_acknowledged_as_unpublished_while_the_publisher_is_away(dat
     assert_eq!(ready, json!({ "status": "degraded", "database": true, "published": false }));
     flaky.is_away.store(false, Ordering::SeqCst);
     // The reconciler comes back to it by itself.
-    use shared::ports::ConfigFeed;
-    let snapshot = hub.published.next(Some(before)).await.unwrap();
+    let snapshot = hub.snapshot_after(Some(before)).await;
     assert_eq!(snapshot.principals.users.len(), 1);
     hub.client.get("/api/v1/health/ready").await.expect(200);
 }

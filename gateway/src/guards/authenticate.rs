@@ -51,7 +51,7 @@ pub fn authenticate(
     ip: IpAddr,
     now: UnixMillis,
     failures: &Failures,
-) -> Result<Arc<Principal>, Reject> {
+) -> Result<Principal, Reject> {
     let credential = match credential(headers, query) {
         Ok(credential) => credential,
         Err(reject) => return Err(if failures.add(ip, "") { Reject::TooManyFailures } else { reject }),
@@ -61,7 +61,7 @@ pub fn authenticate(
         return Err(if is_flood { Reject::TooManyFailures } else { Reject::UnknownKey });
     };
     access::check(&principal.user, &principal.key, now).map_err(Reject::Denied)?;
-    Ok(principal.clone())
+    Ok(principal)
 }
 
 /// Whose key it is, whether or not it may be used now: for the log of a request that is refused anyway, so

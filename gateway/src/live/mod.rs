@@ -1,107 +1,79 @@
 //! The configuration in force: a published snapshot, compiled once into what the hot path looks up.
 //!
-//! One immutable [`Live`] per revision, swapped whole; a request takes one and keeps it, so that it never
-//! sees two configurations. Secrets are opened here and live only in memory.
+//! One immutable [`Live`] per revision, swapped whole ([`InForce`]); a request takes one and keeps it, so that it
+//! never sees two configurations. What a delta does not touch is shared between revisions. Secrets are opened here
+//! and live only in memory; what is kept on disk ([`disk`]) has them sealed.
 
+mod compiled;
+pub mod disk;
 mod follow;
+mod in_force;
+mod people;
 
-pub use follow::follow;
+pub use compiled::{Route, Terms};
+pub use follow::Follower;
+pub use in_force::{InForce, Unusable};
+pub use people::Principal;
 
-use crate::events;
-use shared::contract::snapshot::Snapshot;
-use shared::ids::{ProviderId, Revision, UserId};
-use shared::model::price::ModelPrice;
-use shared::model::{Group, Key, Provider, Settings, User};
-use shared::money::Multiplier;
-use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
-use shared::secret::{HubKey, KeyDigest, SealError};
-use std::collections::{BTreeMap, HashMap};
+use compiled::Compiled;
+use people::People;
+use shared::contract::delta::Delta;
+use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
+use shared::ids::{ProviderId, Revision};
+use shared::model::Provider;
+use shared::secret::{HubKey, KeyDigest};
 use std::sync::Arc;
 
 /// A configuration, ready for use.
 pub struct Live {
     revision: Revision,
-    principals: HashMap<KeyDigest, Arc<Principal>>,
-    providers: Vec<Provider>,
-    routes: HashMap<ProviderId, Arc<Route>>,
-    terms: Terms,
-}
-
-/// A key with its user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// The key's user.
-    pub user: User,
-    /// The key.
-    pub key: Key,
-}
-
-/// How to reach a provider: its parsed address, and headers that carry its opened secret.
-pub struct Route {
-    /// Where requests go.
-    pub base: BaseUrl,
-    /// What requests carry besides the seat's headers.
-    pub headers: UpstreamHeaders,
-}
-
-/// What usage costs.
-pub struct Terms {
-    groups: HashMap<String, Multiplier>,
-    /// Prices by model.
-    pub prices: BTreeMap<String, ModelPrice>,
-    /// System-wide settings.
-    pub settings: Settings,
+    people: People,
+    compiled: Arc<Compiled>,
 }
 
 impl Live {
     /// Nothing is configured: every key is unknown.
     #[must_use]
     pub fn empty() -> Self {
-        let terms = Terms { groups: HashMap::new(), prices: BTreeMap::new(), settings: Settings::default() };
-        Self {
-            revision: Revision(0),
-            principals: HashMap::new(),
-            providers: Vec::new(),
-            routes: HashMap::new(),
-            terms,
-        }
+        Self { revision: Revision(0), people: People::default(), compiled: Arc::default() }
     }
 
-    /// Compiles a snapshot. A provider that cannot be used (its secret does not open, its URL is none) is
-    /// reported and left out; the others serve.
+    /// Compiles a snapshot.
     #[must_use]
     pub fn compile(snapshot: &Snapshot, hub_key: &HubKey) -> Self {
-        let users: HashMap<UserId, User> =
-            snapshot.principals.users.iter().map(|doc| (doc.id, User::from(doc.clone()))).collect();
-        let principals = snapshot.principals.keys.iter().filter_map(|doc| {
-            // A key without its user is a row on its way out: unknown.
-            let user = users.get(&doc.user_id)?.clone();
-            Some((doc.digest, Arc::new(Principal { user, key: Key::from(doc.clone()) })))
-        });
-        let mut routes = HashMap::new();
-        let mut providers = Vec::with_capacity(snapshot.core.providers.len());
-        for provider in &snapshot.core.providers {
-            match route(provider, hub_key) {
-                Ok(route) => {
-                    routes.insert(provider.id, Arc::new(route));
-                    providers.push(provider.clone());
-                }
-                Err(reason) => events::provider_unusable(provider.id, reason),
-            }
+        Self {
+            revision: snapshot.revision,
+            people: People::of(&snapshot.principals),
+            compiled: Arc::new(Compiled::of(snapshot.core.clone(), hub_key)),
         }
-        let groups = snapshot.core.groups.iter().map(|doc| {
-            let group = Group::from(doc.clone());
-            (group.name, group.cost_multiplier)
-        });
-        let terms = Terms {
-            groups: groups.collect(),
-            prices: snapshot.core.prices.clone(),
-            settings: snapshot.core.settings.clone(),
-        };
-        Self { revision: snapshot.revision, principals: principals.collect(), providers, routes, terms }
     }
 
-    /// The revision this was compiled from.
+    /// The configuration that a delta leads to from here; its `from` must be this one's revision.
+    #[must_use]
+    pub fn after(&self, delta: Delta, hub_key: &HubKey) -> Self {
+        debug_assert_eq!(delta.from, self.revision);
+        let compiled = if delta.core.is_empty() {
+            self.compiled.clone()
+        } else {
+            let mut core = self.compiled.core.clone();
+            core.apply(delta.core);
+            Arc::new(Compiled::of(core, hub_key))
+        };
+        Self { revision: delta.to, people: self.people.after(delta.principals), compiled }
+    }
+
+    /// The snapshot that this is compiled from.
+    #[must_use]
+    pub fn to_snapshot(&self) -> Snapshot {
+        Snapshot {
+            schema: SNAPSHOT_SCHEMA,
+            revision: self.revision,
+            core: self.compiled.core.clone(),
+            principals: self.people.to_docs(),
+        }
+    }
+
+    /// The revision this was compiled from; 0: there was none yet.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
@@ -109,51 +81,76 @@ impl Live {
 
     /// Whose key this is.
     #[must_use]
-    pub fn principal(&self, digest: &KeyDigest) -> Option<&Arc<Principal>> {
-        self.principals.get(digest)
+    pub fn principal(&self, digest: &KeyDigest) -> Option<Principal> {
+        self.people.principal(digest)
     }
 
     /// All usable providers, in the order of their ids.
     #[must_use]
     pub fn providers(&self) -> &[Provider] {
-        &self.providers
+        &self.compiled.providers
     }
 
     /// A provider and how to reach it.
     #[must_use]
     pub fn provider(&self, id: ProviderId) -> Option<(&Provider, &Arc<Route>)> {
-        let provider = self.providers.iter().find(|p| p.id == id)?;
-        self.routes.get(&id).map(|route| (provider, route))
+        let provider = self.compiled.providers.iter().find(|p| p.id == id)?;
+        self.compiled.routes.get(&id).map(|route| (provider, route))
     }
 
     /// What usage costs.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub fn terms(&self) -> Terms<'_> {
+        self.compiled.terms()
     }
 }
 
-impl Terms {
-    /// The factor of a group, if it exists.
-    #[must_use]
-    pub fn group_multiplier(&self, name: &str) -> Option<Multiplier> {
-        self.groups.get(name).copied()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::contract::delta::between;
+    use shared::testing::{client_secret, hub_key, key_doc, provider, snapshot, user_doc};
 
-fn route(provider: &Provider, hub_key: &HubKey) -> Result<Route, &'static str> {
-    let base = BaseUrl::parse(&provider.url).map_err(|error| error.label())?;
-    let secret = hub_key
-        .open(&provider.secret, &Provider::secret_place(provider.id))
-        .map_err(|_| "key does not open with this HUB_SECRET_KEY")?;
-    let opened = provider.custom_headers.iter().map(|(name, sealed)| {
-        let value = hub_key.open(sealed, &Provider::header_place(provider.id, name))?;
-        Ok((name.clone(), value.expose().to_owned()))
-    });
-    let custom = opened
-        .collect::<Result<Vec<_>, SealError>>()
-        .map_err(|_| "a custom header does not open with this HUB_SECRET_KEY")?;
-    let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &custom)
-        .map_err(|error| error.label())?;
-    Ok(Route { base, headers })
+    fn digest(key_id: i64) -> KeyDigest {
+        KeyDigest::of(&client_secret(key_id))
+    }
+
+    #[test]
+    fn deltas_lead_to_what_the_whole_would_be() {
+        let mut old = snapshot(vec![provider(1), provider(2)]);
+        old.principals.users.push(user_doc(2));
+        old.principals.keys.extend([key_doc(2, 2), key_doc(3, 2), key_doc(4, 9)]);
+        let mut new = old.clone();
+        new.revision = Revision(2);
+        new.core.providers[0].weight = 7;
+        new.principals.users[1].is_enabled = false;
+        new.principals.users.push(user_doc(9));
+        new.principals.keys.remove(0);
+        new.principals.keys[0].is_enabled = false;
+        let before = Live::compile(&old, &hub_key());
+        assert!(before.principal(&digest(4)).is_none(), "a key without its user is unknown");
+        let after = before.after(between(&old, &new), &hub_key());
+        assert_eq!(after.to_snapshot(), new);
+        assert_eq!(after.providers()[0].weight, 7);
+        assert!(after.principal(&digest(1)).is_none());
+        assert!(!after.principal(&digest(2)).unwrap().key.is_enabled);
+        assert!(!after.principal(&digest(3)).unwrap().user.is_enabled);
+        assert!(after.principal(&digest(4)).is_some(), "its user came");
+        // A request that took the old one goes on with it.
+        assert_eq!(before.to_snapshot(), old);
+        assert!(before.principal(&digest(1)).is_some());
+    }
+
+    #[test]
+    fn what_a_delta_does_not_touch_is_shared() {
+        let mut old = snapshot(vec![provider(1)]);
+        old.principals.keys = (1..=2_000).map(|id| key_doc(id, 1)).collect();
+        let mut new = old.clone();
+        new.revision = Revision(2);
+        new.principals.keys[700].is_enabled = false;
+        let before = Live::compile(&old, &hub_key());
+        let after = before.after(between(&old, &new), &hub_key());
+        assert!(Arc::ptr_eq(&before.compiled, &after.compiled));
+        assert_eq!(before.people.buckets_apart(&after.people), 1);
+    }
 }

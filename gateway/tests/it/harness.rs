@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use shared::contract::snapshot::Snapshot;
 use shared::contract::usage::UsageRecord;
-use shared::memory::{MemoryConfig, MemoryUsage};
+use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::model::{Provider, ProviderType};
 use shared::ports::{Publisher, UsageSource};
 use shared::testing;
@@ -84,8 +84,13 @@ impl Hub {
         let feed = Arc::new(MemoryConfig::new());
         feed.publish(snapshot).await.expect("the first snapshot is newer than none");
         let usage = Arc::new(MemoryUsage::new(10_000));
-        let parts =
-            GatewayParts { config, feed, usage: usage.clone(), hub_key: Arc::new(testing::hub_key()) };
+        let parts = GatewayParts {
+            config,
+            feed,
+            usage: usage.clone(),
+            nodes: Arc::new(MemoryNodes::new()),
+            hub_key: Arc::new(testing::hub_key()),
+        };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
         let hub = Self { handle, usage, client };
@@ -138,11 +143,11 @@ impl Hub {
     pub async fn records(&self, count: usize) -> Vec<UsageRecord> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let records = self.usage.peek(10_000).await.expect("memory answers");
-            if records.len() >= count {
-                return records;
+            let lent = self.usage.take(10_000).await.expect("memory answers");
+            if lent.len() >= count {
+                return lent.records.into_iter().map(|(_, record)| record).collect();
             }
-            assert!(Instant::now() < until, "{count} records in time, got {}", records.len());
+            assert!(Instant::now() < until, "{count} records in time, got {}", lent.len());
             tokio::task::yield_now().await;
         }
     }

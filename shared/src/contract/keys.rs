@@ -10,13 +10,15 @@
 //! | [`config_core`] | string | for ever | [`super::snapshot::Core`], packed ([`super::codec`]) |
 //! | [`config_users`] | hash | for ever | user id → [`super::snapshot::UserDoc`] as JSON |
 //! | [`config_keys`] | 256 hashes | for ever | digest → [`super::snapshot::KeyDoc`] as JSON |
-//! | [`config_deltas`] | stream | [`KEPT_DELTAS`] entries | id `<to>-0`, field `delta`: [`super::delta::Delta`], packed |
+//! | [`config_deltas`] | stream | [`KEPT_DELTAS`] entries | id `<to>-0`, fields `from`, `delta`: [`super::delta::Delta`], packed |
 //! | [`config_changed`] | channel | – | the new revision, in digits |
-//! | [`node`] | string | [`NODE_TTL_SECS`] | [`super::node::NodeBeat`] as JSON |
-//! | [`node_index`] | sorted set | for ever | node id by the Unix second of its last beat |
+//! | [`node_beats`] | hash | [`NODE_TTL_SECS`] a field | node id → [`super::node::NodeBeat`] as JSON |
+//! | [`node_index`] | sorted set | with its beat | node id by the Unix second (Redis's clock) of its last beat |
 //! | [`usage`] | stream | until booked | field `record`: [`super::usage::UsageRecord`] as JSON |
 //!
-//! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat.
+//! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat. Usage
+//! that was not booked yet is gone with the stream: Redis must keep its data (`appendonly yes`) and evict none
+//! (`maxmemory-policy noeviction`).
 
 use crate::secret::KeyDigest;
 
@@ -34,6 +36,10 @@ pub const USAGE_GROUP: &str = "books";
 
 /// Records that may wait in the stream; a gateway that finds more keeps its own (design §8).
 pub const USAGE_BOUND: u64 = 100_000;
+
+/// After this many milliseconds without an acknowledgement a record goes to another consumer: longer than a
+/// transaction of the books may take.
+pub const USAGE_CLAIM_MS: u64 = 60_000;
 
 /// Number of hashes that keys are spread over.
 pub const KEY_BUCKETS: usize = 256;
@@ -80,13 +86,13 @@ pub fn config_changed() -> String {
     format!("{PREFIX}{{cfg}}:changed")
 }
 
-/// A node's last beat.
+/// The nodes' last beats.
 #[must_use]
-pub fn node(id: &str) -> String {
-    format!("{PREFIX}{{nodes}}:{id}")
+pub fn node_beats() -> String {
+    format!("{PREFIX}{{nodes}}:beats")
 }
 
-/// All nodes that beat lately.
+/// When each node beat last.
 #[must_use]
 pub fn node_index() -> String {
     format!("{PREFIX}{{nodes}}:index")
@@ -108,7 +114,7 @@ mod tests {
         let buckets = (0..=u8::MAX).map(config_keys);
         let mut names: Vec<String> = config.into_iter().chain(buckets).collect();
         assert!(names.iter().all(|name| name.starts_with("cch:{cfg}:")));
-        names.extend([node("a"), node_index(), usage()]);
+        names.extend([node_beats(), node_index(), usage()]);
         let count = names.len();
         names.sort();
         names.dedup();

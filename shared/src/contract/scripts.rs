@@ -1,17 +1,36 @@
 //! The Lua that runs inside Redis: versioned files, each with its key layout and replies in its head.
 
+use super::codec::DecodeError;
 use super::delta::Delta;
 use super::keys::{
-    KEPT_DELTAS, KEY_BUCKETS, config_changed, config_core, config_deltas, config_head, config_keys,
-    config_users, key_bucket,
+    KEPT_DELTAS, KEY_BUCKETS, USAGE_BOUND, USAGE_CLAIM_MS, USAGE_GROUP, config_changed, config_core,
+    config_deltas, config_head, config_keys, config_users, key_bucket,
 };
-use super::snapshot::Snapshot;
+use super::node::NodeBeat;
+use super::snapshot::{Core, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use super::{codec, keys};
 use crate::ids::Revision;
+use crate::ports::Receipt;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 /// Publishes a configuration. Arguments are made by [`publish_full`] and [`publish_delta`].
 pub const CONFIG_PUBLISH: &str = include_str!("lua/config_publish_v1.lua");
+
+/// Reads a configuration: [`read_news`], and [`read_whole`] when only that leads there.
+pub const CONFIG_READ: &str = include_str!("lua/config_read_v1.lua");
+
+/// Puts usage into the stream: [`append_usage`].
+pub const USAGE_APPEND: &str = include_str!("lua/usage_append_v1.lua");
+
+/// Lends usage to a consumer: [`take_usage`].
+pub const USAGE_TAKE: &str = include_str!("lua/usage_take_v1.lua");
+
+/// Lets booked usage go: [`settle_usage`].
+pub const USAGE_SETTLE: &str = include_str!("lua/usage_settle_v1.lua");
+
+/// Keeps a sign of life and answers all: [`beat`].
+pub const NODE_BEAT: &str = include_str!("lua/node_beat_v1.lua");
 
 /// Keys and arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +85,7 @@ pub fn publish_full(snapshot: &Snapshot) -> std::io::Result<ScriptCall> {
 }
 
 /// Goes on by a delta; `core` is the whole core after it, needed when any of its sections changed.
-pub fn publish_delta(delta: &Delta, core: &super::snapshot::Core) -> std::io::Result<ScriptCall> {
+pub fn publish_delta(delta: &Delta, core: &Core) -> std::io::Result<ScriptCall> {
     let mut call = head("delta", delta.from, delta.to, delta.schema);
     if !delta.core.is_empty() {
         call.args[CORE] = codec::pack(core)?.into();
@@ -89,10 +108,110 @@ pub fn publish_delta(delta: &Delta, core: &super::snapshot::Core) -> std::io::Re
     Ok(call)
 }
 
+/// What leads from `after` to what is published.
+#[must_use]
+pub fn read_news(after: Option<Revision>) -> ScriptCall {
+    let after = after.map(|revision| revision.to_string()).unwrap_or_default();
+    ScriptCall { keys: document_keys(), args: vec![after.into()] }
+}
+
+/// All that is published.
+#[must_use]
+pub fn read_whole() -> ScriptCall {
+    let mut call = read_news(None);
+    call.keys.extend((0..=u8::MAX).map(config_keys));
+    call
+}
+
+/// The documents of a whole read, as the script answers them.
+#[derive(Clone, Debug, Default)]
+pub struct WholeReply {
+    /// The revision of all of them.
+    pub revision: Revision,
+    /// The schema of all of them.
+    pub schema: u32,
+    /// [`Core`], packed.
+    pub core: Bytes,
+    /// [`UserDoc`]s as JSON.
+    pub users: Vec<Bytes>,
+    /// [`KeyDoc`]s as JSON.
+    pub keys: Vec<Bytes>,
+}
+
+impl WholeReply {
+    /// The snapshot they make, users and keys in the order of their ids.
+    pub fn into_snapshot(self) -> Result<Snapshot, DecodeError> {
+        codec::check_schema(self.schema, SNAPSHOT_SCHEMA)?;
+        let core: Core = codec::unpack(&self.core)?;
+        let mut users: Vec<UserDoc> = documents(&self.users)?;
+        let mut keys: Vec<KeyDoc> = documents(&self.keys)?;
+        users.sort_unstable_by_key(|user| user.id);
+        keys.sort_unstable_by_key(|key| key.id);
+        let principals = Principals { users, keys };
+        Ok(Snapshot { schema: self.schema, revision: self.revision, core, principals })
+    }
+}
+
+fn documents<T: DeserializeOwned>(texts: &[Bytes]) -> Result<Vec<T>, serde_json::Error> {
+    texts.iter().map(|json| serde_json::from_slice(json)).collect()
+}
+
+/// Puts these records, as JSON, into the stream, unless it has [`USAGE_BOUND`] already.
+pub fn append_usage(records: impl Iterator<Item = Bytes>) -> ScriptCall {
+    let bound = Bytes::from(USAGE_BOUND.to_string());
+    ScriptCall { keys: vec![keys::usage()], args: std::iter::once(bound).chain(records).collect() }
+}
+
+/// Lends at most `max` records to this consumer.
+#[must_use]
+pub fn take_usage(consumer: &str, max: usize) -> ScriptCall {
+    let args = [USAGE_GROUP.to_owned(), consumer.to_owned(), max.to_string(), USAGE_CLAIM_MS.to_string()];
+    ScriptCall { keys: vec![keys::usage()], args: args.into_iter().map(Bytes::from).collect() }
+}
+
+/// Lets these records go.
+#[must_use]
+pub fn settle_usage(receipts: &[Receipt]) -> ScriptCall {
+    let ids = receipts.iter().map(|Receipt(ms, count)| format!("{ms}-{count}"));
+    let args = std::iter::once(USAGE_GROUP.to_owned()).chain(ids).map(Bytes::from).collect();
+    ScriptCall { keys: vec![keys::usage()], args }
+}
+
+/// The receipt that a stream's id is.
+#[must_use]
+pub fn receipt(id: &str) -> Option<Receipt> {
+    let (ms, count) = id.split_once('-')?;
+    Some(Receipt(ms.parse().ok()?, count.parse().ok()?))
+}
+
+/// Keeps this beat and answers all; `None` only asks.
+pub fn beat(beat: Option<&NodeBeat>) -> Result<ScriptCall, serde_json::Error> {
+    let (id, json) = match beat {
+        Some(beat) => (beat.id.clone(), serde_json::to_vec(beat)?),
+        None => (String::new(), Vec::new()),
+    };
+    Ok(nodes_call(id, json))
+}
+
+/// Forgets this node.
+#[must_use]
+pub fn leave(id: &str) -> ScriptCall {
+    nodes_call(id.to_owned(), Vec::new())
+}
+
+fn nodes_call(id: String, json: Vec<u8>) -> ScriptCall {
+    let keys = vec![keys::node_beats(), keys::node_index()];
+    ScriptCall { keys, args: vec![keys::NODE_TTL_SECS.to_string().into(), id.into(), json.into()] }
+}
+
+fn document_keys() -> Vec<String> {
+    vec![config_head(), config_core(), config_users(), config_deltas()]
+}
+
 fn head(mode: &'static str, from: Revision, to: Revision, schema: u32) -> ScriptCall {
     let text = |text: String| Bytes::from(text);
     ScriptCall {
-        keys: vec![config_head(), config_core(), config_users(), config_deltas()],
+        keys: document_keys(),
         args: vec![
             Bytes::from_static(mode.as_bytes()),
             text(from.to_string()),
@@ -149,6 +268,30 @@ mod tests {
         assert_eq!(call.args[12], removed.digest.to_hex());
         assert!(call.args[13].is_empty());
         assert_eq!(call.keys[4], config_keys(key_bucket(&new.principals.keys[0].digest)));
+    }
+
+    #[test]
+    fn a_whole_reply_makes_the_snapshot_it_was_made_of() {
+        let mut made = snapshot(vec![provider(1)]);
+        made.principals.keys = (1..20).map(|id| key_doc(id, 1)).collect();
+        let json = |key: &KeyDoc| Bytes::from(serde_json::to_vec(key).unwrap());
+        let whole = WholeReply {
+            revision: made.revision,
+            schema: made.schema,
+            core: codec::pack(&made.core).unwrap().into(),
+            users: made.principals.users.iter().map(|u| serde_json::to_vec(u).unwrap().into()).collect(),
+            keys: made.principals.keys.iter().rev().map(json).collect(),
+        };
+        assert_eq!(whole.clone().into_snapshot().unwrap(), made);
+        let later = WholeReply { schema: SNAPSHOT_SCHEMA + 1, ..whole };
+        assert!(matches!(later.into_snapshot(), Err(DecodeError::TooNew { .. })));
+    }
+
+    #[test]
+    fn receipts_are_ids_of_the_stream() {
+        assert_eq!(receipt("1700000000000-7"), Some(Receipt(1_700_000_000_000, 7)));
+        assert_eq!(receipt("1700000000000"), None);
+        assert_eq!(settle_usage(&[Receipt(5, 2)]).args, ["books", "5-2"]);
     }
 
     #[test]

@@ -109,6 +109,34 @@ impl From<UserDoc> for User {
     }
 }
 
+impl From<&User> for UserDoc {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name.clone(),
+            is_enabled: user.is_enabled,
+            expires_at_ms: user.expires_at,
+            provider_group: user.provider_group.clone(),
+            allowed_models: user.allowed_models.clone(),
+        }
+    }
+}
+
+impl From<&Key> for KeyDoc {
+    fn from(key: &Key) -> Self {
+        Self {
+            id: key.id,
+            user_id: key.user_id,
+            name: key.name.clone(),
+            digest: key.digest,
+            is_enabled: key.is_enabled,
+            expires_at_ms: key.expires_at,
+            provider_group: key.provider_group.clone(),
+            allowed_models: key.allowed_models.clone(),
+        }
+    }
+}
+
 impl From<KeyDoc> for Key {
     fn from(doc: KeyDoc) -> Self {
         Self {

@@ -3,12 +3,19 @@
 //! A builder gives the plainest thing that works; a test changes what it is about:
 //! `Provider { weight: 3, ..provider(1) }`.
 
+pub mod conformance;
+
+use crate::contract::node::{NODE_SCHEMA, NodeBeat, NodeKind};
 use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
-use crate::ids::{GroupId, KeyId, ProviderId, Revision, UserId};
+use crate::contract::usage::{
+    Caller, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA, UsageRecord,
+};
+use crate::ids::{GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::{ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
 use crate::money::Multiplier;
 use crate::rules::select::Draws;
 use crate::secret::{HubKey, KeyDigest, Secret};
+use crate::time::UnixMillis;
 
 /// An enabled `claude` provider of weight 1 in tier 0 and the default group, serving every model. Its URL
 /// is a loopback address nobody listens on; its secret is `upstream-secret-<id>`, sealed by [`hub_key`].
@@ -101,6 +108,52 @@ pub fn snapshot(providers: Vec<Provider>) -> Snapshot {
         revision: Revision(1),
         core: Core { providers, groups: vec![group_doc(1, GroupSet::DEFAULT)], ..Core::default() },
         principals: Principals { users: vec![user_doc(1)], keys: vec![key_doc(1, 1)] },
+    }
+}
+
+/// The record of a request that was forwarded to nobody, its id made of `n`.
+#[must_use]
+pub fn usage_record(n: u64) -> UsageRecord {
+    let started_at = UnixMillis(1_790_000_000_000);
+    let mut chance = [0; 10];
+    chance[2..].copy_from_slice(&n.to_be_bytes());
+    UsageRecord {
+        schema: USAGE_SCHEMA,
+        request: RequestEntry {
+            id: RequestId::from_parts(started_at.0.unsigned_abs(), &chance),
+            started_at,
+            caller: Caller { user_id: UserId(1), key_id: KeyId(1), client_ip: None, client: None },
+            endpoint: "anthropic_messages".to_owned(),
+            model: Some("claude-sonnet-4-5".to_owned()),
+            is_stream: true,
+            provider_id: None,
+            status: 503,
+            blocked_by: Some("no_available_providers".to_owned()),
+            error: None,
+            stop_reason: None,
+            upstream_request_id: None,
+            timing: Timing::default(),
+            session: SessionFacts::default(),
+            decision_chain: DecisionChain::default(),
+        },
+        attempts: Vec::new(),
+    }
+}
+
+/// A ready gateway's sign of life.
+#[must_use]
+pub fn node_beat(id: &str) -> NodeBeat {
+    NodeBeat {
+        schema: NODE_SCHEMA,
+        id: id.to_owned(),
+        kind: NodeKind::Gateway,
+        host: "test".to_owned(),
+        version: "0.0.0".to_owned(),
+        started_at: UnixMillis(1_790_000_000_000),
+        at: UnixMillis(1_790_000_000_000),
+        revision: Some(Revision(1)),
+        is_ready: true,
+        running_requests: 0,
     }
 }
 

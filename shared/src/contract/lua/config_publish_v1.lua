@@ -12,6 +12,7 @@
 --       9.. operations, three each: index into KEYS, field, value ("" = remove)
 -- Returns {"published", to} | {"stale", current} | {"gap", current}
 --         stale: this revision or a newer one is there. gap: a delta does not start where things stand.
+--         current is -1 when nothing is published; a head without its core (evicted) counts as nothing.
 --
 -- Revisions are whole numbers below 2^53. A "full" empties what it replaces: with nothing else there, readers
 -- that are behind find no delta and read the whole. Deployed beside other versions: the name ends in the
@@ -20,6 +21,9 @@ local head, core, users, deltas = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local mode, from, to = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local current = tonumber(redis.call('HGET', head, 'revision') or '-1')
+if redis.call('EXISTS', core) == 0 then
+  current = -1
+end
 if current >= to then
   return { 'stale', string.format('%.0f', current) }
 end
@@ -43,7 +47,7 @@ for i = 9, #ARGV, 3 do
   end
 end
 if ARGV[6] ~= '' then
-  redis.call('XADD', deltas, 'MAXLEN', ARGV[8], ARGV[3] .. '-0', 'delta', ARGV[6])
+  redis.call('XADD', deltas, 'MAXLEN', ARGV[8], ARGV[3] .. '-0', 'from', ARGV[2], 'delta', ARGV[6])
 end
 redis.call('HSET', head, 'revision', ARGV[3], 'schema', ARGV[4])
 redis.call('PUBLISH', ARGV[7], ARGV[3])

@@ -1,0 +1,53 @@
+//! What runs beside the requests: following the configuration, keeping it on disk, the heartbeat.
+
+use crate::heartbeat;
+use crate::hub::Hub;
+use crate::live::Follower;
+use crate::live::disk::{Disk, keep};
+use shared::ports::{ConfigFeed, NodeRegistry};
+use shared::secret::HubKey;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// What it needs.
+pub struct Background {
+    /// Where the published configuration comes from.
+    pub feed: Arc<dyn ConfigFeed>,
+    /// Who is told that this node is there.
+    pub nodes: Arc<dyn NodeRegistry>,
+    /// Opens the sealed provider secrets.
+    pub hub_key: Arc<HubKey>,
+    /// Where the last configuration is kept.
+    pub snapshot_file: Option<PathBuf>,
+}
+
+/// When it changes its tune.
+#[derive(Clone)]
+pub struct Stages {
+    /// True from the moment the stop is asked for.
+    pub is_draining: watch::Receiver<bool>,
+    /// True when everything may go.
+    pub is_over: watch::Receiver<bool>,
+}
+
+/// Starts it. A kept configuration is in force when this returns.
+pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &TaskTracker) {
+    let Background { feed, nodes, hub_key, snapshot_file } = background;
+    let follower = Follower::new(feed, hub_key, hub.live.clone());
+    if let Some(path) = snapshot_file {
+        let disk = Disk::new(path);
+        follower.start_from(&disk);
+        tasks.spawn(keep(disk, hub.live.clone(), stages.is_over.clone()));
+    }
+    let Stages { is_draining, is_over } = stages.clone();
+    tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
+    let mut until = is_over;
+    tasks.spawn(async move {
+        tokio::select! {
+            () = follower.run() => {}
+            _ = until.wait_for(|is_over| *is_over) => {}
+        }
+    });
+}

@@ -1,0 +1,76 @@
+//! Tells the registry that this node is there and which configuration it serves by: every [`BEAT_MS`], and at once
+//! when a newer one is in force, so that an admin sees it arrive.
+
+use crate::hub::{Hub, now};
+use crate::ready::Readiness;
+use shared::contract::node::{BEAT_MS, NODE_SCHEMA, NodeBeat, NodeKind};
+use shared::ids::{Revision, unique_id};
+use shared::ports::NodeRegistry;
+use shared::time::UnixMillis;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// Who this node is.
+pub struct Identity {
+    /// Made at each start.
+    pub id: String,
+    host: String,
+    started_at: UnixMillis,
+}
+
+impl Identity {
+    /// A node that starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        let started_at = now();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self { id: unique_id(started_at, &rand::random()), host: host.trim().to_owned(), started_at }
+    }
+
+    fn beat(&self, hub: &Hub, is_draining: bool) -> NodeBeat {
+        let revision = hub.live.load().revision();
+        NodeBeat {
+            schema: NODE_SCHEMA,
+            id: self.id.clone(),
+            kind: NodeKind::Gateway,
+            host: self.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            at: now(),
+            revision: (revision != Revision(0)).then_some(revision),
+            is_ready: Readiness::of(hub, is_draining) == Readiness::Ready,
+            running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Beats until `stop` is true, then leaves.
+pub async fn run(
+    nodes: Arc<dyn NodeRegistry>,
+    hub: Arc<Hub>,
+    mut is_draining: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let identity = Identity::new();
+    let mut revision = hub.live.revision();
+    loop {
+        let draining = *is_draining.borrow_and_update();
+        // A beat that is lost is told by its absence at `/api/v1/nodes`; the next one comes soon.
+        let _ = nodes.beat(identity.beat(&hub, draining)).await;
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Ok(()) = revision.changed() => {}
+            Ok(()) = is_draining.changed() => {}
+            () = sleep(Duration::from_millis(BEAT_MS)) => {}
+        }
+    }
+    let _ = nodes.leave(&identity.id).await;
+}

@@ -1,0 +1,93 @@
+//! The part of a configuration that is few and read whole: providers with their opened secrets, groups, prices,
+//! settings.
+
+use crate::events;
+use shared::contract::snapshot::Core;
+use shared::ids::ProviderId;
+use shared::model::price::ModelPrice;
+use shared::model::{Provider, Settings};
+use shared::money::Multiplier;
+use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
+use shared::secret::{HubKey, SealError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The core of a configuration and what was made of it.
+#[derive(Default)]
+pub struct Compiled {
+    /// As it was published, secrets sealed.
+    pub core: Core,
+    /// The providers that can be used.
+    pub providers: Vec<Provider>,
+    /// How to reach them.
+    pub routes: HashMap<ProviderId, Arc<Route>>,
+    groups: HashMap<String, Multiplier>,
+}
+
+/// How to reach a provider: its parsed address, and headers that carry its opened secret.
+pub struct Route {
+    /// Where requests go.
+    pub base: BaseUrl,
+    /// What requests carry besides the seat's headers.
+    pub headers: UpstreamHeaders,
+}
+
+/// What usage costs.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    groups: &'a HashMap<String, Multiplier>,
+    /// Prices by model.
+    pub prices: &'a BTreeMap<String, ModelPrice>,
+    /// System-wide settings.
+    pub settings: &'a Settings,
+}
+
+impl Compiled {
+    /// Compiles a core. A provider that cannot be used (its secret does not open, its URL is none) is reported
+    /// and left out; the others serve.
+    pub fn of(core: Core, hub_key: &HubKey) -> Self {
+        let mut routes = HashMap::new();
+        let mut providers = Vec::with_capacity(core.providers.len());
+        for provider in &core.providers {
+            match route(provider, hub_key) {
+                Ok(route) => {
+                    routes.insert(provider.id, Arc::new(route));
+                    providers.push(provider.clone());
+                }
+                Err(reason) => events::provider_unusable(provider.id, reason),
+            }
+        }
+        let groups = core.groups.iter().map(|group| (group.name.clone(), group.cost_multiplier)).collect();
+        Self { core, providers, routes, groups }
+    }
+
+    /// What usage costs.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms { groups: &self.groups, prices: &self.core.prices, settings: &self.core.settings }
+    }
+}
+
+impl Terms<'_> {
+    /// The factor of a group, if it exists.
+    #[must_use]
+    pub fn group_multiplier(&self, name: &str) -> Option<Multiplier> {
+        self.groups.get(name).copied()
+    }
+}
+
+fn route(provider: &Provider, hub_key: &HubKey) -> Result<Route, &'static str> {
+    let base = BaseUrl::parse(&provider.url).map_err(|error| error.label())?;
+    let secret = hub_key
+        .open(&provider.secret, &Provider::secret_place(provider.id))
+        .map_err(|_| "key does not open with this HUB_SECRET_KEY")?;
+    let opened = provider.custom_headers.iter().map(|(name, sealed)| {
+        let value = hub_key.open(sealed, &Provider::header_place(provider.id, name))?;
+        Ok((name.clone(), value.expose().to_owned()))
+    });
+    let custom = opened
+        .collect::<Result<Vec<_>, SealError>>()
+        .map_err(|_| "a custom header does not open with this HUB_SECRET_KEY")?;
+    let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &custom)
+        .map_err(|error| error.label())?;
+    Ok(Route { base, headers })
+}
