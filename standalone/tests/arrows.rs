@@ -47,13 +47,21 @@ fn shared_does_no_io() {
 fn the_gateway_knows_no_database_and_no_actix() {
     assert_knows_nothing_of(
         "gateway",
-        &["sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator"],
+        &["sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator", "redis-adapters", "fred"],
+    );
+}
+
+#[test]
+fn the_redis_adapters_know_neither_half() {
+    assert_knows_nothing_of(
+        "redis-adapters",
+        &["pingora", "gateway", "sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator"],
     );
 }
 
 #[test]
 fn the_admin_side_never_proxies() {
-    assert_knows_nothing_of("admin-api", &["pingora", "gateway", "simulator"]);
+    assert_knows_nothing_of("admin-api", &["pingora", "gateway", "simulator", "redis-adapters", "fred"]);
 }
 
 #[test]
@@ -71,8 +79,10 @@ fn the_bench_measures_the_hot_path_alone() {
 
 #[test]
 fn there_is_one_crypto_provider() {
-    let all = reach("standalone");
-    assert!(all.contains("ring"));
-    let others: Vec<_> = all.iter().filter(|n| n.starts_with("aws-lc") || *n == "openssl-sys").collect();
-    assert!(others.is_empty(), "{others:?}");
+    for start in ["standalone", "redis-adapters"] {
+        let all = reach(start);
+        assert!(all.contains("ring"));
+        let others: Vec<_> = all.iter().filter(|n| n.starts_with("aws-lc") || *n == "openssl-sys").collect();
+        assert!(others.is_empty(), "{start}: {others:?}");
+    }
 }

@@ -1,0 +1,19 @@
+//! The ports of `shared` over Redis. For the composition roots of the split shape: neither `gateway` nor `admin-api`
+//! knows this crate, and this crate knows neither of them.
+//!
+//! Everything goes through one [`Link`]: versioned Lua with a deadline, behind a breaker, so that Redis's absence
+//! costs microseconds. What the scripts are, and all names, is in `shared::contract`.
+
+mod config;
+mod feed;
+mod link;
+mod nodes;
+mod publisher;
+mod usage;
+
+pub use config::{ConfigError, RedisConfig};
+pub use feed::RedisFeed;
+pub use link::Link;
+pub use nodes::RedisNodes;
+pub use publisher::RedisPublisher;
+pub use usage::{RedisUsage, Shipper};

@@ -1,0 +1,203 @@
+//! One connection to Redis: calls with a deadline, behind a breaker, back without a restart.
+//!
+//! Failure policy: a call that is not answered in time, or finds no connection, fails and counts for the breaker
+//! ([`shared::rules::link`]); while that is open, calls fail at once. A call that Redis answers with an error is an
+//! answer: it fails with [`PortError::Refused`] and opens nothing. Nothing is sent twice by itself.
+
+use crate::config::{ConfigError, RedisConfig};
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{ClientLike, LuaInterface};
+use fred::types::Value;
+use fred::types::config::{
+    ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
+};
+use shared::contract::scripts::ScriptCall;
+use shared::ports::PortError;
+use shared::rules::link::LinkBreaker;
+use shared::time::UnixMillis;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A connection that looks after itself. Lives on the runtime it was opened on; calls may come from any.
+pub struct Link {
+    client: Client,
+    breaker: Mutex<LinkBreaker>,
+    began: Instant,
+    address: String,
+    _closes: DropGuard,
+}
+
+impl Link {
+    /// Begins to connect, and keeps at it. Needs the runtime that the connection will live on.
+    pub fn open(config: &RedisConfig) -> Result<Arc<Self>, ConfigError> {
+        let (client, closes) = connect(config)?;
+        Ok(Arc::new(Self {
+            client,
+            breaker: Mutex::default(),
+            began: Instant::now(),
+            address: config.address(),
+            _closes: closes,
+        }))
+    }
+
+    /// Waits until there is a connection.
+    pub async fn connected(&self) {
+        // In slices: a connection that comes between the client's look and its wait is seen by the next look.
+        while !self.client.is_connected() {
+            let _ = timeout(LOOK_AGAIN, self.client.wait_for_connect()).await;
+        }
+    }
+
+    /// True while calls are refused because Redis is away.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).is_open()
+    }
+
+    /// Runs a script.
+    pub(crate) async fn eval(
+        &self,
+        script: &'static str,
+        call: ScriptCall,
+        deadline: Duration,
+    ) -> Result<Value, PortError> {
+        let began = self.now();
+        if !self.with_breaker(|breaker| breaker.admit(began)) {
+            return Err(PortError::Unavailable);
+        }
+        let options =
+            Options { max_attempts: Some(1), timeout: Some(deadline), fail_fast: true, ..Options::default() };
+        let client = self.client.with_options(&options);
+        let args: Vec<Value> = call.args.into_iter().map(Value::Bytes).collect();
+        // The client's own deadline ends the call; this one holds should the client itself not answer.
+        let answer = timeout(deadline * 2, client.eval(script, call.keys, args)).await;
+        match answer {
+            Ok(Ok(value)) => {
+                self.answered();
+                Ok(value)
+            }
+            Ok(Err(error)) if is_answer(&error) => {
+                self.answered();
+                // The first word is Redis's code; the rest may quote what was sent.
+                let code = error.details().split_whitespace().next().unwrap_or_default();
+                tracing::error!(redis = %self.address, code, "Redis refuses");
+                Err(PortError::Refused)
+            }
+            Ok(Err(error)) => Err(self.not_answered(began, error.kind().to_str())),
+            Err(_) => Err(self.not_answered(began, "Timeout Error")),
+        }
+    }
+
+    fn answered(&self) {
+        if self.with_breaker(LinkBreaker::succeeded) {
+            tracing::info!(redis = %self.address, "Redis answers again");
+        }
+    }
+
+    fn not_answered(&self, began: UnixMillis, reason: &'static str) -> PortError {
+        let now = self.now();
+        if self.with_breaker(|breaker| breaker.failed(began, now)) {
+            tracing::warn!(redis = %self.address, reason, "Redis is away; going on without it");
+        }
+        PortError::Unavailable
+    }
+
+    fn with_breaker<T>(&self, ask: impl FnOnce(&mut LinkBreaker) -> T) -> T {
+        ask(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Of a clock that only goes forward: the breaker's pauses are no matter of the calendar.
+    fn now(&self) -> UnixMillis {
+        UnixMillis(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A client that connects until the guard is dropped.
+pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, DropGuard), ConfigError> {
+    let connection = ConnectionConfig {
+        connection_timeout: CONNECT_DEADLINE,
+        internal_command_timeout: CONNECT_DEADLINE,
+        max_command_attempts: 1,
+        max_command_buffer_len: MAX_WAITING_CALLS,
+        unresponsive: UnresponsiveConfig { max_timeout: Some(DEAD_AFTER), interval: Duration::from_secs(1) },
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    };
+    let mut policy = ReconnectPolicy::new_exponential(0, FIRST_RETRY_MS, LONGEST_RETRY_MS, 2);
+    policy.set_jitter(RETRY_JITTER_MS);
+    let client =
+        Client::new(config.to_fred()?, Some(PerformanceConfig::default()), Some(connection), Some(policy));
+    let stop = CancellationToken::new();
+    let (supervised, until) = (client.clone(), stop.clone());
+    let address = config.address();
+    tokio::spawn(async move {
+        let supervise = async {
+            loop {
+                // Ends when the server refuses us (a wrong password, say); a later try may not be refused.
+                let reason = match supervised.connect().await {
+                    Ok(Err(error)) => error.kind().to_str(),
+                    Ok(Ok(())) | Err(_) => "ended",
+                };
+                tracing::error!(redis = %address, reason, "Redis refuses the connection; trying again");
+                tokio::time::sleep(REFUSED_RETRY).await;
+            }
+        };
+        let _ = until.run_until_cancelled(supervise).await;
+        let _ = timeout(CONNECT_DEADLINE, supervised.quit()).await;
+    });
+    Ok((client, stop.drop_guard()))
+}
+
+/// True for what Redis itself said, and would say again. `LOADING` and the like pass: Redis is not there yet.
+fn is_answer(error: &Error) -> bool {
+    let passes = ["LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
+    match error.kind() {
+        ErrorKind::Unknown | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand | ErrorKind::NotFound => {
+            !passes.iter().any(|word| error.details().starts_with(word))
+        }
+        _ => false,
+    }
+}
+
+/// The text behind a value, if it is one.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.to_string()),
+        Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+        Value::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The bytes behind a value, if it is such.
+pub(crate) fn bytes(value: Value) -> Option<Bytes> {
+    match value {
+        Value::String(text) => Some(text.into_inner()),
+        Value::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// The items of a list; nothing at all is an empty one.
+pub(crate) fn items(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        Value::Null => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// A connection that owes an answer for so long is given up and made anew.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// Calls wait for a deadline at most; more than these at a time are refused.
+const MAX_WAITING_CALLS: usize = 4_096;
+const FIRST_RETRY_MS: u32 = 50;
+const LONGEST_RETRY_MS: u32 = 1_000;
+const RETRY_JITTER_MS: u32 = 25;
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);

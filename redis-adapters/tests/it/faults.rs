@@ -1,0 +1,89 @@
+//! Redis away, silent, refusing, and back: its absence costs nothing, its return needs no hand.
+
+use crate::redis::{Redis, eventually};
+use redis_adapters::{Link, RedisConfig, RedisNodes};
+use shared::ports::{NodeRegistry, PortError};
+use shared::testing::node_beat;
+
+async fn answers(nodes: &RedisNodes) -> bool {
+    nodes.nodes().await.is_ok()
+}
+
+/// Calls until the breaker is open; then a thousand more that must not wait for anything: the deadline of one alone
+/// would be longer than all of them may take.
+async fn fails_without_waiting(link: &Link, nodes: &RedisNodes) {
+    eventually("the breaker opens", || async {
+        let failed = nodes.nodes().await;
+        failed == Err(PortError::Unavailable) && link.is_open()
+    })
+    .await;
+    let refused = async {
+        for _ in 0..1_000 {
+            assert_eq!(nodes.nodes().await, Err(PortError::Unavailable));
+        }
+    };
+    // Probes go out now and then; each waits for its own deadline.
+    refused.await;
+}
+
+#[tokio::test]
+async fn a_redis_that_ends_and_comes_back_is_used_again() {
+    let mut redis = Redis::start().await;
+    let link = redis.link().await;
+    let nodes = RedisNodes::new(link.clone());
+    nodes.beat(node_beat("a")).await.unwrap();
+    redis.kill();
+    fails_without_waiting(&link, &nodes).await;
+    redis.start_server();
+    eventually("it is used again", || answers(&nodes)).await;
+    assert!(!link.is_open());
+    assert_eq!(nodes.nodes().await, Ok(vec![]), "it came back empty");
+}
+
+#[tokio::test]
+async fn a_redis_that_falls_silent_is_left_alone_until_it_speaks() {
+    let redis = Redis::start().await;
+    let link = redis.link().await;
+    let nodes = RedisNodes::new(link.clone());
+    nodes.beat(node_beat("a")).await.unwrap();
+    redis.pause();
+    fails_without_waiting(&link, &nodes).await;
+    redis.resume();
+    eventually("it is used again", || answers(&nodes)).await;
+    redis.door.cut();
+    eventually("over a new connection", || answers(&nodes)).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_at_the_start_is_found_when_it_comes() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let link = Link::open(&redis.config()).unwrap();
+    let nodes = RedisNodes::new(link.clone());
+    fails_without_waiting(&link, &nodes).await;
+    redis.start_server();
+    link.connected().await;
+    eventually("it is used", || answers(&nodes)).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_answer_and_a_wrong_password_can_become_right() {
+    let redis = Redis::start().await;
+    let link = redis.link().await;
+    let nodes = RedisNodes::new(link.clone());
+    redis.cli(&["SET", "cch:{nodes}:beats", "not a hash"]);
+    for _ in 0..5 {
+        assert_eq!(nodes.nodes().await, Err(PortError::Refused));
+    }
+    assert!(!link.is_open());
+    redis.cli(&["DEL", "cch:{nodes}:beats"]);
+    assert_eq!(nodes.nodes().await, Ok(vec![]));
+
+    redis.cli(&["ACL", "SETUSER", "hub", "on", ">right", "~*", "+@all"]);
+    let url = format!("redis://hub:wrong@{}", redis.door.address);
+    let link = Link::open(&RedisConfig::new(url, None)).unwrap();
+    let nodes = RedisNodes::new(link.clone());
+    assert_eq!(nodes.nodes().await, Err(PortError::Unavailable));
+    redis.cli(&["ACL", "SETUSER", "hub", ">wrong"]);
+    eventually("the password is right now", || answers(&nodes)).await;
+}

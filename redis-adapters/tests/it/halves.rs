@@ -1,0 +1,202 @@
+//! Both halves of the product in the test's process, with nothing but Redis between them.
+
+use crate::redis::{PATIENCE, Redis, eventually};
+use admin_api::config::AdminConfig;
+use admin_api::{AdminHandle, FarSides, Options};
+use gateway::config::GatewayConfig;
+use gateway::{GatewayHandle, GatewayParts};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{HeaderMap, Method, Request};
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use redis_adapters::{Link, RedisFeed, RedisNodes, RedisPublisher, RedisUsage, Shipper};
+use serde_json::{Value, json};
+use shared::memory::MemoryUsage;
+use shared::secret::HubKey;
+use shared::vars::Vars;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const TOKEN: &str = "the-admin-token-of-the-tests";
+const HUB_KEY: [u8; 32] = [0x5e; 32];
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+async fn call(address: SocketAddr, request: hyper::http::request::Builder, body: String) -> Answer {
+    let client: Http<HttpConnector, Full<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
+    let path = request.uri_ref().unwrap().path().to_owned();
+    let request = request.uri(format!("http://{address}{path}")).body(Full::from(body)).unwrap();
+    let whole = async {
+        let (head, body) = client.request(request).await.expect("an answer").into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: head.status.as_u16(), headers: head.headers, text }
+    };
+    timeout(PATIENCE, whole).await.expect("an answer in time")
+}
+
+/// A control plane on SQLite.
+pub struct Admin {
+    pub handle: AdminHandle,
+}
+
+impl Admin {
+    /// `name` is its consumer of usage; several may share a directory, and so a database.
+    pub async fn start(redis: &Redis, directory: &Path, name: &str) -> Self {
+        let dsn = format!("sqlite://{}", directory.join("hub.sqlite").display());
+        let hub_key = HUB_KEY.map(|byte| format!("{byte:02x}")).concat();
+        let lookup = |variable: &str| match variable {
+            "DSN" => Some(dsn.clone()),
+            "ADMIN_TOKEN" => Some(TOKEN.to_owned()),
+            "HUB_SECRET_KEY" => Some(hub_key.clone()),
+            "DB_POOL_MAX" => Some("4".to_owned()),
+            _ => None,
+        };
+        let mut vars = Vars::new(&lookup);
+        let config = AdminConfig::read(&mut vars);
+        let config = vars.finish_required(config).unwrap();
+        let link = Link::open(&redis.config()).unwrap();
+        let far = FarSides {
+            publisher: RedisPublisher::new(link.clone()),
+            usage: RedisUsage::new(link.clone(), name),
+            nodes: RedisNodes::new(link),
+        };
+        let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
+        let handle = admin_api::start_with(Options { config, far, listener }).await.unwrap();
+        Self { handle }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/json");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        call(self.handle.address(), request, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.call(Method::GET, path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.call(Method::POST, path, body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    }
+
+    pub async fn make_provider(&self, url: &str) -> Value {
+        let body =
+            json!({ "name": "simulated", "provider_type": "claude", "url": url, "key": "sk-simulated" });
+        self.post("/api/v1/providers", body).await
+    }
+
+    /// A user with a key: the key's id and secret.
+    pub async fn make_seat(&self, name: &str) -> (i64, String) {
+        let made = self.post("/api/v1/users", json!({ "name": name })).await;
+        (made["key"]["id"].as_i64().unwrap(), made["key"]["secret"].as_str().unwrap().to_owned())
+    }
+
+    pub async fn set_enabled(&self, key_id: i64, is_enabled: bool) -> Answer {
+        let path = format!("/api/v1/keys/{key_id}");
+        self.call(Method::PATCH, &path, json!({ "is_enabled": is_enabled })).await
+    }
+
+    /// Waits until so many gateways serve by the newest revision.
+    pub async fn in_force_on(&self, nodes: u64) {
+        eventually("the newest revision is in force", || async {
+            let now = self.get("/api/v1/nodes").await;
+            now["total"] == nodes && now["up_to_date"] == nodes
+        })
+        .await;
+    }
+}
+
+/// A gateway with its shipper.
+pub struct Gateway {
+    pub handle: GatewayHandle,
+    pub queue: Arc<MemoryUsage>,
+    stop_shipping: CancellationToken,
+    shipping: TaskTracker,
+}
+
+impl Gateway {
+    pub async fn start(redis: &Redis) -> Self {
+        Self::start_with(redis, None, Duration::from_secs(86_400)).await
+    }
+
+    pub async fn start_with(redis: &Redis, snapshot_file: Option<PathBuf>, max_age: Duration) -> Self {
+        let lookup = |name: &str| match name {
+            "GATEWAY_LISTEN" | "OPS_LISTEN" => Some("127.0.0.1:0".to_owned()),
+            _ => None,
+        };
+        let mut config = GatewayConfig::read(&mut Vars::new(&lookup));
+        config.snapshot_file = snapshot_file;
+        config.limits.config_max_age = max_age;
+        let link = Link::open(&redis.config()).unwrap();
+        let queue = Arc::new(MemoryUsage::new(10_000));
+        let parts = GatewayParts {
+            config,
+            feed: RedisFeed::open(&redis.config(), link.clone()).unwrap(),
+            usage: queue.clone(),
+            nodes: RedisNodes::new(link.clone()),
+            hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
+        };
+        let handle = gateway::start(parts).await.unwrap();
+        let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());
+        let shipper = Shipper::new(queue.clone(), RedisUsage::new(link, "gateway"));
+        shipping.spawn(shipper.run(stop_shipping.clone()));
+        shipping.close();
+        Self { handle, queue, stop_shipping, shipping }
+    }
+
+    /// A seat's request, not streamed.
+    pub async fn ask(&self, secret: &str) -> Answer {
+        let request = Request::post("/v1/messages")
+            .header("x-api-key", secret)
+            .header("content-type", "application/json")
+            .header("anthropic-version", "2023-06-01");
+        let body = json!({
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 16,
+            "messages": [{"role": "user", "content": "Say hello."}],
+        });
+        call(self.handle.address, request, body.to_string()).await
+    }
+
+    pub async fn ops(&self, path: &str) -> Answer {
+        call(self.handle.ops_address, Request::get(path), String::new()).await
+    }
+
+    pub async fn answers(&self, secret: &str, status: u16) {
+        eventually("the gateway answers so", || async { self.ask(secret).await.status == status }).await;
+    }
+
+    pub async fn stop(self) {
+        self.handle.stop().await;
+        self.stop_shipping.cancel();
+        self.shipping.wait().await;
+    }
+}
