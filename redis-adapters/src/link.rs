@@ -74,7 +74,7 @@ impl Link {
         let client = self.client.with_options(&options);
         let args: Vec<Value> = call.args.into_iter().map(Value::Bytes).collect();
         // The client's own deadline ends the call; this one holds should the client itself not answer.
-        let answer = timeout(deadline * 2, client.eval(script, call.keys, args)).await;
+        let answer = timeout(deadline + GRACE, client.eval(script, call.keys, args)).await;
         match answer {
             Ok(Ok(value)) => {
                 self.answered();
@@ -191,6 +191,8 @@ pub(crate) fn items(value: Value) -> Option<Vec<Value>> {
     }
 }
 
+/// How much later than its own deadline the client is given up.
+const GRACE: Duration = Duration::from_millis(50);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// A connection that owes an answer for so long is given up and made anew.
 const DEAD_AFTER: Duration = Duration::from_secs(3);

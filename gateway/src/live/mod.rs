@@ -153,4 +153,29 @@ mod tests {
         assert!(Arc::ptr_eq(&before.compiled, &after.compiled));
         assert_eq!(before.people.buckets_apart(&after.people), 1);
     }
+
+    /// By hand: `cargo test --release -p gateway one_changed_key -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "prints a figure; run it by hand"]
+    fn what_one_changed_key_of_twenty_thousand_costs() {
+        let mut old = snapshot((1..=200).map(provider).collect());
+        old.principals.users = (1..=2_000).map(user_doc).collect();
+        old.principals.keys = (1..=20_000).map(|id| key_doc(id, 1 + id % 2_000)).collect();
+        let mut live = Live::compile(&old, &hub_key());
+        let deltas: Vec<Delta> = (0..1_000)
+            .map(|n| {
+                let mut delta = Delta { from: Revision(n + 1), to: Revision(n + 2), ..Delta::default() };
+                let mut key = key_doc(1 + i64::try_from(n).unwrap() * 19, 1);
+                key.is_enabled = false;
+                delta.principals.keys = vec![key];
+                delta
+            })
+            .collect();
+        let (began, count) = (std::time::Instant::now(), deltas.len());
+        for delta in deltas {
+            live = live.after(delta, &hub_key());
+        }
+        println!("one changed key: {:?}", began.elapsed() / u32::try_from(count).unwrap());
+        assert_eq!(live.revision(), Revision(1_001));
+    }
 }
