@@ -66,9 +66,9 @@ pub fn authenticate(
 
 /// Whose key it is, whether or not it may be used now: for the log of a request that is refused anyway, so
 /// nothing is counted.
-pub fn recognise(headers: &HeaderMap, query: Option<&str>, live: &Live) -> Option<Arc<Principal>> {
+pub fn recognise(headers: &HeaderMap, query: Option<&str>, live: &Live) -> Option<Principal> {
     let credential = credential(headers, query).ok()?;
-    live.principal(&KeyDigest::of(&credential)).cloned()
+    live.principal(&KeyDigest::of(&credential))
 }
 
 /// The one credential of a request; several must be equal.

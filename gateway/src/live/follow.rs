@@ -134,6 +134,9 @@ impl Follower {
 
     /// `None`: they do not lead on from here.
     fn go_on(&self, deltas: Vec<Delta>) -> Option<Step> {
+        if deltas.is_empty() {
+            return None;
+        }
         let mut live = self.in_force.load_full();
         for delta in deltas {
             if delta.from != live.revision() || check_schema(delta.schema, SNAPSHOT_SCHEMA).is_err() {
@@ -182,3 +185,159 @@ fn told(step: Step, was_fine: bool) -> bool {
 const POLL: Duration = Duration::from_secs(2);
 /// Between tries while the feed fails.
 const RETRY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use shared::contract::delta::between;
+    use shared::testing::{hub_key, key_doc, provider, snapshot, user_doc};
+    use shared::time::UnixMillis;
+    use std::sync::{Mutex, PoisonError};
+
+    /// A feed that answers what it is told to.
+    struct Scripted(Mutex<Result<ConfigNews, PortError>>, Mutex<Result<ConfigNews, PortError>>);
+
+    #[async_trait]
+    impl ConfigFeed for Scripted {
+        async fn changed(&self, _after: Option<Revision>) {}
+
+        async fn read(&self, after: Option<Revision>) -> Result<ConfigNews, PortError> {
+            let answer = if after.is_some() { &self.0 } else { &self.1 };
+            answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        }
+
+        fn applied(&self, _revision: Revision) {}
+    }
+
+    fn follower() -> (Arc<Scripted>, Follower) {
+        let feed =
+            Arc::new(Scripted(Mutex::new(Ok(ConfigNews::Nothing)), Mutex::new(Ok(ConfigNews::Nothing))));
+        let in_force = Arc::new(InForce::new(Duration::from_secs(60)));
+        (feed.clone(), Follower::new(feed, Arc::new(hub_key()), in_force))
+    }
+
+    fn whole(snapshot: &Snapshot) -> Result<ConfigNews, PortError> {
+        Ok(ConfigNews::Whole(Arc::new(snapshot.clone())))
+    }
+
+    fn at(revision: u64) -> Snapshot {
+        Snapshot { revision: Revision(revision), ..snapshot(vec![provider(1)]) }
+    }
+
+    #[tokio::test]
+    async fn only_the_newest_revision_itself_confirms_what_is_in_force() {
+        let (feed, follower) = follower();
+        *feed.1.lock().unwrap() = whole(&at(5));
+        assert_eq!(follower.step().await, Ok(Step::Applied(Revision(5))));
+        let heard = |ms: i64| follower.in_force.heard(UnixMillis(ms));
+        for (answer, found) in [
+            (Ok(ConfigNews::Nothing), Ok(Step::Behind(None))),
+            (Ok(ConfigNews::Level(Revision(4))), Ok(Step::Behind(Some(Revision(4))))),
+            (whole(&at(4)), Ok(Step::Behind(Some(Revision(4))))),
+            (Err(PortError::Unavailable), Err(PortError::Unavailable)),
+        ] {
+            heard(7);
+            *feed.0.lock().unwrap() = answer;
+            assert_eq!(follower.step().await, found);
+            assert_eq!(follower.in_force.heard_at(), UnixMillis(7), "not confirmed by {found:?}");
+            assert_eq!(follower.in_force.load().revision(), Revision(5));
+        }
+        *feed.0.lock().unwrap() = Ok(ConfigNews::Level(Revision(5)));
+        assert_eq!(follower.step().await, Ok(Step::Confirmed));
+        assert!(follower.in_force.heard_at() > UnixMillis(7));
+    }
+
+    #[tokio::test]
+    async fn a_gap_or_a_broken_delta_is_followed_by_the_whole() {
+        for answer in [
+            Ok(ConfigNews::Deltas(vec![between(&at(4), &at(9))])),
+            Ok(ConfigNews::Deltas(vec![between(&at(5), &at(6)), between(&at(7), &at(9))])),
+            Ok(ConfigNews::Deltas(vec![Delta { schema: SNAPSHOT_SCHEMA + 1, ..between(&at(5), &at(9)) }])),
+            Err(PortError::Unreadable),
+        ] {
+            let (feed, follower) = follower();
+            *feed.1.lock().unwrap() = whole(&at(5));
+            follower.step().await.unwrap();
+            *feed.0.lock().unwrap() = answer;
+            *feed.1.lock().unwrap() = whole(&at(9));
+            assert_eq!(follower.step().await, Ok(Step::Applied(Revision(9))));
+        }
+        let (feed, follower) = follower();
+        *feed.1.lock().unwrap() = whole(&Snapshot { schema: SNAPSHOT_SCHEMA + 1, ..at(5) });
+        assert_eq!(follower.step().await, Err(PortError::Unreadable));
+    }
+
+    /// Whatever the feed does on the way: what is in force is always one of the published revisions, whole, it never
+    /// goes back, and one good answer makes it the newest.
+    #[tokio::test]
+    async fn it_is_always_at_one_revision_and_ends_at_the_newest() {
+        for seed in 0..64 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let (feed, follower) = follower();
+            let mut published = vec![at(1)];
+            for _ in 0..60 {
+                if rng.random_bool(0.6) {
+                    let last = published.last().unwrap();
+                    let mut next = last.clone();
+                    next.revision = Revision(last.revision.0 + rng.random_range(1..4));
+                    change(&mut next, &mut rng);
+                    published.push(next);
+                }
+                let before = follower.in_force.load().revision();
+                *feed.0.lock().unwrap() = answer(&published, &mut rng);
+                *feed.1.lock().unwrap() = match rng.random_range(0..4) {
+                    0 => Err(PortError::Unavailable),
+                    _ => whole(&published[rng.random_range(0..published.len())]),
+                };
+                let _ = follower.step().await;
+                let live = follower.in_force.load_full();
+                assert!(live.revision() >= before, "seed {seed}");
+                if live.revision() != Revision(0) {
+                    let expected = published.iter().find(|s| s.revision == live.revision());
+                    assert_eq!(Some(&live.to_snapshot()), expected, "seed {seed}");
+                }
+            }
+            let newest = published.last().unwrap();
+            *feed.0.lock().unwrap() = whole(newest);
+            *feed.1.lock().unwrap() = whole(newest);
+            follower.step().await.unwrap();
+            assert_eq!(&follower.in_force.load().to_snapshot(), newest, "seed {seed}");
+        }
+    }
+
+    fn change(snapshot: &mut Snapshot, rng: &mut StdRng) {
+        let id = rng.random_range(2..9);
+        match rng.random_range(0..4) {
+            0 => {
+                snapshot.principals.users.retain(|user| user.id.0 != id);
+                snapshot.principals.users.push(user_doc(id));
+                snapshot.principals.users.sort_by_key(|user| user.id);
+            }
+            1 => {
+                snapshot.principals.keys.retain(|key| key.id.0 != id);
+                snapshot.principals.keys.push(key_doc(id, rng.random_range(1..5)));
+                snapshot.principals.keys.sort_by_key(|key| key.id);
+            }
+            2 => snapshot.principals.keys.retain(|key| key.id.0 != id),
+            _ => snapshot.core.providers[0].weight += 1,
+        }
+    }
+
+    /// Something that a feed could say: the truth, an old truth, half of it, or nothing.
+    fn answer(published: &[Snapshot], rng: &mut StdRng) -> Result<ConfigNews, PortError> {
+        let from = rng.random_range(0..published.len());
+        let to = rng.random_range(from..published.len());
+        let deltas = published[from..=to].windows(2).map(|pair| between(&pair[0], &pair[1]));
+        match rng.random_range(0..6) {
+            0 => Err(PortError::Unavailable),
+            1 => Err(PortError::Unreadable),
+            2 => Ok(ConfigNews::Nothing),
+            3 => Ok(ConfigNews::Level(published[to].revision)),
+            4 => whole(&published[to]),
+            _ => Ok(ConfigNews::Deltas(deltas.filter(|_| rng.random_bool(0.9)).collect())),
+        }
+    }
+}

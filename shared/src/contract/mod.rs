@@ -11,3 +11,6 @@ pub mod node;
 pub mod scripts;
 pub mod snapshot;
 pub mod usage;
+
+#[cfg(test)]
+mod recorded;

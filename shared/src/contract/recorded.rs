@@ -1,0 +1,139 @@
+//! Documents as earlier releases wrote them: this release reads them, and writes what those releases need.
+//!
+//! A file is never changed. A new schema, or a field that readers come to need, is another file beside it.
+
+use super::delta::{Delta, between};
+use super::snapshot::Snapshot;
+use super::usage::{
+    AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, TokenUsage,
+    UsageFlags, UsageRecord,
+};
+use crate::ids::{ProviderId, Revision};
+use crate::model::price::{ModelPrice, Rates};
+use crate::money::{NanoUsd, PicoUsd};
+use crate::testing::{key_doc, node_beat, provider, snapshot, usage_record, user_doc};
+use crate::time::UnixMillis;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::fmt::Debug;
+
+const SNAPSHOT: &str = include_str!("recorded/snapshot_schema_2.json");
+const DELTA: &str = include_str!("recorded/delta_schema_2.json");
+const USAGE: &str = include_str!("recorded/usage_schema_1.json");
+const NODE: &str = include_str!("recorded/node_schema_1.json");
+
+#[test]
+fn recorded_documents_are_read_and_their_readers_are_served() {
+    holds(SNAPSHOT, &whole());
+    holds(DELTA, &delta());
+    holds(USAGE, &usage());
+    holds(NODE, &node_beat("node-1"));
+}
+
+/// The document says today what it said then, whatever a later release adds to it; and what this release writes has
+/// every field of it, so that its own readers find what they know.
+fn holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(recorded: &str, today: &T) {
+    assert_eq!(&serde_json::from_str::<T>(recorded).unwrap(), today);
+    let mut later: Value = serde_json::from_str(recorded).unwrap();
+    add_unknown(&mut later);
+    assert_eq!(&serde_json::from_value::<T>(later).unwrap(), today);
+    let (then, now) = (serde_json::from_str(recorded).unwrap(), serde_json::to_value(today).unwrap());
+    assert_has_all(&then, &now, "");
+}
+
+/// As a later release would write it. Not where keys are data: what is there is all that is meant.
+fn add_unknown(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            let is_data = map.keys().any(|key| key.starts_with("model-"));
+            map.values_mut().for_each(add_unknown);
+            if !is_data {
+                map.insert("of_a_later_release".to_owned(), Value::Object(Map::new()));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(add_unknown),
+        _ => {}
+    }
+}
+
+fn assert_has_all(then: &Value, now: &Value, path: &str) {
+    match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            for (key, value) in then {
+                let found = now.get(key);
+                assert!(found.is_some(), "{path}/{key} is not written any more");
+                assert_has_all(value, found.unwrap(), &format!("{path}/{key}"));
+            }
+        }
+        (Value::Array(then), Value::Array(now)) => {
+            assert_eq!(then.len(), now.len(), "{path}");
+            then.iter().zip(now).for_each(|(then, now)| assert_has_all(then, now, path));
+        }
+        (then, now) => assert_eq!(then, now, "{path}"),
+    }
+}
+
+fn whole() -> Snapshot {
+    let mut made = snapshot(vec![provider(1), provider(2)]);
+    made.revision = Revision(812);
+    let rates =
+        Rates { input: Some(PicoUsd(3_000_000)), output: Some(PicoUsd(15_000_000)), ..Rates::default() };
+    made.core.prices.insert("model-1".to_owned(), ModelPrice { base: rates, ..ModelPrice::default() });
+    made.principals.users[0].expires_at_ms = Some(UnixMillis(1_900_000_000_000));
+    made.principals.users[0].allowed_models = vec!["claude-sonnet-4-5".to_owned()];
+    made.principals.keys.push(key_doc(2, 1));
+    made
+}
+
+fn delta() -> Delta {
+    let old = whole();
+    let mut new = old.clone();
+    new.revision = Revision(813);
+    new.core.providers[0].is_enabled = false;
+    new.core.groups[0].name = "renamed".to_owned();
+    new.core.prices.insert("model-2".to_owned(), ModelPrice::default());
+    new.core.settings.billing_model_source = crate::model::BillingModelSource::Redirected;
+    new.principals.users = vec![user_doc(2)];
+    new.principals.keys.remove(0);
+    new.principals.keys[0].is_enabled = false;
+    between(&old, &new)
+}
+
+fn usage() -> UsageRecord {
+    let mut made = usage_record(7);
+    made.attempts = vec![AttemptEntry {
+        attempt: 1,
+        provider_id: ProviderId(1),
+        upstream_model: Some("claude-sonnet-4-5".to_owned()),
+        outcome: Outcome::Served,
+        usage: TokenUsage { input_tokens: 10, output_tokens: 20, ..TokenUsage::default() },
+        cost: CostBreakdown { input: NanoUsd(30), total: NanoUsd(30), ..CostBreakdown::default() },
+        flags: UsageFlags { is_estimate: true, ..UsageFlags::default() },
+    }];
+    let excluded =
+        vec![Exclusion { reason: "disabled".to_owned(), count: 1, provider_ids: vec![ProviderId(9)] }];
+    made.request.decision_chain = DecisionChain {
+        revision: Revision(812),
+        seed: u64::MAX,
+        steps: vec![
+            ChainStep::Selected {
+                provider_id: ProviderId(1),
+                priority: 0,
+                candidates: vec![Candidate { provider_id: ProviderId(1), weight: 3 }],
+                candidates_left_out: 2,
+                excluded: excluded.clone(),
+            },
+            ChainStep::Attempted {
+                attempt: 1,
+                provider_id: ProviderId(1),
+                result: "served".to_owned(),
+                status: Some(200),
+                duration_ms: 12,
+            },
+            ChainStep::Exhausted { excluded },
+            ChainStep::LeftOut { steps: 4 },
+        ],
+    };
+    made
+}
