@@ -40,8 +40,10 @@ impl RedisFeed {
     pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
         let (client, closes) = connect(config)?;
         let announced = watch::Sender::new(0);
-        tokio::spawn(listen(client, announced.clone()));
-        Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), _closes: closes }))
+        let listening = listen(client, announced.clone());
+        tokio::spawn(closes.clone().run_until_cancelled_owned(listening));
+        let _closes = closes.drop_guard();
+        Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), _closes }))
     }
 }
 

@@ -17,6 +17,7 @@ use shared::contract::scripts::ScriptCall;
 use shared::ports::PortError;
 use shared::rules::link::LinkBreaker;
 use shared::time::UnixMillis;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -28,6 +29,8 @@ pub struct Link {
     breaker: Mutex<LinkBreaker>,
     began: Instant,
     address: String,
+    /// Redis's last answer was an error: told once, not with each call.
+    is_refusing: AtomicBool,
     _closes: DropGuard,
 }
 
@@ -40,7 +43,8 @@ impl Link {
             breaker: Mutex::default(),
             began: Instant::now(),
             address: config.address(),
-            _closes: closes,
+            is_refusing: AtomicBool::new(false),
+            _closes: closes.drop_guard(),
         }))
     }
 
@@ -78,13 +82,16 @@ impl Link {
         match answer {
             Ok(Ok(value)) => {
                 self.answered();
+                self.is_refusing.store(false, Ordering::Relaxed);
                 Ok(value)
             }
             Ok(Err(error)) if is_answer(&error) => {
                 self.answered();
-                // The first word is Redis's code; the rest may quote what was sent.
-                let code = error.details().split_whitespace().next().unwrap_or_default();
-                tracing::error!(redis = %self.address, code, "Redis refuses");
+                if !self.is_refusing.swap(true, Ordering::Relaxed) {
+                    // The first word is Redis's code; the rest may quote what was sent.
+                    let code = error.details().split_whitespace().next().unwrap_or_default();
+                    tracing::error!(redis = %self.address, code, "Redis refuses");
+                }
                 Err(PortError::Refused)
             }
             Ok(Err(error)) => Err(self.not_answered(began, error.kind().to_str())),
@@ -116,8 +123,8 @@ impl Link {
     }
 }
 
-/// A client that connects until the guard is dropped.
-pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, DropGuard), ConfigError> {
+/// A client that keeps connecting until the token is cancelled.
+pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, CancellationToken), ConfigError> {
     let connection = ConnectionConfig {
         connection_timeout: CONNECT_DEADLINE,
         internal_command_timeout: CONNECT_DEADLINE,
@@ -149,7 +156,7 @@ pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, DropGuard), Confi
         let _ = until.run_until_cancelled(supervise).await;
         let _ = timeout(CONNECT_DEADLINE, supervised.quit()).await;
     });
-    Ok((client, stop.drop_guard()))
+    Ok((client, stop))
 }
 
 /// True for what Redis itself said, and would say again. `LOADING` and the like pass: Redis is not there yet.
