@@ -56,7 +56,7 @@ impl<'a> Seat<'a> {
             // Written out, else Pingora ends the body by closing the connection.
             let _ = head.insert_header(http::header::TRANSFER_ENCODING, "chunked");
         }
-        wire::hold(self.session);
+        wire::hold(self.session.stream());
         let written = self.session.write_response_header(Box::new(head)).await;
         self.note(written.is_ok());
     }
@@ -64,14 +64,14 @@ impl<'a> Seat<'a> {
     /// Writes a piece of the body at once.
     pub async fn send(&mut self, piece: Bytes) {
         if !piece.is_empty() {
-            wire::release(self.session);
+            wire::release(self.session.stream());
             self.write(piece).await;
         }
     }
 
     /// Writes a piece of the body, to leave with what follows.
     pub async fn add(&mut self, piece: Bytes) {
-        wire::hold(self.session);
+        wire::hold(self.session.stream());
         self.write(piece).await;
     }
 
@@ -85,7 +85,7 @@ impl<'a> Seat<'a> {
     /// Ends the body in good order.
     pub async fn finish(&mut self) {
         if self.is_here {
-            wire::release(self.session);
+            wire::release(self.session.stream());
             let written = self.session.write_response_body(Bytes::new(), true).await;
             self.note(written.is_ok());
         }

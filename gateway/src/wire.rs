@@ -1,4 +1,4 @@
-//! A seat's socket, with writes gathered until they are flushed.
+//! A socket of a seat or a provider, with writes gathered until they are flushed.
 //!
 //! Pingora flushes after each head, each piece and each end of a chunked body: four system calls for a short
 //! stream. Here what is written between [`hold`] and [`release`] leaves in one. What is gathered is allocated
@@ -7,7 +7,6 @@
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
@@ -49,19 +48,19 @@ impl Wire {
     }
 }
 
-/// From here on what is written to the session's socket waits for [`release`], up to a bound.
-pub fn hold(session: &ServerSession) {
-    set(session, true);
+/// From here on what is written to a session's socket waits for [`release`], up to a bound. HTTP/2 has no socket of its
+/// own for a session, and gathers its frames itself: nothing happens.
+pub fn hold(socket: Option<&Stream>) {
+    set(socket, true);
 }
 
 /// The next flush sends what was gathered.
-pub fn release(session: &ServerSession) {
-    set(session, false);
+pub fn release(socket: Option<&Stream>) {
+    set(socket, false);
 }
 
-fn set(session: &ServerSession, holds: bool) {
-    // HTTP/2 has no socket of its own for a session, and gathers its frames itself.
-    if let Some(wire) = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Wire>()) {
+fn set(socket: Option<&Stream>, holds: bool) {
+    if let Some(wire) = socket.and_then(|stream| (**stream).as_any().downcast_ref::<Wire>()) {
         wire.holds.store(holds, Ordering::Relaxed);
     }
 }
@@ -123,7 +122,7 @@ impl UniqueID for Wire {
     }
 }
 
-/// The listener is plain TCP.
+/// Both sides are plain TCP.
 impl Ssl for Wire {}
 
 impl GetTimingDigest for Wire {

@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod attempt;
+mod pools;
 mod prepare;
 mod read;
 pub use read::pass;

@@ -1,13 +1,13 @@
-//! Connections to providers: name look-up, pooling, sending one request, reading one answer.
+//! Providers by name: look-up, sending one request, reading one answer.
 //!
 //! Wraps Pingora's own connector (`reference/pingora.md` §3) and mends its pitfalls: names are resolved here
 //! because its peer resolves blocking and panics; no deadline is on by default, so each call has one.
 
+use super::pools::{IDLE_KEPT, Pools};
+use crate::wire;
 use bytes::Bytes;
 use moka::sync::Cache;
 use pingora::ErrorType;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, timeout};
 use pingora::protocols::ALPN;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// Dials providers and keeps their idle connections.
 pub struct Upstreams {
-    connector: Connector,
+    pools: Pools,
     names: Cache<Arc<str>, Arc<[SocketAddr]>>,
     write_deadline: Duration,
 }
@@ -41,10 +41,8 @@ impl Upstreams {
     /// A dialler with `threads` workers' worth of pool; `ca_file` replaces the system's authorities.
     #[must_use]
     pub fn new(ca_file: Option<&Path>) -> Self {
-        let mut options = ConnectorOptions::new(POOL_SIZE);
-        options.ca_file = ca_file.map(|path| path.to_string_lossy().into_owned());
         let names = Cache::builder().max_capacity(4_096).time_to_live(NAME_TTL).build();
-        Self { connector: Connector::new(Some(options)), names, write_deadline: WRITE_DEADLINE }
+        Self { pools: Pools::new(ca_file), names, write_deadline: WRITE_DEADLINE }
     }
 
     /// A connection to the provider, pooled or new. A name may have several addresses, of which not all need to
@@ -56,7 +54,7 @@ impl Upstreams {
         for (place, socket) in sockets.iter().enumerate() {
             let peer = peer(*socket, address);
             // Boxed, as all that Pingora does here is: its futures are large, and each frame above would move them.
-            let dial = Box::pin(self.connector.get_http_session(&peer));
+            let dial = Box::pin(self.pools.open(&peer));
             failure = match timeout(share, dial).await {
                 Ok(Ok((mut session, is_reused))) => {
                     if place > 0 {
@@ -76,17 +74,13 @@ impl Upstreams {
     }
 
     /// Gives a connection back after a complete answer.
-    pub async fn release(&self, mut upstream: Upstream) {
+    pub async fn release(&self, upstream: Upstream) {
         if !upstream.is_sent {
             // It waits for the rest of a body: the next request on it would be taken for that.
             return upstream.close().await;
         }
-        if let HttpSession::H1(session) = &mut upstream.session {
-            // Without this an HTTP/1 connection is never pooled.
-            session.respect_keepalive();
-        }
         let Upstream { session, peer, .. } = upstream;
-        Box::pin(self.connector.release_http_session(session, &peer, Some(IDLE_KEPT))).await;
+        Box::pin(self.pools.keep(session, &peer)).await;
     }
 
     async fn resolve(&self, address: Address<'_>) -> Result<Arc<[SocketAddr]>, ConnectFailure> {
@@ -170,7 +164,10 @@ impl Upstream {
         if self.is_h2() {
             address_as_h2(&mut head, self.peer.is_tls())?;
         }
+        // The head leaves with the body's first piece.
+        wire::hold(self.session.stream());
         self.session.write_request_header(Box::new(head)).await.map_err(|_| Broken::Cut)?;
+        wire::release(self.session.stream());
         for segment in body {
             let mut rest = segment;
             while !rest.is_empty() {
@@ -276,16 +273,12 @@ fn connect_failure(error: &pingora::Error) -> ConnectFailure {
     }
 }
 
-/// Idle connections kept over all providers.
-const POOL_SIZE: usize = 1_024;
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
 /// How long a looked-up name is believed.
 const NAME_TTL: Duration = Duration::from_secs(30);
 const NAME_DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Below the 60 s after which common servers and middleboxes drop an idle connection.
-const IDLE_KEPT: Duration = Duration::from_secs(55);
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 const WRITE_PIECE: usize = 256 * 1024;
 const EARLY_ANSWER: Duration = Duration::from_millis(200);
