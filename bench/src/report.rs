@@ -27,6 +27,8 @@ pub struct Bar {
     pub measured: Option<Spread>,
     /// The bar.
     pub limit: Limit,
+    /// What a proxy that costs nothing would have reached, where that is known.
+    pub reach: Option<Spread>,
 }
 
 /// Which side of the bar is good.
@@ -45,6 +47,8 @@ pub enum Verdict {
     Held,
     /// It is not.
     Missed,
+    /// It is not, nor would a proxy that costs nothing be: upstream and load generator take what it would need.
+    OutOfReach,
     /// The run was too short to tell.
     Unknown,
 }
@@ -59,9 +63,17 @@ impl Bar {
         });
         match is_held {
             Some(true) => Verdict::Held,
+            Some(false) if self.is_out_of_reach() => Verdict::OutOfReach,
             Some(false) => Verdict::Missed,
             None => Verdict::Unknown,
         }
+    }
+
+    fn is_out_of_reach(&self) -> bool {
+        self.reach.is_some_and(|reach| match self.limit {
+            Limit::AtMost(limit) => reach.median > limit,
+            Limit::AtLeast(limit) => reach.median < limit,
+        })
     }
 }
 
@@ -97,6 +109,7 @@ impl Report {
                 promise: format!("{} open streams: MiB above before", self.open_streams),
                 measured: Spread::of(memory.iter().map(|m| above_mib(*m))),
                 limit: Limit::AtMost(40.0),
+                reach: None,
             });
         }
         bars
@@ -111,23 +124,27 @@ impl Report {
                 promise: format!("{at}: added p50 to bare Pingora's"),
                 measured: added_ratio(measured),
                 limit: Limit::AtMost(2.0),
+                reach: None,
             });
         } else if case.reply == Reply::Json && case.name == GOVERNED {
             bars.push(Bar {
                 promise: format!("{at}: CPU to bare Pingora's"),
                 measured: against(Subject::Bare, |s| s.cpu_s_per_1k),
                 limit: Limit::AtMost(1.3),
+                reach: None,
             });
         } else if case.is_stream() {
             bars.push(Bar {
                 promise: format!("{at}: requests/s to bare Pingora's"),
                 measured: against(Subject::Bare, |s| s.requests_per_s),
                 limit: Limit::AtLeast(1.6),
+                reach: ratio(measured, Subject::Direct, Subject::Bare, |s| s.requests_per_s),
             });
             bars.push(Bar {
                 promise: format!("{at}: requests/s to nginx's"),
                 measured: against(Subject::Nginx, |s| s.requests_per_s),
                 limit: Limit::AtLeast(0.4),
+                reach: None,
             });
         }
     }
@@ -161,9 +178,10 @@ impl fmt::Display for Report {
                 Limit::AtLeast(limit) => format!("≥ {limit}"),
             };
             let verdict = match bar.verdict() {
-                Verdict::Held => "held",
-                Verdict::Missed => "**missed**",
-                Verdict::Unknown => "not measured",
+                Verdict::Held => "held".to_owned(),
+                Verdict::Missed => "**missed**".to_owned(),
+                Verdict::OutOfReach => format!("out of reach: direct has {}", show(bar.reach, 2)),
+                Verdict::Unknown => "not measured".to_owned(),
             };
             writeln!(f, "| {} | {limit} | {} | {verdict} |", bar.promise, show(bar.measured, 2))?;
         }
