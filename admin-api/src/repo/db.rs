@@ -12,7 +12,7 @@ use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -133,9 +133,11 @@ impl Db {
     }
 
     async fn open_sqlite(path: &Path, pool_max: u32) -> Result<Self, OpenError> {
+        let turn = take_turn(path).await?;
         make_file(path)?;
         let writer = Database::connect(sqlite_options(path, 1)).await?;
         let reader = Database::connect(sqlite_options(path, pool_max)).await?;
+        drop(turn);
         Ok(Self { writer, reader })
     }
 
@@ -171,15 +173,35 @@ impl Db {
     }
 }
 
-/// Makes the file with nobody else able to read it; SQLite gives its WAL the same rights.
-fn make_file(path: &Path) -> Result<(), OpenError> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
-    if let Some(directory) = directory.filter(|d| !d.is_dir()) {
-        return Err(OpenError::NoDirectory { path: directory.to_owned() });
+/// Openers of one file follow one another: SQLite waits for nobody when a new file is switched to its WAL. The turn
+/// ends when the returned file is dropped.
+async fn take_turn(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".opening");
+    let failed = |source| OpenError::File { path: path.to_owned(), source };
+    has_directory(path)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(PathBuf::from(name));
+    let file = file.map_err(failed)?;
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+    locked.map_err(io::Error::other).flatten().map_err(failed)
+}
+
+fn has_directory(path: &Path) -> Result<(), OpenError> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(directory) if !directory.is_dir() => Err(OpenError::NoDirectory { path: directory.to_owned() }),
+        Some(_) | None => Ok(()),
     }
-    let opened =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    opened.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
+/// Makes the file with nobody else able to read it; SQLite gives its WAL the same rights. One that is there is not
+/// touched: closing a file ends all locks that its process has on it, SQLite's too.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(OpenError::File { path: path.to_owned(), source }),
+    }
 }
 
 fn sqlite_options(path: &Path, connections: u32) -> ConnectOptions {
