@@ -183,7 +183,8 @@ pub async fn update(
     edit: impl FnOnce(&mut ProviderFields) + Send,
 ) -> Result<Changed<Provider>, Error> {
     let change = Change::begin(&admin, &actor).await?;
-    let before = stored(&live(&change.tx, id).await?)?;
+    let row = live(&change.tx, id).await?;
+    let before = stored(&row)?;
     if_match.check(before.revision)?;
     let mut fields = before.fields.clone();
     edit(&mut fields);
@@ -192,8 +193,15 @@ pub async fn update(
     }
     let mut v = Violations::default();
     fields.check(&mut v);
-    if let Some(key) = &key {
-        check_key(&mut v, &fields, key);
+    match &key {
+        Some(key) => check_key(&mut v, &fields, key),
+        None if (fields.provider_type, &fields.url) == (before.fields.provider_type, &before.fields.url) => {}
+        // The kept key must do for the new place. One that does not open is told by the gateway as it is.
+        None => {
+            if let Ok(kept) = admin.vault().open(&Sealed(row.sealed_secret), &Published::secret_place(id)) {
+                check_key(&mut v, &fields, &kept);
+            }
+        }
     }
     v.finish()?;
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;

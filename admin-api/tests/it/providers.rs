@@ -193,6 +193,16 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         assert_eq!(problem["errors"][0], json!({ "field": field, "message": "is missing" }));
     }
     assert_eq!(hub.client.get("/api/v1/providers").await.expect(200)["items"], json!([]));
+
+    // A change of the type alone must not leave a key behind that the new type cannot send.
+    let mut body = good.clone();
+    body["key"] = json!("{\"type\":1}");
+    let made = hub.client.post("/api/v1/providers", body).await.expect(201);
+    let path = format!("/api/v1/providers/{}", made["id"]);
+    let answer = hub.client.patch(&path, json!({ "provider_type": "gemini" })).await;
+    let problem = answer.expect_problem(422, "validation_failed");
+    assert_eq!(problem["errors"][0]["field"], "key", "{problem}");
+    hub.client.patch(&path, json!({ "provider_type": "gemini", "key": "AIza-one" })).await.expect(200);
 }
 
 async fn groups_are_made_changed_and_kept_while_named(hub: Hub) {
