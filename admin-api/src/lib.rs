@@ -10,10 +10,11 @@ pub mod error;
 pub mod extract;
 pub mod jobs;
 pub mod openapi;
+pub mod ops;
 pub mod repo;
 pub mod routes;
 pub mod service;
 pub mod start;
 
 pub use config::AdminConfig;
-pub use start::{AdminHandle, FarSides, Options, StartError, StopError, start, start_with};
+pub use start::{AdminHandle, FarSides, Options, StartError, StopError, WhenAway, start, start_with};

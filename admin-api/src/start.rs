@@ -10,6 +10,7 @@ use crate::jobs::consume::Consumer;
 use crate::jobs::reconcile::Reconciler;
 use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
+use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
 use crate::service::{Admin, prices};
 use actix_web::dev::{Server, ServerHandle};
@@ -18,10 +19,11 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use shared::ports::{NodeRegistry, Publisher, UsageSource};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,17 @@ pub struct Options {
     pub far: FarSides,
     /// A socket that is bound already; else `ADMIN_LISTEN` is bound.
     pub listener: Option<TcpListener>,
+    /// What a start does while the database is away.
+    pub when_away: WhenAway,
+}
+
+/// What a start does while the database is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAway {
+    /// It fails.
+    Fail,
+    /// It says so and waits, for as long as that may pass by itself ([`OpenError::may_pass`]).
+    Wait,
 }
 
 /// What the control plane talks to besides its database.
@@ -65,6 +78,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The operators' address cannot be bound.
+    #[error("OPS_LISTEN={address}: cannot listen")]
+    BindOps {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The stored secrets were sealed under another key.
+    #[error("HUB_SECRET_KEY is not the one under which the secrets in this database were sealed")]
+    OtherHubKey,
     /// A thread or runtime cannot be made.
     #[error("no thread or runtime to run in")]
     Thread(#[source] io::Error),
@@ -97,7 +121,7 @@ pub enum StopError {
 
 /// Starts the control plane on `ADMIN_LISTEN`; see [`start_with`].
 pub async fn start(config: AdminConfig, far: FarSides) -> Result<AdminHandle, StartError> {
-    start_with(Options { config, far, listener: None }).await
+    start_with(Options { config, far, listener: None, when_away: WhenAway::Fail }).await
 }
 
 /// Starts the control plane; answers when it serves and its configuration was offered to the publisher. Needs
@@ -151,7 +175,7 @@ impl Drop for AdminHandle {
 type Up = oneshot::Sender<Result<(SocketAddr, Admin), StartError>>;
 
 /// The life of the thread. What keeps it from starting is told to `up`.
-fn run(options: Options, stop: CancellationToken, up: Up) -> Result<(), StopError> {
+fn run(options: Options, stop: CancellationToken, mut up: Up) -> Result<(), StopError> {
     let runtime = match Builder::new_multi_thread()
         .worker_threads(DATABASE_THREADS)
         .thread_name("admin-db")
@@ -164,7 +188,14 @@ fn run(options: Options, stop: CancellationToken, up: Up) -> Result<(), StopErro
             return Ok(());
         }
     };
-    let parts = match runtime.block_on(assemble(options, &runtime)) {
+    let assembled = runtime.block_on(async {
+        tokio::select! {
+            assembled = assemble(options, &runtime) => assembled,
+            // Nobody waits for this start any more.
+            () = up.closed() => Err(StartError::Ended),
+        }
+    });
+    let parts = match assembled {
         Ok(parts) => parts,
         Err(error) => {
             answer(up, Err(error));
@@ -206,18 +237,16 @@ struct Parts {
 
 /// Opens, seeds, publishes once, and starts the jobs.
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
-    let Options { config, far: FarSides { publisher, usage, nodes }, listener } = options;
-    let wanted = config.listen;
-    let bind_error = |source| StartError::Bind { address: wanted, source };
-    // Before the database: a taken port must not cost a migration.
-    let listener = match listener {
-        Some(listener) => listener,
-        None => TcpListener::bind(wanted).map_err(bind_error)?,
-    };
-    let address = listener.local_addr().map_err(bind_error)?;
-    let db = Db::open(&config.database, config.pool_max, config.auto_migrate).await?;
-    let reconciler = Reconciler::new(db.clone(), publisher);
+    let Options { config, far: FarSides { publisher, usage, nodes }, listener, when_away } = options;
+    // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
+    let door = Door::reserve(config.listen, listener)?;
+    let db = open(&config, when_away).await?;
     let vault = Vault::new(config.hub_key);
+    let is_right_key = is_right_key(&db, &vault).await.map_err(OpenError::from)?;
+    if !is_right_key {
+        return Err(StartError::OtherHubKey);
+    }
+    let reconciler = Reconciler::new(db.clone(), publisher);
     let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing(), nodes);
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
     if let Err(error) = reconciler.step().await {
@@ -228,7 +257,69 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     jobs.spawn(Consumer::new(db, usage).run(stop_jobs.clone()));
     jobs.close();
     let gate = Data::new(Gate::new(&config.admin_token));
+    let (listener, address) = door.open()?;
     Ok(Parts { admin, gate, listener, address, jobs, stop_jobs })
+}
+
+/// Opens the database, now or when it is there.
+async fn open(config: &AdminConfig, when_away: WhenAway) -> Result<Db, StartError> {
+    let mut is_told = false;
+    loop {
+        match Db::open(&config.database, config.pool_max, config.auto_migrate).await {
+            Err(error) if when_away == WhenAway::Wait && error.may_pass() => {
+                if !is_told {
+                    tracing::warn!(%error, "waiting for the database; going on when it is there");
+                }
+                is_told = true;
+                tokio::time::sleep(OPEN_RETRY).await;
+            }
+            opened => {
+                if is_told && opened.is_ok() {
+                    tracing::info!("the database is there");
+                }
+                return Ok(opened?);
+            }
+        }
+    }
+}
+
+/// The address of the API: taken at once, open later.
+enum Door {
+    Bound(TcpListener),
+    Reserved(TcpSocket, SocketAddr),
+}
+
+impl Door {
+    fn reserve(wanted: SocketAddr, listener: Option<TcpListener>) -> Result<Self, StartError> {
+        let reserve = || -> io::Result<TcpSocket> {
+            let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(wanted)?;
+            Ok(socket)
+        };
+        match listener {
+            Some(listener) => Ok(Self::Bound(listener)),
+            None => match reserve() {
+                Ok(socket) => Ok(Self::Reserved(socket, wanted)),
+                Err(source) => Err(StartError::Bind { address: wanted, source }),
+            },
+        }
+    }
+
+    fn open(self) -> Result<(TcpListener, SocketAddr), StartError> {
+        let (listener, wanted) = match self {
+            Self::Bound(listener) => (Ok(listener), None),
+            Self::Reserved(socket, wanted) => {
+                (socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std), Some(wanted))
+            }
+        };
+        let open = || {
+            let listener = listener?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        open().map_err(|source| StartError::Bind { address: wanted.unwrap_or(NOWHERE), source })
+    }
 }
 
 fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>) -> io::Result<Server> {
@@ -256,6 +347,10 @@ fn answer<T>(up: oneshot::Sender<T>, value: T) {
 
 /// Admins are few; the seats are served elsewhere.
 const HTTP_WORKERS: usize = 2;
+/// Named when a socket that was handed in does not say where it is.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const BACKLOG: u32 = 1024;
+const OPEN_RETRY: Duration = Duration::from_millis(500);
 const DATABASE_THREADS: usize = 2;
 /// How long the server waits for requests under way; each has its own shorter deadline.
 const SERVER_DEADLINE_SECS: u64 = 15;

@@ -12,7 +12,6 @@ use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
 
 /// What all requests share.
 pub struct Hub {
@@ -53,11 +52,7 @@ impl Hub {
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),
                 trusted_proxies: config.trusted_proxies.clone(),
             },
-            load: Load {
-                running: AtomicUsize::new(0),
-                idle: Notify::new(),
-                resend: Mutex::new(ResendBudget::new(now())),
-            },
+            load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),
         }
     }
@@ -66,7 +61,6 @@ impl Hub {
 /// What runs: requests in flight and the budget for sending them again.
 pub struct Load {
     running: AtomicUsize,
-    idle: Notify,
     resend: Mutex<ResendBudget>,
 }
 
@@ -85,17 +79,6 @@ impl Load {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Waits until no request is in flight.
-    pub async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.running() == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-
     /// Asks the node's re-send budget.
     pub fn with_budget<T>(&self, ask: impl FnOnce(&mut ResendBudget) -> T) -> T {
         ask(&mut self.resend.lock().unwrap_or_else(PoisonError::into_inner))
@@ -107,9 +90,7 @@ pub struct Running(Arc<Hub>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.load.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.load.idle.notify_waiters();
-        }
+        self.0.load.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

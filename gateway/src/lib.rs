@@ -26,4 +26,4 @@ mod settle;
 mod telemetry;
 mod wire;
 
-pub use server::{GatewayHandle, GatewayParts, StartError, start};
+pub use server::{GatewayHandle, GatewayParts, Listeners, StartError, start, start_on};

@@ -18,19 +18,22 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 /// The Pingora application behind the seats' listener, which is plain HTTP/1.
 pub struct Proxy {
     hub: Arc<Hub>,
     tasks: TaskTracker,
+    is_draining: watch::Receiver<bool>,
 }
 
 impl Proxy {
     /// An application on shared parts; its connections are tasks of `tasks`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, tasks: TaskTracker) -> Self {
-        Self { hub, tasks }
+    pub fn new(hub: Arc<Hub>, tasks: TaskTracker, is_draining: watch::Receiver<bool>) -> Self {
+        Self { hub, tasks, is_draining }
     }
 }
 
@@ -38,21 +41,33 @@ impl Proxy {
 impl ServerApp for Proxy {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         // Pingora's task has room for a TLS handshake, and would keep it for as long as the connection lives.
-        self.tasks.spawn(connection(self.hub.clone(), stream, shutdown.clone()));
+        let ends = Ends { is_closed: shutdown.clone(), is_draining: self.is_draining.clone() };
+        self.tasks.spawn(connection(self.hub.clone(), stream, ends));
         None
     }
 }
 
+/// What ends a connection from our side.
+struct Ends {
+    /// The listener is closed: whoever waits for a request goes.
+    is_closed: ShutdownWatch,
+    /// The node is on its way out: the next answer is the connection's last.
+    is_draining: watch::Receiver<bool>,
+}
+
 /// Serves a connection to its end.
-async fn connection(hub: Arc<Hub>, stream: Stream, shutdown: ShutdownWatch) {
+async fn connection(hub: Arc<Hub>, stream: Stream, ends: Ends) {
     // Boxed, like all parts of a connection's life: its task then keeps no more than the current one needs.
     let mut session = Box::new(ServerSession::new_http1(Box::new(Wire::new(stream))));
     session.set_keepalive(Some(KEPT_SECS));
     // Without this a client that sends its next request early is cut off.
     session.set_pipelining_enabled(true);
-    while Box::pin(has_request(&hub, &mut session, shutdown.clone())).await {
+    // Whoever has just come gets an answer, also when the listener was closed behind him.
+    let mut patience = FIRST_HEAD;
+    while Box::pin(has_request(&hub, &mut session, ends.is_closed.clone(), patience)).await {
+        patience = Duration::ZERO;
         let running = Load::enter(&hub);
-        if *shutdown.borrow() {
+        if *ends.is_draining.borrow() || *ends.is_closed.borrow() {
             session.set_keepalive(None);
         }
         Box::pin(pipeline::serve(&hub, &mut session)).await;
@@ -71,12 +86,24 @@ async fn connection(hub: Arc<Hub>, stream: Stream, shutdown: ShutdownWatch) {
 }
 
 /// Reads the next head. False: there is none, or it was answered as unreadable.
-async fn has_request(hub: &Hub, session: &mut ServerSession, mut shutdown: ShutdownWatch) -> bool {
+async fn has_request(
+    hub: &Hub,
+    session: &mut ServerSession,
+    mut is_closed: ShutdownWatch,
+    patience: Duration,
+) -> bool {
+    let closed = async {
+        let closed = is_closed.wait_for(|is_closed| *is_closed).await.map(|_| ());
+        if closed.is_ok() {
+            sleep(patience).await;
+        }
+        closed
+    };
     let read = tokio::select! {
         biased; // A request that is already there is served.
         read = session.read_request() => read,
         // An idle connection must not outlive its listener. An error means that nobody will stop it.
-        Ok(_) = shutdown.wait_for(|stop| *stop) => return false,
+        Ok(()) = closed => return false,
     };
     match read {
         Ok(has_request) => has_request,
@@ -94,3 +121,5 @@ async fn has_request(hub: &Hub, session: &mut ServerSession, mut shutdown: Shutd
 const KEPT_SECS: u64 = 60;
 /// A client that does not take the end of its answer for this long is gone.
 const END_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a connection that was accepted may take for its first head after the listener was closed.
+const FIRST_HEAD: Duration = Duration::from_secs(2);

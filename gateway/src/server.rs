@@ -5,7 +5,7 @@
 //! port is an error with a name, port 0 works, and the stop waits for streams and for nothing else.
 
 use crate::background::{self, Background, Stages};
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, Listen};
 use crate::events;
 use crate::hub::Hub;
 use crate::ops::Ops;
@@ -20,7 +20,7 @@ use pingora::services::listening::Service;
 use shared::ports::{ConfigFeed, NodeRegistry, UsageSink};
 use shared::secret::HubKey;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,29 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The sockets that were handed over cannot be used.
+    #[error("the sockets cannot be used")]
+    Listeners(#[source] io::Error),
+}
+
+/// The sockets that a gateway listens on. A process can hand them to its successor.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the seats.
+    pub seats: TcpListener,
+    /// For the operators.
+    pub ops: TcpListener,
+}
+
+impl Listeners {
+    fn bind(listen: &Listen) -> Result<Self, StartError> {
+        Ok(Self { seats: bind("GATEWAY_LISTEN", listen.gateway)?, ops: bind("OPS_LISTEN", listen.ops)? })
+    }
+
+    /// The same sockets again.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { seats: self.seats.try_clone()?, ops: self.ops.try_clone()? })
+    }
 }
 
 /// A running gateway.
@@ -66,6 +89,8 @@ pub struct GatewayHandle {
     /// Where `/live`, `/ready` and `/metrics` are.
     pub ops_address: SocketAddr,
     hub: Arc<Hub>,
+    /// For a successor. Closed with the seats' listener: a socket that somebody holds goes on queueing connections.
+    listeners: Listeners,
     stop: Stop,
 }
 
@@ -74,8 +99,11 @@ struct Stop {
     draining: watch::Sender<bool>,
     /// True from the moment the seats' listener is closed.
     seats_closed: watch::Sender<bool>,
+    /// True from the moment the operators' listener is closed.
+    ops_closed: watch::Sender<bool>,
     /// True when everything may go.
     all_closed: watch::Sender<bool>,
+    connections: TaskTracker,
     tasks: TaskTracker,
     drain_delay: Duration,
     grace: Duration,
@@ -83,22 +111,33 @@ struct Stop {
 
 /// Starts a gateway on the current runtime.
 pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
+    let listeners = Listeners::bind(&parts.config.listen)?;
+    start_on(listeners, parts).await
+}
+
+/// The same on sockets that listen already: a predecessor's.
+pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
     let GatewayParts { config, feed, usage, nodes, hub_key } = parts;
-    let fds = Arc::new(Mutex::new(Fds::new()));
-    let address = bind("GATEWAY_LISTEN", config.listen.gateway, SEATS, &fds)?;
-    let ops_address = bind("OPS_LISTEN", config.listen.ops, OPS, &fds)?;
+    let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
+    let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
+    let mut fds = Fds::new();
+    fds.add(SEATS.to_owned(), served.seats.into_raw_fd());
+    fds.add(OPS.to_owned(), served.ops.into_raw_fd());
+    let fds = Arc::new(Mutex::new(fds));
 
     let hub = Arc::new(Hub::new(&config, usage));
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);
+    let (ops_closed, are_ops_closed) = watch::channel(false);
     let (all_closed, is_all_closed) = watch::channel(false);
-    let tasks = TaskTracker::new();
+    let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     // Before the listeners serve: a configuration that was kept is in force for the first request.
     let background = Background { feed, nodes, hub_key, snapshot_file: config.snapshot_file };
-    let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed.clone() };
+    let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
 
-    let mut seats = Service::new("seats".to_owned(), Proxy::new(hub.clone(), tasks.clone()));
+    let proxy = Proxy::new(hub.clone(), connections.clone(), is_draining.clone());
+    let mut seats = Service::new("seats".to_owned(), proxy);
     // Pingora reads heads and bodies into buffers of its own, and `wire` gathers what is written: more of them would
     // only be copied through, and kept for each connection that idles.
     seats.add_listener(ListenerConfig::tcp(SEATS).l4_buffer(L4BufferSettings::unbuffered()));
@@ -107,55 +146,72 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
     let seat_fds = fds.clone();
     tasks.spawn(async move { seats.start_service(Some(seat_fds), are_seats_closed, 1).await });
-    tasks.spawn(async move { ops.start_service(Some(fds), is_all_closed, 1).await });
+    tasks.spawn(async move { ops.start_service(Some(fds), are_ops_closed, 1).await });
     tasks.close();
     let stop = Stop {
         draining,
         seats_closed,
+        ops_closed,
         all_closed,
+        connections,
         tasks,
         drain_delay: config.limits.drain_delay,
         grace: config.limits.shutdown_grace,
     };
-    Ok(GatewayHandle { address, ops_address, hub, stop })
+    Ok(GatewayHandle { address, ops_address, hub, listeners, stop })
 }
 
 impl GatewayHandle {
     /// Stops in good order: not ready, listener closed, streams finished or the grace over.
     pub async fn stop(self) {
-        let stop = self.stop;
-        let _ = stop.draining.send(true);
-        tokio::time::sleep(stop.drain_delay).await;
+        let _ = self.stop.draining.send(true);
+        tokio::time::sleep(self.stop.drain_delay).await;
+        self.end().await;
+    }
+
+    /// The sockets, for a successor.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Stops when a successor serves the same sockets already: it alone answers operators, and seats whose connections
+    /// are kept have a moment to move over to it with their next request.
+    pub async fn stop_for_successor(self) {
+        let _ = self.stop.ops_closed.send(true);
+        let _ = self.stop.draining.send(true);
+        tokio::time::sleep(MOVE_OVER).await;
+        self.end().await;
+    }
+
+    async fn end(self) {
+        let Self { hub, listeners, stop, .. } = self;
+        drop(listeners);
         let _ = stop.seats_closed.send(true);
-        if timeout(stop.grace, self.hub.load.idle()).await.is_err() {
-            events::grace_over(self.hub.load.running());
+        stop.connections.close();
+        if timeout(stop.grace, stop.connections.wait()).await.is_err() {
+            events::grace_over(hub.load.running());
         }
+        let _ = stop.ops_closed.send(true);
         let _ = stop.all_closed.send(true);
         let _ = timeout(TASKS_END, stop.tasks.wait()).await;
     }
 }
 
-/// Binds a listener under a fixed name, by which Pingora finds it.
-fn bind(
-    variable: &'static str,
-    wanted: SocketAddr,
-    name: &str,
-    fds: &Arc<Mutex<Fds>>,
-) -> Result<SocketAddr, StartError> {
-    let listen = || -> io::Result<(SocketAddr, i32)> {
+fn bind(variable: &'static str, wanted: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || -> io::Result<TcpListener> {
         let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(wanted)?;
-        let listener = socket.listen(BACKLOG)?.into_std()?;
-        Ok((listener.local_addr()?, listener.into_raw_fd()))
+        socket.listen(BACKLOG)?.into_std()
     };
-    let (address, fd) = listen().map_err(|source| StartError::Bind { variable, address: wanted, source })?;
-    fds.lock().add(name.to_owned(), fd);
-    Ok(address)
+    listen().map_err(|source| StartError::Bind { variable, address: wanted, source })
 }
 
-/// Names of the listeners in the table of descriptors.
+/// Names of the listeners in the table of descriptors, by which Pingora finds them.
 const SEATS: &str = "seats";
 const OPS: &str = "ops";
 const BACKLOG: u32 = 4096;
 const TASKS_END: Duration = Duration::from_secs(5);
+/// A busy seat sends its next request within this time, and is told to make a new connection for the one after.
+const MOVE_OVER: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use crate::config::{ConfigError, RedisConfig};
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, LuaInterface};
+use fred::interfaces::{ClientLike, EventInterface, LuaInterface};
 use fred::types::Value;
 use fred::types::config::{
     ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
@@ -20,6 +20,7 @@ use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -141,15 +142,24 @@ pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, CancellationToken
     let stop = CancellationToken::new();
     let (supervised, until) = (client.clone(), stop.clone());
     let address = config.address();
+    tokio::spawn(
+        stop.clone().run_until_cancelled_owned(tell_wrong_password(client.clone(), config.address())),
+    );
     tokio::spawn(async move {
         let supervise = async {
+            let mut told = "";
             loop {
+                let began = Instant::now();
                 // Ends when the server refuses us (a wrong password, say); a later try may not be refused.
                 let reason = match supervised.connect().await {
                     Ok(Err(error)) => error.kind().to_str(),
                     Ok(Ok(())) | Err(_) => "ended",
                 };
-                tracing::error!(redis = %address, reason, "Redis refuses the connection; trying again");
+                // Told once, not with each try; after a time of good service it is news again.
+                if told != reason || began.elapsed() > DEAD_AFTER {
+                    tracing::error!(redis = %address, reason, "Redis (REDIS_URL) refuses the connection; trying again, going on without it");
+                }
+                told = reason;
                 tokio::time::sleep(REFUSED_RETRY).await;
             }
         };
@@ -157,6 +167,31 @@ pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, CancellationToken
         let _ = timeout(CONNECT_DEADLINE, supervised.quit()).await;
     });
     Ok((client, stop))
+}
+
+/// The client tries a refused password again without a word; whoever has to mend it must be told. Once: until another
+/// error, or service, makes it news again.
+async fn tell_wrong_password(client: Client, address: String) {
+    let (mut errors, mut connections) = (client.error_rx(), client.reconnect_rx());
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            error = errors.recv() => match error {
+                Ok((error, _)) if *error.kind() == ErrorKind::Auth => {
+                    if !is_told {
+                        tracing::error!(redis = %address, "Redis refuses the password of REDIS_URL; trying again, going on without it");
+                    }
+                    is_told = true;
+                }
+                Err(RecvError::Closed) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+            },
+            connection = connections.recv() => match connection {
+                Err(RecvError::Closed) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => is_told = false,
+            },
+        }
+    }
 }
 
 /// True for what Redis itself said, and would say again. `LOADING` and the like pass: Redis is not there yet.

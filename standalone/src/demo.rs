@@ -2,10 +2,10 @@
 //! a user would look at afterwards. Fails when the books differ from the upstream's own count.
 
 use crate::client::LocalClient;
-use crate::say;
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use http_body_util::BodyExt;
+use process::say;
 use serde_json::{Value, json};
 use shared::secret::Secret;
 use simulator::{Script, Simulator};

@@ -1,10 +1,10 @@
 //! The environment as the single process sees it: the variables, and what stands in for those that are not set.
 
-use crate::config::ProcessConfig;
 use crate::{Settings, first_start, secrets};
 use admin_api::config::AdminConfig;
 use anyhow::{Context, Result};
 use gateway::config::GatewayConfig;
+use process::ProcessConfig;
 use shared::vars::{VarProblem, Vars};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -86,14 +86,7 @@ impl Environment {
     }
 
     fn of_process() -> Self {
-        // Not `vars()`: it panics on a variable that is not text. Such a value is kept with replacement
-        // characters, so that whoever reads it refuses it by name instead of finding it unset.
-        let set = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-            })
-            .collect();
-        Self { set, stand_ins: HashMap::new(), has_new_token: false }
+        Self { set: process::variables(), stand_ins: HashMap::new(), has_new_token: false }
     }
 
     fn is_unset(&self, name: &str) -> bool {

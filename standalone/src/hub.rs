@@ -4,15 +4,15 @@ use crate::client::{LocalClient, reachable};
 use crate::environment::Environment;
 use crate::first_start::{self, FromEnv, Made};
 use crate::publisher::InForce;
-use crate::{Settings, demo, say};
+use crate::{Settings, demo};
 use admin_api::{AdminHandle, FarSides};
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
+use process::{Signals, say};
 use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Both halves, running.
 struct Hub {
@@ -51,8 +51,7 @@ impl Hub {
 /// Serves until it is told to stop.
 pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> {
     // Before anything starts: a signal during the start must not be lost.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
     let token = settings.admin.admin_token.clone();
     let hub = Hub::start(settings).await?;
     let accounts = first_start::accounts(&|name| environment.get(name));
@@ -63,15 +62,12 @@ pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> 
             return Err(error.context("cannot make the first provider"));
         }
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    signals.stop().await;
     tracing::info!("stopping: running streams are finished first");
     tokio::select! {
         stopped = hub.stop() => stopped,
         // Who asks twice does not want to wait.
-        _ = interrupt.recv() => Ok(()),
+        () = signals.interrupted() => Ok(()),
     }
 }
 

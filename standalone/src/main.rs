@@ -4,7 +4,6 @@
 //! closed → exit.
 
 mod client;
-mod config;
 mod demo;
 mod environment;
 mod first_start;
@@ -13,9 +12,8 @@ mod publisher;
 mod secrets;
 
 use clap::{Parser, Subcommand};
-use config::ProcessConfig;
 use environment::Environment;
-use std::io::Write;
+use process::{ProcessConfig, fail};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -54,43 +52,20 @@ fn main() -> ExitCode {
     };
     let settings = match environment.read() {
         Ok(settings) => settings,
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            return fail(&lines.join("\n"), ExitCode::from(2));
-        }
+        Err(problems) => return process::refuse(&problems),
     };
     if cli.check_config {
-        say("the configuration is valid");
-        return ExitCode::SUCCESS;
+        return process::is_valid();
     }
     settings.process.log.start();
     let threads = settings.gateway.limits.threads;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the runtime: {error}"), ExitCode::FAILURE),
-    };
-    let run = async {
+    let life = async {
         match cli.command {
             Some(Command::Demo) => hub::demo(settings).await,
             None => hub::serve(settings, &environment).await,
         }
     };
-    match runtime.block_on(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
-    }
-}
-
-/// A line for the person at the terminal.
-fn say(text: &str) {
-    // Nobody is there to read when standard output is closed.
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-fn fail(text: &str, code: ExitCode) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{text}");
-    code
+    process::run(threads, life)
 }
 
 /// All that the process is told.

@@ -1,12 +1,11 @@
 //! `/api/v1/health`: for load balancers and orchestrators; needs no credential and shows nothing of the
 //! installation but whether it works.
 
-use crate::repo::revision;
 use crate::service::Admin;
+use crate::service::health::Health;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
-use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Whether the process lives.
@@ -53,22 +52,16 @@ pub async fn health_live() -> Json<Live> {
 )]
 #[get("/api/v1/health/ready")]
 pub async fn health_ready(admin: Data<Admin>) -> HttpResponse {
-    let reading = admin.run(|admin| async move { Ok(revision::newest(admin.db().reader()).await?) });
-    let newest = match tokio::time::timeout(READY_DEADLINE, reading).await {
-        Ok(Ok(newest)) => Some(newest),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    let published = newest.is_some_and(|newest| admin.published() >= Some(newest));
-    let status = match (newest.is_some(), published) {
+    let health = Health::of(&admin).await;
+    let (database, published) = (health.newest.is_some(), health.is_published());
+    let status = match (database, published) {
         (false, _) => Readiness::Unavailable,
         (true, false) => Readiness::Degraded,
         (true, true) => Readiness::Ok,
     };
-    let body = Ready { status, database: newest.is_some(), published };
+    let body = Ready { status, database, published };
     match status {
         Readiness::Ok | Readiness::Degraded => HttpResponse::Ok().json(body),
         Readiness::Unavailable => HttpResponse::ServiceUnavailable().json(body),
     }
 }
-
-const READY_DEADLINE: Duration = Duration::from_secs(1);

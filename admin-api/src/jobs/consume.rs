@@ -62,15 +62,25 @@ impl Consumer {
     /// Steps until told to stop, then until the source is empty or the deadline for that has passed.
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = IDLE_PAUSE;
+        let mut was_fine = true;
         while !stop.is_cancelled() {
             pause = match self.step().await {
                 // A full batch: there is more.
                 Ok(consumed) if consumed.records == BATCH => continue,
-                Ok(_) => IDLE_PAUSE,
+                Ok(_) => {
+                    if !was_fine {
+                        tracing::info!("usage is booked again");
+                    }
+                    was_fine = true;
+                    IDLE_PAUSE
+                }
                 Err(error) => {
-                    let pause = (pause * 2).min(LONGEST_PAUSE);
-                    tracing::error!(%error, retry_in_ms = pause.as_millis(), "usage cannot be booked");
-                    pause
+                    // Told once, not with each try.
+                    if was_fine {
+                        tracing::error!(%error, "usage cannot be booked; trying again");
+                    }
+                    was_fine = false;
+                    (pause * 2).min(LONGEST_PAUSE)
                 }
             };
             tokio::select! {

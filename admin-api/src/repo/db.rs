@@ -10,7 +10,8 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, SqlxError, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -54,6 +55,14 @@ pub enum OpenError {
         /// Host and port.
         place: String,
     },
+    /// There is no way to it: no such host, no such socket.
+    #[error("the database cannot be reached at {place} (DSN): {reason}")]
+    NoWay {
+        /// Host and port, or the socket's directory.
+        place: String,
+        /// What the system says.
+        reason: String,
+    },
     /// The database did not answer in time.
     #[error("the database did not answer within {} s", OPEN_DEADLINE.as_secs())]
     Deadline,
@@ -65,6 +74,30 @@ pub enum OpenError {
 impl From<DbErr> for OpenError {
     fn from(error: DbErr) -> Self {
         Self::Database(error)
+    }
+}
+
+impl OpenError {
+    /// True for what may pass without a hand: nobody there yet, still starting, too many connections. A wrong name or
+    /// password will be wrong again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NoWay { .. } | Self::Deadline => true,
+            Self::NoDirectory { .. }
+            | Self::File { .. }
+            | Self::NoDatabase { .. }
+            | Self::PendingSteps { .. } => false,
+            Self::Database(error) => match sqlx_error(error) {
+                Some(SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed) => true,
+                // Connection, resources, operator (a shutdown, still starting), system.
+                Some(SqlxError::Database(error)) => {
+                    let code = error.code().unwrap_or_default();
+                    ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+                }
+                _ => false,
+            },
+        }
     }
 }
 
@@ -237,10 +270,14 @@ fn bounded(url: &str, connections: u32) -> ConnectOptions {
 
 /// sqlx tries a refused connection again until its pool's deadline, and then speaks of the pool alone.
 fn not_opened(dsn: &str, error: DbErr) -> OpenError {
-    match (sqlx_error(&error), dsn.parse::<PgConnectOptions>()) {
-        (Some(sea_orm::sqlx::Error::PoolTimedOut), Ok(options)) => {
-            OpenError::Unreachable { place: format!("{}:{}", options.get_host(), options.get_port()) }
-        }
+    let Ok(options) = dsn.parse::<PgConnectOptions>() else { return OpenError::Database(error) };
+    let place = match options.get_socket() {
+        Some(directory) => directory.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    match sqlx_error(&error) {
+        Some(SqlxError::PoolTimedOut) => OpenError::Unreachable { place },
+        Some(SqlxError::Io(reason)) => OpenError::NoWay { place, reason: reason.to_string() },
         _ => OpenError::Database(error),
     }
 }

@@ -9,6 +9,8 @@ pub mod books;
 pub mod change;
 pub mod check;
 pub mod groups;
+pub mod health;
+pub mod key_check;
 pub mod keys;
 pub mod nodes;
 pub mod prices;

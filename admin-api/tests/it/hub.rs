@@ -1,9 +1,8 @@
 //! A control plane under test, on a database of its own.
 
 use crate::client::Client;
-use crate::postgres::Postgres;
 use admin_api::config::AdminConfig;
-use admin_api::{AdminHandle, FarSides, Options, StartError, start_with};
+use admin_api::{AdminHandle, FarSides, Options, StartError, WhenAway, start_with};
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
@@ -15,6 +14,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
+use testbed::Postgres;
 
 pub const TOKEN: &str = "the-admin-token-of-the-tests";
 
@@ -108,6 +108,7 @@ impl Hub {
             config: database.config(variables),
             far: FarSides { publisher, usage: usage.clone(), nodes: nodes.clone() },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
+            when_away: WhenAway::Fail,
         })
         .await?;
         Ok(Self { client: Client::new(handle.address()), handle, published, usage, nodes })

@@ -3,7 +3,6 @@
 
 mod client;
 mod hub;
-mod postgres;
 
 mod books;
 mod catalogue;

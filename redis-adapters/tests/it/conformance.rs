@@ -1,6 +1,6 @@
 //! The suite that the in-process adapters pass, over Redis, plain and with TLS.
 
-use crate::redis::{Door, PATIENCE, Redis};
+use crate::redis::{Door, Linked, PATIENCE, Redis};
 use redis_adapters::{Link, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
 use shared::testing::conformance;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Redis away, silent, refusing, and back: its absence costs nothing, its return needs no hand.
 
-use crate::redis::{Redis, eventually};
+use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{Link, RedisConfig, RedisNodes};
 use shared::ports::{NodeRegistry, PortError};
 use shared::testing::node_beat;

@@ -1,8 +1,8 @@
 //! Both halves of the product in the test's process, with nothing but Redis between them.
 
-use crate::redis::{PATIENCE, Redis, eventually};
+use crate::redis::{Linked, PATIENCE, Redis, eventually};
 use admin_api::config::AdminConfig;
-use admin_api::{AdminHandle, FarSides, Options};
+use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
 use http_body_util::{BodyExt, Full};
@@ -81,7 +81,9 @@ impl Admin {
             nodes: RedisNodes::new(link),
         };
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
-        let handle = admin_api::start_with(Options { config, far, listener }).await.unwrap();
+        let handle = admin_api::start_with(Options { config, far, listener, when_away: WhenAway::Fail })
+            .await
+            .unwrap();
         Self { handle }
     }
 

@@ -2,7 +2,7 @@
 //! `cargo test --release -p redis-adapters measured -- --ignored --nocapture --test-threads 1`.
 
 use crate::halves::{Admin, Gateway};
-use crate::redis::{Redis, eventually};
+use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisFeed, RedisPublisher};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;

@@ -1,6 +1,6 @@
 //! The configuration between publishers and readers: several of each, lost data, lost messages, broken documents.
 
-use crate::redis::{Redis, eventually};
+use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisFeed, RedisPublisher};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;

@@ -1,6 +1,6 @@
 //! Usage on its way: nothing is lost while Redis is away or full, and a dead consumer's records are taken over.
 
-use crate::redis::{Redis, eventually};
+use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisUsage, Shipper};
 use shared::memory::MemoryUsage;
 use shared::ports::{PortError, UsageSink, UsageSource};

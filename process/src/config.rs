@@ -1,4 +1,4 @@
-//! What the single process can be told by its environment, beyond what each half reads.
+//! What every process can be told by its environment, beyond what its parts read.
 
 use shared::vars::Vars;
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The process's own configuration.
 pub struct ProcessConfig {
-    /// `DATA_DIR`: database and generated secrets. Default `./data`.
+    /// `DATA_DIR`: what the process keeps on disk. Default `./data`.
     pub data_dir: PathBuf,
     /// How it logs.
     pub log: LogConfig,

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 /// A running server.
 pub struct Postgres {
-    child: Child,
+    child: Option<Child>,
     directory: TempDir,
 }
 
@@ -30,18 +30,28 @@ impl Postgres {
     }
 
     /// The DSN of a database on this server.
+    #[must_use]
     pub fn dsn(&self, database: &str) -> String {
         format!("postgres://postgres@localhost/{database}?host={}", self.directory.path().display())
     }
 
-    fn start() -> Self {
+    /// A server of the caller's own.
+    #[must_use]
+    pub fn start() -> Self {
         let bin = bin_directory();
         let directory = tempfile::Builder::new().prefix("cch-pg-").tempdir().unwrap();
         give_to_postgres(directory.path());
-        let data = directory.path().join("data");
-        run(as_postgres(Path::new("cp")).arg("-a").arg(template(&bin)).arg(&data));
-        let mut server = as_postgres(&bin.join("postgres"));
-        server.arg("-D").arg(&data).arg("-k").arg(directory.path());
+        run(as_postgres(Path::new("cp")).arg("-a").arg(template(&bin)).arg(directory.path().join("data")));
+        let mut server = Self { child: None, directory };
+        server.start_server();
+        server
+    }
+
+    /// Starts the server again on the data it had.
+    pub fn start_server(&mut self) {
+        let directory = self.directory.path();
+        let mut server = as_postgres(&bin_directory().join("postgres"));
+        server.arg("-D").arg(directory.join("data")).arg("-k").arg(directory);
         for setting in [
             "listen_addresses=",
             "fsync=off",
@@ -60,15 +70,53 @@ impl Postgres {
         }
         // The pipe must not fill up.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, directory }
+        self.child = Some(child);
+    }
+
+    /// Ends the server with all its connections, at once but in good order: its data stay.
+    pub fn stop_server(&mut self) {
+        self.end("-INT");
+    }
+
+    fn end(&mut self, signal: &str) {
+        if let Some(mut child) = self.child.take() {
+            let _ = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
+            let _ = child.wait();
+        }
+    }
+
+    /// Runs SQL in a database as its superuser; answers what `psql` prints, bare.
+    #[must_use]
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let psql = tool("psql");
+        run(as_postgres(&psql).args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.dsn(database)))
+    }
+
+    /// Everything in a database as SQL.
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        run(as_postgres(&tool("pg_dump")).arg(self.dsn(database)))
+    }
+
+    /// From now on this user must know this password; `postgres` is let in as before.
+    pub fn make_user(&self, user: &str, password: &str) {
+        let file = self.directory.path().join("data/pg_hba.conf");
+        std::fs::write(file, format!("local all {user} scram-sha-256\nlocal all all trust\n")).unwrap();
+        let _ = self.sql("postgres", &format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{password}'"));
+        let _ = self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// The directory of its socket, for the DSN of another user.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         // SIGQUIT: stops at once and cleans its shared memory up.
-        let _ = Command::new("kill").arg("-QUIT").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
+        self.end("-QUIT");
     }
 }
 
@@ -95,13 +143,24 @@ fn template(bin: &Path) -> PathBuf {
     template
 }
 
+/// Where the server's own programs are, which belong together.
 fn bin_directory() -> PathBuf {
+    let found = candidates().into_iter().find(|d| d.join("initdb").exists() && d.join("postgres").exists());
+    found.expect("no initdb and postgres in PATH or /usr/lib/postgresql/*/bin: install postgresql")
+}
+
+/// A client program, which may be elsewhere.
+fn tool(name: &str) -> PathBuf {
+    let found = candidates().into_iter().map(|directory| directory.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no {name} in PATH or /usr/lib/postgresql/*/bin: install postgresql"))
+}
+
+fn candidates() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     candidates.extend(debian.map(|version| version.path().join("bin")));
-    let found = candidates.into_iter().find(|d| d.join("initdb").exists() && d.join("postgres").exists());
-    found.expect("no initdb and postgres in PATH or /usr/lib/postgresql/*/bin: install postgresql")
+    candidates
 }
 
 /// A command as the user `postgres` when we are root.

@@ -1,0 +1,67 @@
+//! What every binary does alike: reads its environment, logs, waits for signals, ends with a status.
+//!
+//! Status 0: ended in good order, 1: cannot start or did not end well, 2: a variable is wrong. What a person must read
+//! at a start is one line each on standard error. Knows nothing of gateways and databases.
+
+mod config;
+mod signals;
+
+pub use config::{LogConfig, ProcessConfig};
+pub use signals::{Signal, Signals};
+
+use shared::vars::VarProblem;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The process's variables.
+#[must_use]
+pub fn variables() -> HashMap<String, String> {
+    // Not `vars()`: it panics on a variable that is not text. Such a value is kept with replacement characters, so
+    // that whoever reads it refuses it by name instead of finding it unset.
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect()
+}
+
+/// A line for the person at the terminal.
+pub fn say(text: &str) {
+    // Nobody is there to read when standard output is closed.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A line on standard error, and the status to end with.
+#[must_use]
+pub fn fail(text: &str, code: ExitCode) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{text}");
+    code
+}
+
+/// Wrong variables, one line each: status 2.
+#[must_use]
+pub fn refuse(problems: &[VarProblem]) -> ExitCode {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    fail(&lines.join("\n"), ExitCode::from(2))
+}
+
+/// `--check-config` found nothing wrong.
+#[must_use]
+pub fn is_valid() -> ExitCode {
+    say("the configuration is valid");
+    ExitCode::SUCCESS
+}
+
+/// Runs a process on so many threads; its error is one line.
+#[must_use]
+pub fn run(threads: usize, life: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}"), ExitCode::FAILURE),
+    };
+    match runtime.block_on(life) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}

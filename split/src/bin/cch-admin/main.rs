@@ -1,0 +1,102 @@
+//! `cch-admin`: the admin side as a process of its own, on Postgres, with Redis between it and the gateways.
+//! Composition only.
+//!
+//! While the database is away a start waits and says so; Redis may be away at any time: changes are committed, and
+//! published when it is back. The end: not ready → listener closed → usage booked to the last record → database closed.
+
+mod config;
+
+use admin_api::ops::Ops;
+use admin_api::{AdminHandle, FarSides, Options, WhenAway};
+use anyhow::{Context, Result};
+use clap::Parser;
+use config::Settings;
+use process::{Signals, fail};
+use redis_adapters::{Link, RedisNodes, RedisPublisher, RedisUsage};
+use shared::ids::unique_id;
+use shared::time::UnixMillis;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    name = "cch-admin",
+    version,
+    about = "The admin side of Claude Code Hub: database, API, publishing, books"
+)]
+struct Cli {
+    /// Check the environment variables and exit.
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = match Settings::read(&process::variables()) {
+        Ok(settings) => settings,
+        Err(problems) => return process::refuse(&problems),
+    };
+    if cli.check_config {
+        return process::is_valid();
+    }
+    let data_dir = &settings.process.data_dir;
+    if let Err(error) = std::fs::create_dir_all(data_dir) {
+        let text = format!("DATA_DIR={}: cannot be made: {error}", data_dir.display());
+        return fail(&text, ExitCode::from(2));
+    }
+    settings.process.log.start();
+    process::run(THREADS, live(settings))
+}
+
+async fn live(settings: Settings) -> Result<()> {
+    // Before anything starts: a signal during the start must not be lost.
+    let mut signals = Signals::listen()?;
+    let ops = Ops::open(settings.ops_listen).await?;
+    let (ops_address, drain_delay) = (ops.address(), settings.drain_delay);
+    let redis = settings.redis.address();
+    let admin = tokio::select! {
+        admin = start(settings) => admin?,
+        () = signals.stop() => return Ok(()),
+    };
+    ops.serving(admin.admin());
+    tracing::info!(api = %admin.address(), ops = %ops_address, redis, "admin is up");
+    signals.stop().await;
+    tracing::info!("stopping: usage is booked first");
+    tokio::select! {
+        stopped = stop(admin, ops, drain_delay) => stopped,
+        // Who asks twice does not want to wait.
+        () = signals.interrupted() => Ok(()),
+    }
+}
+
+async fn start(settings: Settings) -> Result<AdminHandle> {
+    let link = Link::open(&settings.redis)?;
+    let far = FarSides {
+        publisher: RedisPublisher::new(link.clone()),
+        usage: RedisUsage::new(link.clone(), name()),
+        nodes: RedisNodes::new(link),
+    };
+    let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait };
+    Ok(admin_api::start_with(options).await?)
+}
+
+async fn stop(admin: AdminHandle, ops: Ops, drain_delay: Duration) -> Result<()> {
+    ops.draining();
+    tokio::time::sleep(drain_delay).await;
+    let stopped = admin.stop().await.context("the admin side did not end in good order");
+    ops.close().await;
+    stopped
+}
+
+/// A consumer's name is one process's: what it held when it died is taken over by another.
+fn name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    unique_id(now, &rand::random())
+}
+
+/// For Redis and signals; the API and the database have threads of their own.
+const THREADS: usize = 1;

@@ -1,0 +1,164 @@
+//! `cch-gateway`: the hot path as a process of its own, with Redis between it and the admin side. Composition only.
+//!
+//! It needs nobody for its start: without Redis it serves by the configuration kept on disk, or says on `/ready` that it
+//! waits for its first. The end: not ready → listeners closed → streams done → usage handed over → exit. SIGQUIT hands
+//! the listeners to a successor first.
+
+mod config;
+mod swap;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use config::Settings;
+use gateway::{GatewayHandle, GatewayParts};
+use process::{Signal, Signals, fail};
+use redis_adapters::{Link, RedisFeed, RedisNodes, RedisUsage, Shipper};
+use shared::ids::unique_id;
+use shared::memory::MemoryUsage;
+use shared::time::UnixMillis;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use swap::Predecessor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    name = "cch-gateway",
+    version,
+    about = "The gateway of Claude Code Hub: between seats and providers"
+)]
+struct Cli {
+    /// Check the environment variables and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Take the listeners over from the gateway that runs on the same DATA_DIR, once it gets SIGQUIT.
+    #[arg(long)]
+    upgrade: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = match Settings::read(&process::variables()) {
+        Ok(settings) => settings,
+        Err(problems) => return process::refuse(&problems),
+    };
+    if cli.check_config {
+        return process::is_valid();
+    }
+    let data_dir = &settings.process.data_dir;
+    if let Err(error) = std::fs::create_dir_all(data_dir) {
+        let text = format!("DATA_DIR={}: cannot be made: {error}", data_dir.display());
+        return fail(&text, ExitCode::from(2));
+    }
+    settings.process.log.start();
+    process::run(settings.gateway.limits.threads, live(settings, cli.upgrade))
+}
+
+async fn live(settings: Settings, is_upgrade: bool) -> Result<()> {
+    // Before anything starts: a signal during the start must not be lost.
+    let mut signals = Signals::listen()?;
+    let door = swap::door(&settings.process.data_dir);
+    let predecessor = match is_upgrade {
+        true => tokio::select! {
+            predecessor = Predecessor::wait(&door) => Some(predecessor.context("no gateway handed its listeners over")?),
+            () = signals.stop() => return Ok(()),
+        },
+        false => None,
+    };
+    let node = Node::start(settings, predecessor).await?;
+    loop {
+        match signals.next().await {
+            Signal::Stop => {
+                tracing::info!("stopping: running streams are finished first");
+                tokio::select! {
+                    () = node.stop() => {}
+                    // Who asks twice does not want to wait.
+                    () = signals.interrupted() => {}
+                }
+                return Ok(());
+            }
+            Signal::HandOver => match swap::hand_over(node.gateway.listeners(), &door).await {
+                Ok(()) => {
+                    tracing::info!("the successor serves; running streams are finished here");
+                    node.stop_for_successor().await;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "nothing was handed over; this gateway goes on"
+                    );
+                }
+            },
+        }
+    }
+}
+
+/// A gateway and what moves its usage.
+struct Node {
+    gateway: GatewayHandle,
+    shipping: TaskTracker,
+    stop_shipping: CancellationToken,
+}
+
+impl Node {
+    async fn start(settings: Settings, predecessor: Option<Predecessor>) -> Result<Self> {
+        let Settings { gateway: config, redis, hub_key, .. } = settings;
+        let link = Link::open(&redis)?;
+        let queue = Arc::new(MemoryUsage::new(USAGE_QUEUE));
+        let parts = GatewayParts {
+            config,
+            feed: RedisFeed::open(&redis, link.clone())?,
+            usage: queue.clone(),
+            nodes: RedisNodes::new(link.clone()),
+            hub_key,
+        };
+        let gateway = match predecessor {
+            None => gateway::start(parts).await?,
+            Some(predecessor) => {
+                let (listeners, confirm) = predecessor.into_parts();
+                let gateway = gateway::start_on(listeners, parts).await?;
+                // Until then the predecessor serves as before.
+                confirm
+                    .confirm(&gateway)
+                    .await
+                    .context("the predecessor does not hear that this gateway serves")?;
+                gateway
+            }
+        };
+        let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());
+        // A gateway takes nothing from the stream: the name is nobody's consumer.
+        let shipper = Shipper::new(queue, RedisUsage::new(link, name()));
+        shipping.spawn(shipper.run(stop_shipping.clone()));
+        shipping.close();
+        let (seats, ops) = (gateway.address, gateway.ops_address);
+        tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
+        Ok(Self { gateway, shipping, stop_shipping })
+    }
+
+    async fn stop(self) {
+        self.gateway.stop().await;
+        self.stop_shipping.cancel();
+        self.shipping.wait().await;
+    }
+
+    async fn stop_for_successor(self) {
+        self.gateway.stop_for_successor().await;
+        self.stop_shipping.cancel();
+        self.shipping.wait().await;
+    }
+}
+
+fn name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    unique_id(now, &rand::random())
+}
+
+/// Records that may wait for Redis: some hundred megabytes at worst.
+const USAGE_QUEUE: usize = 100_000;

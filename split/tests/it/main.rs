@@ -1,0 +1,15 @@
+//! The split shape as operators run it: real processes, a real Postgres and Redis, and what can happen to them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; clippy only knows functions marked #[test]"
+)]
+
+mod boot;
+mod faults;
+mod harness;
+mod plane;
+mod process;
+mod secrets;
+mod swap;

@@ -1,0 +1,9 @@
+//! Postgres and Redis of a test's own, as child processes on free ports or sockets, and what their tests need to wait.
+//! For tests alone: what cannot be set up panics.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod postgres;
+mod redis;
+
+pub use postgres::Postgres;
+pub use redis::{Door, PATIENCE, Redis, eventually};
