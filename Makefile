@@ -44,6 +44,10 @@ test-clients: setup-build ## the real SDKs and command-line clients through the 
 	cargo build -p standalone -p simulator --bins
 	sh clients/run.sh
 
+.PHONY: check-compose
+check-compose: ## Dockerfiles, compose files and the balancer, as far as that goes without a Docker engine
+	@sh scripts/check-compose.sh
+
 .PHONY: audit
 audit: ## licences, sources and arrows of the dependency tree (cargo-deny)
 	sh scripts/audit.sh

@@ -8,6 +8,8 @@ has() {
         postgresql-client) command -v psql >/dev/null 2>&1 ;;
         # Debian's python3 comes without ensurepip, and then its venv has no pip.
         python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
+        # Debian puts it where only root looks.
+        haproxy) command -v haproxy >/dev/null 2>&1 || [ -x /usr/sbin/haproxy ] ;;
         *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
