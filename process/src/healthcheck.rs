@@ -1,12 +1,31 @@
 //! Does the process beside this one live? For images, which have no curl: `cch-gateway healthcheck`.
 //!
-//! Asks `/live` on the operators' address and nothing else: whoever restarts what is not healthy must not restart a
-//! node for being drained or for waiting for its first configuration, which is what `/ready` tells.
+//! Reads `OPS_LISTEN` alone, and asks `/live` there and nothing else: whoever restarts what is not healthy must not
+//! restart a node for being drained or for waiting for its first configuration, which is what `/ready` tells.
 
+use crate::{fail, refuse, variables};
+use shared::vars::{LISTEN_ALLOWED, Vars, parse_listen};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// The subcommand: status 0 when the process beside this one lives, else 1 and the reason.
+#[must_use]
+pub fn run() -> ExitCode {
+    let variables = variables();
+    let lookup = |name: &str| variables.get(name).cloned();
+    let mut vars = Vars::new(&lookup);
+    let ops = vars.read("OPS_LISTEN", DEFAULT_OPS_LISTEN, LISTEN_ALLOWED, parse_listen);
+    match vars.finish(ops) {
+        Ok(ops) => match is_live(ops) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string(), ExitCode::FAILURE),
+        },
+        Err(problems) => refuse(&problems),
+    }
+}
 
 /// Why it is not believed to live.
 #[derive(Debug)]
@@ -92,6 +111,7 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(line).trim_end().to_owned())
 }
 
+const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 23002);
 /// Below the three seconds that the images' `HEALTHCHECK` gives.
 const DEADLINE: Duration = Duration::from_secs(2);
 const LINE_MAX: usize = 256;
