@@ -1,13 +1,12 @@
 """What the files promise each other and the README."""
 
 import re
+import shutil
 import stat
 import subprocess
 import tempfile
-import tomllib
 import unittest
 from pathlib import Path
-import shutil
 
 from docker.utils.build import exclude_paths
 
@@ -131,7 +130,7 @@ class Compose(unittest.TestCase):
 
 class Images(unittest.TestCase):
     def test_the_base_is_the_pinned_toolchain_and_the_debian_it_runs_on(self):
-        pinned = tomllib.loads((REPOSITORY / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
+        pinned = re.search(r'^channel = "(.+)"$', (REPOSITORY / "rust-toolchain.toml").read_text(), re.MULTILINE)[1]
         for path in DOCKERFILES:
             bases = [rest.split(" AS ")[0] for keyword, rest in files.instructions(path) if keyword == "FROM"]
             self.assertEqual(bases[0], f"rust:{pinned}-slim-bookworm")
@@ -170,12 +169,57 @@ class Images(unittest.TestCase):
         self.assertEqual(sent & set(secret), set())
         needed = {name for name in tracked if re.match(r"Cargo\.(toml|lock)$|[^/]+/(Cargo\.toml$|src/)", name)}
         self.assertEqual(needed - sent, set())
-        members = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["members"]
-        self.assertTrue(all(f"{member}/Cargo.toml" in sent for member in members))
+        members = re.search(r"^members = \[(.+?)\]", (REPOSITORY / "Cargo.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+        manifests = {f"{member}/Cargo.toml" for member in re.findall(r'"(.+?)"', members)}
+        self.assertEqual(manifests - sent, set())
         for source in REPOSITORY.glob("*/src/**/*.rs"):
             for included in re.findall(r"include_(?:str|bytes)!\(\"([^\"]+)\"", source.read_text()):
                 path = (source.parent / included).resolve().relative_to(REPOSITORY)
                 self.assertIn(str(path), sent, f"{source} includes it")
+
+
+class Manifests(unittest.TestCase):
+    """scripts/keep-manifests.sh: what decides that the layer of dependencies is taken from the cache."""
+
+    FILES = {
+        "Cargo.toml": "[workspace]",
+        "Cargo.lock": "locked",
+        "README.md": "words",
+        "a/Cargo.toml": "[package]",
+        "a/src/lib.rs": "mod inner;",
+        "a/src/inner.rs": "fn inner() {}",
+        "a/src/contract/script.lua": "return 1",
+        "b/Cargo.toml": "[package]",
+        "b/src/main.rs": "mod config; fn main() { config::read() }",
+        "b/src/bin/one.rs": "fn main() { one() }",
+        "b/src/bin/two/main.rs": "mod part; fn main() { part::run() }",
+        "b/src/bin/two/part.rs": "pub fn run() {}",
+        "b/src/bin/two/deep/main.rs": "no root",
+    }
+
+    def kept(self, tree):
+        with tempfile.TemporaryDirectory() as directory:
+            for name, text in tree.items():
+                path = Path(directory) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            subprocess.run(["sh", REPOSITORY / "scripts/keep-manifests.sh", directory], check=True)
+            # Empty directories count too: they are part of what is copied.
+            paths = sorted(Path(directory).rglob("*"))
+            return {str(path.relative_to(directory)): path.is_file() and path.read_text() for path in paths}
+
+    def test_roots_are_kept_empty_and_manifests_as_they_are(self):
+        kept = {name: text for name, text in self.kept(self.FILES).items() if text is not False}
+        manifests = {name: text for name, text in self.FILES.items() if name.endswith((".toml", ".lock"))}
+        main = "fn main() { }\n"
+        roots = {"a/src/lib.rs": "", "b/src/main.rs": main, "b/src/bin/one.rs": main, "b/src/bin/two/main.rs": main}
+        self.assertEqual(kept, manifests | roots)
+
+    def test_only_a_manifest_changes_what_is_kept(self):
+        edited = self.FILES | {"a/src/lib.rs": "mod more;", "a/src/more/deep.rs": "", "a/seed/prices.json": "{}"}
+        del edited["a/src/inner.rs"], edited["README.md"]
+        self.assertEqual(self.kept(edited), self.kept(self.FILES))
+        self.assertNotEqual(self.kept(self.FILES | {"a/Cargo.toml": "[package] # new"}), self.kept(self.FILES))
 
 
 class Variables(unittest.TestCase):
