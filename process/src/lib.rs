@@ -4,6 +4,7 @@
 //! at a start is one line each on standard error. Knows nothing of gateways and databases.
 
 mod config;
+pub mod healthcheck;
 mod signals;
 
 pub use config::{LogConfig, ProcessConfig};

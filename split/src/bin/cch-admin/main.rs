@@ -9,7 +9,7 @@ mod config;
 use admin_api::ops::Ops;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use config::Settings;
 use process::{Signals, fail};
 use redis_adapters::{Link, RedisNodes, RedisPublisher, RedisUsage};
@@ -31,10 +31,21 @@ struct Cli {
     /// Check the environment variables and exit.
     #[arg(long)]
     check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the process that runs beside this one (OPS_LISTEN) whether it lives: status 0 or 1.
+    Healthcheck,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Healthcheck) = cli.command {
+        return process::healthcheck::run();
+    }
     let settings = match Settings::read(&process::variables()) {
         Ok(settings) => settings,
         Err(problems) => return process::refuse(&problems),

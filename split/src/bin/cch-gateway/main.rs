@@ -8,7 +8,7 @@ mod config;
 mod swap;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals, fail};
@@ -39,10 +39,21 @@ struct Cli {
     /// Take the listeners over from the gateway that runs on the same DATA_DIR, once it gets SIGQUIT.
     #[arg(long)]
     upgrade: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the process that runs beside this one (OPS_LISTEN) whether it lives: status 0 or 1.
+    Healthcheck,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Healthcheck) = cli.command {
+        return process::healthcheck::run();
+    }
     let settings = match Settings::read(&process::variables()) {
         Ok(settings) => settings,
         Err(problems) => return process::refuse(&problems),
