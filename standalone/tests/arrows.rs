@@ -9,7 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// All packages that a workspace crate needs at run time, directly or not.
 fn reach(from: &str) -> BTreeSet<String> {
-    let metadata = MetadataCommand::new().exec().expect("cargo metadata answers");
+    reach_with(from, &[])
+}
+
+/// The same with these flags about features.
+fn reach_with(from: &str, flags: &[&str]) -> BTreeSet<String> {
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let metadata = MetadataCommand::new().other_options(flags).exec().expect("cargo metadata answers");
     let resolve = metadata.resolve.as_ref().expect("a resolved graph");
     let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.to_string())).collect();
     let start = metadata.packages.iter().find(|p| p.name.as_str() == from).expect("the crate is a member");
@@ -28,8 +34,11 @@ fn reach(from: &str) -> BTreeSet<String> {
 }
 
 fn assert_knows_nothing_of(crate_name: &str, forbidden: &[&str]) {
-    let reach = reach(crate_name);
-    for name in &reach {
+    assert_lacks(crate_name, &reach(crate_name), forbidden);
+}
+
+fn assert_lacks(crate_name: &str, reach: &BTreeSet<String>, forbidden: &[&str]) {
+    for name in reach {
         let is_forbidden = forbidden.iter().any(|f| name == f || name.starts_with(&format!("{f}-")));
         assert!(!is_forbidden, "{crate_name} must not depend on {name}");
     }
@@ -65,6 +74,31 @@ fn the_admin_side_never_proxies() {
 }
 
 #[test]
+fn each_binary_of_the_split_shape_can_be_built_without_the_other_half() {
+    let without = |feature| reach_with("split", &["--no-default-features", "--features", feature]);
+    let gateway = without("split/gateway");
+    assert_lacks(
+        "cch-gateway",
+        &gateway,
+        &["sea-orm", "sqlx", "actix-web", "migrations", "admin-api", "simulator"],
+    );
+    assert!(gateway.contains("pingora"));
+    let admin = without("split/admin");
+    assert_lacks("cch-admin", &admin, &["pingora", "gateway", "simulator"]);
+    assert!(admin.contains("actix-web"));
+}
+
+#[test]
+fn what_all_binaries_share_knows_neither_half() {
+    for name in ["process", "testbed"] {
+        assert_knows_nothing_of(
+            name,
+            &["pingora", "gateway", "sea-orm", "sqlx", "actix-web", "admin-api", "fred"],
+        );
+    }
+}
+
+#[test]
 fn the_simulator_knows_nothing_of_what_it_tests() {
     assert_knows_nothing_of("simulator", &["shared", "gateway", "admin-api"]);
 }
@@ -79,7 +113,7 @@ fn the_bench_measures_the_hot_path_alone() {
 
 #[test]
 fn there_is_one_crypto_provider() {
-    for start in ["standalone", "redis-adapters"] {
+    for start in ["standalone", "split"] {
         let all = reach(start);
         assert!(all.contains("ring"));
         let others: Vec<_> = all.iter().filter(|n| n.starts_with("aws-lc") || *n == "openssl-sys").collect();

@@ -217,3 +217,47 @@ async fn the_demo_shows_books_that_equal_the_upstreams_count() {
     assert!(text.contains("message_stop") && text.contains("overloaded"), "{text}");
     assert!(text.contains("The books equal the upstream's own count."), "{text}");
 }
+
+#[tokio::test]
+async fn planted_secrets_are_in_no_log_and_no_file_but_those_that_keep_them() {
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = command(data.path());
+    command
+        .env("ADMIN_TOKEN", "planted-admin-token")
+        .env("ANTHROPIC_API_KEY", "sk-planted-key")
+        .env("ANTHROPIC_UPSTREAM_URL", upstream.base_url())
+        .env("LOG_LEVEL", "debug")
+        .stderr(std::fs::File::create(&log).unwrap());
+    let hub = Hub::start(command).await;
+    let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
+    let provider = json!({
+        "name": "other", "provider_type": "claude", "url": upstream.base_url(), "key": "sk-planted-too",
+        "custom_headers": { "x-org-token": "planted-header" },
+    });
+    let url = format!("{}/api/v1/providers", hub.admin());
+    assert_eq!(hub.call(Method::POST, &url, "planted-admin-token", Some(provider)).await.status(), 201);
+    let mut prompt = message(true);
+    prompt["messages"][0]["content"] = "planted prompt".into();
+    let answer = hub.call(Method::POST, &format!("{}/v1/messages", hub.seats()), &key, Some(prompt)).await;
+    answer.into_body().collect().await.unwrap();
+    hub.terminate();
+    assert!(hub.ended().await.success());
+
+    let mut searched = Vec::new();
+    for entry in std::fs::read_dir(data.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        let hub_key = std::fs::read_to_string(data.path().join("hub-secret-key")).unwrap();
+        for secret in ["planted", key.as_str(), hub_key.trim()] {
+            let keeps_it = name == "hub-secret-key" && secret == hub_key.trim();
+            assert!(keeps_it || !text.contains(secret), "{secret} in {name}");
+        }
+        searched.push(name);
+    }
+    for name in ["log", "hub.sqlite"] {
+        assert!(searched.iter().any(|known| known == name), "{searched:?}");
+    }
+}
