@@ -7,17 +7,19 @@
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use futures::FutureExt;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A socket whose writes are gathered.
 #[derive(Debug)]
@@ -104,8 +106,10 @@ impl AsyncWrite for Wire {
 #[async_trait]
 impl Shutdown for Wire {
     async fn shutdown(&mut self) {
-        // The client may be gone: then there is nothing to shut down.
-        let _ = AsyncWriteExt::shutdown(self).await;
+        // What can leave, leaves. The rest must not hold up the end: the other side may have stopped reading.
+        let _ = poll_fn(|cx| self.poll_leave(cx)).now_or_never();
+        self.gathered = BytesMut::new();
+        self.socket.shutdown().await;
     }
 }
 
@@ -149,7 +153,9 @@ const GATHERED_AT_MOST: usize = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
 
     /// A wire over memory, and its far end.
     fn wire(room: usize) -> (Wire, DuplexStream) {
@@ -195,6 +201,14 @@ mod tests {
         };
         let ((), told) = tokio::join!(write, read);
         assert!(told == sent);
+    }
+
+    #[tokio::test]
+    async fn an_end_does_not_wait_for_a_side_that_reads_no_more() {
+        let (mut wire, _far) = wire(7);
+        wire.holds.store(true, Ordering::Relaxed);
+        wire.write_all(&[1; 100]).await.unwrap();
+        timeout(Duration::from_secs(20), Shutdown::shutdown(&mut wire)).await.expect("an end");
     }
 
     #[derive(Debug)]
