@@ -109,7 +109,7 @@ async fn has_request(
         Ok(has_request) => has_request,
         Err(error) => {
             if *error.etype() == InvalidHTTPHeader {
-                pipeline::refuse_unreadable(hub, session).await;
+                let _ = timeout(END_DEADLINE, pipeline::refuse_unreadable(hub, session)).await;
             }
             session.shutdown().await;
             false

@@ -3,6 +3,7 @@
 use crate::wire;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
+use pingora::prelude::timeout;
 use pingora::protocols::http::ServerSession;
 use std::future::pending;
 use std::time::Duration;
@@ -86,8 +87,10 @@ impl<'a> Seat<'a> {
     pub async fn finish(&mut self) {
         if self.is_here {
             wire::release(self.session.stream());
-            let written = self.session.write_response_body(Bytes::new(), true).await;
-            self.note(written.is_ok());
+            // Pingora's own deadline is for pieces alone, and the last of them may leave only now.
+            let end = self.session.write_response_body(Bytes::new(), true);
+            let written = timeout(WRITE_DEADLINE, end).await;
+            self.note(matches!(written, Ok(Ok(()))));
         }
     }
 
