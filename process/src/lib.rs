@@ -46,6 +46,26 @@ pub fn refuse(problems: &[VarProblem]) -> ExitCode {
     fail(&lines.join("\n"), ExitCode::from(2))
 }
 
+/// How a process that keeps a directory of its own begins: reads its variables, makes `DATA_DIR`, starts to log. `Err` is
+/// the status to end with at once: a variable is wrong, or only its check was asked for.
+pub fn enter<S>(
+    read: impl FnOnce(&HashMap<String, String>) -> Result<S, Vec<VarProblem>>,
+    process: impl FnOnce(&S) -> &ProcessConfig,
+    is_check: bool,
+) -> Result<S, ExitCode> {
+    let settings = read(&variables()).map_err(|problems| refuse(&problems))?;
+    if is_check {
+        return Err(is_valid());
+    }
+    let ProcessConfig { data_dir, log } = process(&settings);
+    if let Err(error) = std::fs::create_dir_all(data_dir) {
+        let text = format!("DATA_DIR={}: cannot be made: {error}", data_dir.display());
+        return Err(fail(&text, ExitCode::from(2)));
+    }
+    log.start();
+    Ok(settings)
+}
+
 /// `--check-config` found nothing wrong.
 #[must_use]
 pub fn is_valid() -> ExitCode {

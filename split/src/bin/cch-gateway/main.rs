@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
-use process::{Signal, Signals, fail};
+use process::{Signal, Signals};
 use redis_adapters::{Link, RedisFeed, RedisNodes, RedisUsage, Shipper};
 use shared::ids::unique_id;
 use shared::memory::MemoryUsage;
@@ -54,19 +54,10 @@ fn main() -> ExitCode {
     if let Some(Command::Healthcheck) = cli.command {
         return process::healthcheck::run();
     }
-    let settings = match Settings::read(&process::variables()) {
+    let settings = match process::enter(Settings::read, |settings| &settings.process, cli.check_config) {
         Ok(settings) => settings,
-        Err(problems) => return process::refuse(&problems),
+        Err(code) => return code,
     };
-    if cli.check_config {
-        return process::is_valid();
-    }
-    let data_dir = &settings.process.data_dir;
-    if let Err(error) = std::fs::create_dir_all(data_dir) {
-        let text = format!("DATA_DIR={}: cannot be made: {error}", data_dir.display());
-        return fail(&text, ExitCode::from(2));
-    }
-    settings.process.log.start();
     process::run(settings.gateway.limits.threads, live(settings, cli.upgrade))
 }
 
