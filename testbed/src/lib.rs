@@ -1,9 +1,12 @@
-//! Postgres and Redis of a test's own, as child processes on free ports or sockets, and what their tests need to wait.
+//! Postgres and Redis of a test's own, as child processes on free ports or sockets; a small HTTP client; and what tests
+//! need to wait.
 //! For tests alone: what cannot be set up panics.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod client;
 mod postgres;
 mod redis;
 
+pub use client::{Answer, Client, JSON};
 pub use postgres::Postgres;
 pub use redis::{Door, PATIENCE, Redis, eventually};

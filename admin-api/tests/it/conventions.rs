@@ -1,9 +1,9 @@
 //! What holds for every route: strictness, pages, tags, problem codes, the document.
 
-use crate::client::JSON;
 use crate::hub::{Hub, on_both};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use testbed::JSON;
 
 on_both!(on:
     pages_neither_repeat_nor_skip_while_rows_come_and_go,

@@ -1,6 +1,5 @@
 //! A control plane under test, on a database of its own.
 
-use crate::client::Client;
 use admin_api::config::AdminConfig;
 use admin_api::{AdminHandle, FarSides, Options, StartError, WhenAway, start_with};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
-use testbed::Postgres;
+use testbed::{Client, Postgres};
 
 pub const TOKEN: &str = "the-admin-token-of-the-tests";
 
@@ -111,7 +110,7 @@ impl Hub {
             when_away: WhenAway::Fail,
         })
         .await?;
-        Ok(Self { client: Client::new(handle.address()), handle, published, usage, nodes })
+        Ok(Self { client: Client::new(handle.address(), TOKEN), handle, published, usage, nodes })
     }
 
     /// The newest published configuration.

@@ -1,7 +1,6 @@
 //! From empty to running to stopped, and starts that must not succeed.
 
-use crate::client::Client;
-use crate::hub::{Database, Hub, Kind, on_both, with_database};
+use crate::hub::{Database, Hub, Kind, TOKEN, on_both, with_database};
 use admin_api::repo::db::OpenError;
 use admin_api::{FarSides, StartError};
 use migrations::{Migrator, MigratorTrait};
@@ -9,6 +8,7 @@ use serde_json::json;
 use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use testbed::Client;
 
 on_both!(with_database:
     a_start_from_nothing_migrates_and_a_second_one_keeps_the_data,
@@ -115,7 +115,7 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
 fn a_dropped_handle_ends_the_server() {
     with_database(Kind::Sqlite, |database| async move {
         let hub = Hub::start(&database).await;
-        let client = Client::new(hub.handle.address());
+        let client = Client::new(hub.handle.address(), TOKEN);
         client.get("/api/v1/health/live").await.expect(200);
         let address = hub.handle.address();
         drop(hub);

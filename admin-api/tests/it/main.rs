@@ -1,7 +1,6 @@
 //! The control plane as a whole: real HTTP, real SQLite, a real Postgres. Each promise is held to both databases.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod client;
 mod hub;
 
 mod books;

@@ -9,23 +9,28 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// Calls one server, as the admin unless told otherwise.
+/// Calls one server under one token, unless told otherwise.
 #[derive(Clone)]
 pub struct Client {
     http: Http<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
+    token: String,
 }
 
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
+    /// Its status.
     pub status: u16,
+    /// Its headers.
     pub headers: HeaderMap,
+    /// Its body.
     pub text: String,
 }
 
 impl Answer {
     /// The body.
+    #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {} {:?}", self.status, self.text))
     }
@@ -50,41 +55,49 @@ impl Answer {
     }
 
     /// A header's text; empty when it is not there.
+    #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 }
 
 impl Client {
-    pub fn new(address: SocketAddr) -> Self {
+    /// A client whose every call has a connection of its own.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: &str) -> Self {
         // Idle connections would make the server wait for them when it stops.
         let http = Http::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { http, address }
+        Self { http, address, token: token.to_owned() }
     }
 
+    /// `GET`.
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
+    /// `POST`.
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send("POST", path, &[JSON], &body.to_string()).await
     }
 
+    /// `PUT`.
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.send("PUT", path, &[JSON], &body.to_string()).await
     }
 
+    /// `PATCH`.
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send("PATCH", path, &[JSON], &body.to_string()).await
     }
 
+    /// `DELETE`.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], "").await
     }
 
-    /// Sends as the admin, with further headers.
+    /// Sends under the token, with further headers.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let token = format!("Bearer {}", crate::hub::TOKEN);
+        let token = format!("Bearer {}", self.token);
         let mut headers = headers.to_vec();
         headers.push(("authorization", &token));
         self.send_raw(method, path, &headers, body).await
@@ -110,4 +123,5 @@ impl Client {
     }
 }
 
+/// What most bodies are.
 pub const JSON: (&str, &str) = ("content-type", "application/json");
