@@ -1,20 +1,22 @@
 //! A small HTTP client: one call, one answer, JSON both ways.
 
+use crate::PATIENCE;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{HeaderMap, Method, Request};
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::net::SocketAddr;
+use tokio::time::timeout;
 
-/// Calls one server under one token, unless told otherwise.
+/// Calls one server, under one token unless told otherwise.
 #[derive(Clone)]
 pub struct Client {
     http: Http<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
-    token: String,
+    token: Option<String>,
 }
 
 /// An answer.
@@ -29,6 +31,17 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    pub async fn whole(answer: Response<Incoming>) -> Self {
+        let (head, body) = answer.into_parts();
+        let body = timeout(PATIENCE, body.collect()).await.expect("an end in time").expect("a whole body");
+        Self {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            text: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+        }
+    }
+
     /// The body.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -62,12 +75,24 @@ impl Answer {
 }
 
 impl Client {
-    /// A client whose every call has a connection of its own.
+    /// A client without a token, whose every call has a connection of its own.
     #[must_use]
-    pub fn new(address: SocketAddr, token: &str) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         // Idle connections would make the server wait for them when it stops.
         let http = Http::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { http, address, token: token.to_owned() }
+        Self { http, address, token: None }
+    }
+
+    /// The same under this token.
+    #[must_use]
+    pub fn under(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// Whom it calls.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `GET`.
@@ -97,14 +122,25 @@ impl Client {
 
     /// Sends under the token, with further headers.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let token = format!("Bearer {}", self.token);
+        let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let mut headers = headers.to_vec();
-        headers.push(("authorization", &token));
+        headers.extend(token.iter().map(|token| ("authorization", &**token)));
         self.send_raw(method, path, &headers, body).await
     }
 
     /// Sends just this.
     pub async fn send_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        Answer::whole(self.open(method, path, headers, body).await).await
+    }
+
+    /// The same, answered as soon as the answer begins.
+    pub async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Incoming> {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(format!("http://{}{path}", self.address));
@@ -112,14 +148,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        let response = self.http.request(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        timeout(PATIENCE, self.http.request(request)).await.expect("an answer in time").expect("an answer")
     }
 }
 

@@ -110,7 +110,7 @@ impl Hub {
             when_away: WhenAway::Fail,
         })
         .await?;
-        Ok(Self { client: Client::new(handle.address(), TOKEN), handle, published, usage, nodes })
+        Ok(Self { client: Client::new(handle.address()).under(TOKEN), handle, published, usage, nodes })
     }
 
     /// The newest published configuration.

@@ -115,7 +115,7 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
 fn a_dropped_handle_ends_the_server() {
     with_database(Kind::Sqlite, |database| async move {
         let hub = Hub::start(&database).await;
-        let client = Client::new(hub.handle.address(), TOKEN);
+        let client = Client::new(hub.handle.address()).under(TOKEN);
         client.get("/api/v1/health/live").await.expect(200);
         let address = hub.handle.address();
         drop(hub);

@@ -1,58 +1,25 @@
 //! Both halves of the product in the test's process, with nothing but Redis between them.
 
-use crate::redis::{Linked, PATIENCE, Redis, eventually};
+use crate::redis::{Linked, Redis, eventually};
 use admin_api::config::AdminConfig;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{HeaderMap, Method, Request};
-use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use redis_adapters::{Link, RedisFeed, RedisNodes, RedisPublisher, RedisUsage, Shipper};
 use serde_json::{Value, json};
 use shared::memory::MemoryUsage;
 use shared::secret::HubKey;
 use shared::vars::Vars;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use testbed::{Answer, Client, JSON};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const TOKEN: &str = "the-admin-token-of-the-tests";
 const HUB_KEY: [u8; 32] = [0x5e; 32];
-
-/// An answer, whole.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
-}
-
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
-async fn call(address: SocketAddr, request: hyper::http::request::Builder, body: String) -> Answer {
-    let client: Http<HttpConnector, Full<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
-    let path = request.uri_ref().unwrap().path().to_owned();
-    let request = request.uri(format!("http://{address}{path}")).body(Full::from(body)).unwrap();
-    let whole = async {
-        let (head, body) = client.request(request).await.expect("an answer").into_parts();
-        let bytes = body.collect().await.expect("a whole body").to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status: head.status.as_u16(), headers: head.headers, text }
-    };
-    timeout(PATIENCE, whole).await.expect("an answer in time")
-}
 
 /// A control plane on SQLite.
 pub struct Admin {
@@ -87,26 +54,16 @@ impl Admin {
         Self { handle }
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {TOKEN}"))
-            .header("content-type", "application/json");
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        call(self.handle.address(), request, body).await
+    pub fn client(&self) -> Client {
+        Client::new(self.handle.address()).under(TOKEN)
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let answer = self.call(Method::GET, path, Value::Null).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()
+        self.client().get(path).await.expect(200)
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {
-        let answer = self.call(Method::POST, path, body).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json()
+        self.client().post(path, body).await.expect(201)
     }
 
     pub async fn make_provider(&self, url: &str) -> Value {
@@ -123,7 +80,7 @@ impl Admin {
 
     pub async fn set_enabled(&self, key_id: i64, is_enabled: bool) -> Answer {
         let path = format!("/api/v1/keys/{key_id}");
-        self.call(Method::PATCH, &path, json!({ "is_enabled": is_enabled })).await
+        self.client().patch(&path, json!({ "is_enabled": is_enabled })).await
     }
 
     /// Waits until so many gateways serve by the newest revision.
@@ -176,20 +133,17 @@ impl Gateway {
 
     /// A seat's request, not streamed.
     pub async fn ask(&self, secret: &str) -> Answer {
-        let request = Request::post("/v1/messages")
-            .header("x-api-key", secret)
-            .header("content-type", "application/json")
-            .header("anthropic-version", "2023-06-01");
         let body = json!({
             "model": "claude-sonnet-4-5",
             "max_tokens": 16,
             "messages": [{"role": "user", "content": "Say hello."}],
         });
-        call(self.handle.address, request, body.to_string()).await
+        let headers = [("x-api-key", secret), ("anthropic-version", "2023-06-01"), JSON];
+        Client::new(self.handle.address).send("POST", "/v1/messages", &headers, &body.to_string()).await
     }
 
     pub async fn ops(&self, path: &str) -> Answer {
-        call(self.handle.ops_address, Request::get(path), String::new()).await
+        Client::new(self.handle.ops_address).get(path).await
     }
 
     pub async fn answers(&self, secret: &str, status: u16) {

@@ -2,7 +2,6 @@
 
 use crate::halves::{Admin, Gateway};
 use crate::redis::{Redis, eventually};
-use hyper::Method;
 use serde_json::json;
 use simulator::{Simulator, SimulatorConfig};
 use std::time::Duration;
@@ -39,7 +38,7 @@ async fn a_change_is_in_force_on_every_gateway_whichever_admin_made_it() {
     }
     other.set_enabled(key_id, true).await;
     let path = format!("/api/v1/providers/{}", provider["id"]);
-    other.call(Method::PATCH, &path, json!({ "is_enabled": false })).await;
+    other.client().patch(&path, json!({ "is_enabled": false })).await;
     other.in_force_on(2).await;
     for gateway in gateways {
         assert_eq!(gateway.ask(&secret).await.status, 503);
@@ -86,7 +85,7 @@ async fn seats_are_served_while_redis_is_away_and_it_catches_up_when_it_is_back_
     }
     let changed = admin.set_enabled(key_id, false).await;
     assert_eq!((changed.status, changed.headers["x-config-published"].as_bytes()), (200, &b"false"[..]));
-    let nodes = admin.call(Method::GET, "/api/v1/nodes", serde_json::Value::Null).await;
+    let nodes = admin.client().get("/api/v1/nodes").await;
     assert_eq!((nodes.status, nodes.json()["code"].clone()), (503, json!("nodes_unavailable")));
     served().await;
     assert!(gateway.queue.waiting() > 0, "usage waits in the gateway");

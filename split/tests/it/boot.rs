@@ -1,13 +1,13 @@
 //! Starts: in any order, and those that cannot succeed.
 
-use crate::harness::{Admin, Gateway, Shape, get};
+use crate::harness::{Admin, Gateway, Shape};
 use crate::process::{ADMIN, GATEWAY, Process};
-use testbed::eventually;
+use testbed::{Client, eventually};
 use tokio::process::Command;
 
-async fn ready_is(ops: &str, status: u16, text: &str) {
+async fn ready_is(ops: &Client, status: u16, text: &str) {
     eventually(text, || async {
-        let answer = get(&format!("{ops}/ready")).await;
+        let answer = ops.get("/ready").await;
         answer.status == status && answer.text.starts_with(text)
     })
     .await;
@@ -21,7 +21,7 @@ async fn processes_start_in_any_order_and_say_what_they_wait_for() {
 
     let gateway = shape.gateway("gateway").await;
     ready_is(&gateway.ops, 503, "waiting for the first configuration").await;
-    assert_eq!(get(&format!("{}/live", gateway.ops)).await.status, 200);
+    assert_eq!(gateway.ops.get("/live").await.status, 200);
 
     // Its doors are known only when it is up: the operators' one is fixed here by who had it before.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -29,9 +29,9 @@ async fn processes_start_in_any_order_and_say_what_they_wait_for() {
     command.env("OPS_LISTEN", free.to_string());
     let mut admin = Process::start(command);
     admin.says("waiting for the database").await;
-    let ops = format!("http://{free}");
+    let ops = Client::new(free);
     ready_is(&ops, 503, "starting: waiting for the database (DSN)").await;
-    assert!(get(&format!("{ops}/metrics")).await.text.contains("cch_admin_database_up 0"));
+    assert!(ops.get("/metrics").await.text.contains("cch_admin_database_up 0"));
 
     // The database is made; Redis is still away.
     shape.postgres.start_server();
@@ -46,7 +46,7 @@ async fn processes_start_in_any_order_and_say_what_they_wait_for() {
     ready_is(&ops, 200, "ready").await;
     ready_is(&gateway.ops, 200, "ready").await;
     gateway.answers(&secret, 200).await;
-    assert!(get(&format!("{ops}/metrics")).await.text.contains("cch_admin_config_published 1"));
+    assert!(ops.get("/metrics").await.text.contains("cch_admin_config_published 1"));
 
     let (Admin { mut process, .. }, Gateway { process: mut other, .. }) = (admin, gateway);
     assert!(process.stop().await.iter().any(|line| line.contains("usage is booked to the last record")));

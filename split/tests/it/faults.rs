@@ -1,8 +1,6 @@
 //! Redis and Postgres go away under running streams: no seat notices.
 
 use crate::harness::Shape;
-use http::Method;
-use serde_json::Value;
 use testbed::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,10 +46,7 @@ async fn no_stream_fails_while_postgres_is_away_and_all_are_booked_when_it_is_ba
     let before = shape.upstream.served().len();
     let load = gateway.load(&shape, &secret, 4);
     shape.postgres.stop_server();
-    eventually("it says so", || async {
-        admin.call(Method::GET, "/api/v1/health/ready", Value::Null).await.status == 503
-    })
-    .await;
+    eventually("it says so", || async { admin.api.get("/api/v1/health/ready").await.status == 503 }).await;
     let refused = admin.set_enabled(key_id, false).await;
     assert!(refused.status >= 500, "{refused:?}");
     eventually("some streams are served", || async { shape.upstream.served().len() >= before + 12 }).await;

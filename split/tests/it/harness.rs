@@ -1,65 +1,21 @@
 //! The split shape: what its processes share, and calls to them.
 
 use crate::process::{ADMIN, GATEWAY, Process};
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::Response;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use simulator::{Script, Simulator, SimulatorConfig};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
-use testbed::{PATIENCE, Postgres, Redis, eventually};
+use testbed::{Answer, Client, JSON, Postgres, Redis, eventually};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 pub const TOKEN: &str = "the-admin-token-of-the-tests";
 pub const HUB_KEY: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
-
-/// An answer, whole.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
-}
-
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
-
-pub fn client() -> Client<HttpConnector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new()).build_http()
-}
-
-/// A call over a connection of its own.
-pub async fn send(method: Method, url: &str, token: &str, body: &Value) -> Response<Incoming> {
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json")
-        .header("anthropic-version", "2023-06-01");
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let request = request.body(Full::from(body)).unwrap();
-    timeout(PATIENCE, client().request(request)).await.expect("an answer in time").expect("an answer")
-}
-
-pub async fn call(method: Method, url: &str, token: &str, body: &Value) -> Answer {
-    let (head, body) = send(method, url, token, body).await.into_parts();
-    let bytes =
-        timeout(PATIENCE, body.collect()).await.expect("an end in time").expect("a whole body").to_bytes();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: head.status.as_u16(), headers: head.headers, text }
-}
 
 pub fn message(is_stream: bool) -> Value {
     json!({
@@ -131,31 +87,26 @@ impl Shape {
 /// A running `cch-admin`.
 pub struct Admin {
     pub process: Process,
-    pub api: String,
-    pub ops: String,
+    pub api: Client,
+    pub ops: Client,
 }
 
 impl Admin {
-    pub async fn up(mut process: Process) -> Self {
-        let up = process.says("admin is up").await;
-        let url = |name: &str| format!("http://{}", up[name].as_str().unwrap());
-        Self { api: url("api"), ops: url("ops"), process }
+    pub async fn up(process: Process) -> Self {
+        Self::up_under(process, TOKEN).await
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
-        call(method, &format!("{}{path}", self.api), TOKEN, &body).await
+    pub async fn up_under(mut process: Process, token: &str) -> Self {
+        let up = process.says("admin is up").await;
+        Self { api: client(&up["api"]).under(token), ops: client(&up["ops"]), process }
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let answer = self.call(Method::GET, path, Value::Null).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()
+        self.api.get(path).await.expect(200)
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {
-        let answer = self.call(Method::POST, path, body).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json()
+        self.api.post(path, body).await.expect(201)
     }
 
     pub async fn make_provider(&self, shape: &Shape) -> Value {
@@ -173,13 +124,13 @@ impl Admin {
 
     pub async fn set_enabled(&self, key_id: i64, is_enabled: bool) -> Answer {
         let path = format!("/api/v1/keys/{key_id}");
-        self.call(Method::PATCH, &path, json!({ "is_enabled": is_enabled })).await
+        self.api.patch(&path, json!({ "is_enabled": is_enabled })).await
     }
 
     /// Waits until so many gateways serve by the newest revision.
     pub async fn in_force_on(&self, nodes: u64) {
         eventually("the newest revision is in force", || async {
-            let now = self.call(Method::GET, "/api/v1/nodes", Value::Null).await;
+            let now = self.api.get("/api/v1/nodes").await;
             now.status == 200 && now.json()["total"] == nodes && now.json()["up_to_date"] == nodes
         })
         .await;
@@ -196,19 +147,28 @@ impl Admin {
 /// A running `cch-gateway`.
 pub struct Gateway {
     pub process: Process,
-    pub seats: String,
-    pub ops: String,
+    pub seats: Client,
+    pub ops: Client,
 }
 
 impl Gateway {
     pub async fn up(mut process: Process) -> Self {
         let up = process.says("gateway is up").await;
-        let url = |name: &str| format!("http://{}", up[name].as_str().unwrap());
-        Self { seats: url("seats"), ops: url("ops"), process }
+        Self { seats: client(&up["seats"]), ops: client(&up["ops"]), process }
+    }
+
+    /// Where seats and operators are served.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.seats.address(), self.ops.address())
     }
 
     pub async fn ask(&self, secret: &str) -> Answer {
-        call(Method::POST, &format!("{}/v1/messages", self.seats), secret, &message(false)).await
+        Answer::whole(self.open(secret, &message(false)).await).await
+    }
+
+    /// A seat's request, answered as soon as the answer begins.
+    pub async fn open(&self, secret: &str, body: &Value) -> Response<Incoming> {
+        open(&self.seats, secret, body).await
     }
 
     pub async fn answers(&self, secret: &str, status: u16) {
@@ -220,8 +180,13 @@ impl Gateway {
     }
 }
 
-pub async fn get(url: &str) -> Answer {
-    call(Method::GET, url, "", &Value::Null).await
+fn client(address: &Value) -> Client {
+    Client::new(address.as_str().unwrap().parse().unwrap())
+}
+
+async fn open(seats: &Client, secret: &str, body: &Value) -> Response<Incoming> {
+    let headers = [("x-api-key", secret), ("anthropic-version", "2023-06-01"), JSON];
+    seats.open("POST", "/v1/messages", &headers, &body.to_string()).await
 }
 
 /// Seats that stream without a pause, each stream over a connection of its own. A stream that is refused or cut fails
@@ -232,16 +197,15 @@ pub struct Load {
 }
 
 impl Load {
-    fn start(shape: &Shape, gateway: &str, secret: &str, streams: usize) -> Self {
+    fn start(shape: &Shape, gateway: &Client, secret: &str, streams: usize) -> Self {
         shape.upstream.set_script(Script { events: Some(20), spacing_ms: 10, ..Script::default() });
         let is_over = Arc::new(AtomicBool::new(false));
         let seats = (0..streams).map(|_| {
-            let (is_over, url, secret) =
-                (is_over.clone(), format!("{gateway}/v1/messages"), secret.to_owned());
+            let (is_over, seats, secret) = (is_over.clone(), gateway.clone(), secret.to_owned());
             tokio::spawn(async move {
                 let mut served = 0;
                 while !is_over.load(Ordering::SeqCst) {
-                    let answer = call(Method::POST, &url, &secret, &message(true)).await;
+                    let answer = Answer::whole(open(&seats, &secret, &message(true)).await).await;
                     assert_eq!(answer.status, 200, "{answer:?}");
                     assert!(answer.text.contains("event: message_stop"), "a cut stream: {answer:?}");
                     served += 1;

@@ -1,11 +1,10 @@
 //! Changes arrive on every gateway, whatever happens to who made them.
 
-use crate::harness::{Shape, get};
+use crate::harness::Shape;
 use crate::process::GATEWAY;
 use crate::process::Process;
-use http::Method;
-use serde_json::{Value, json};
-use testbed::eventually;
+use serde_json::json;
+use testbed::{Client, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_in_force_on_both_gateways_and_says_so() {
@@ -28,7 +27,7 @@ async fn a_change_is_in_force_on_both_gateways_and_says_so() {
     }
     other.set_enabled(key_id, true).await;
     let path = format!("/api/v1/providers/{}", provider["id"]);
-    other.call(Method::PATCH, &path, json!({ "is_enabled": false })).await;
+    other.api.patch(&path, json!({ "is_enabled": false })).await;
     one.in_force_on(2).await;
     for gateway in &mut gateways {
         assert_eq!(gateway.ask(&secret).await.status, 503);
@@ -78,11 +77,11 @@ async fn a_gateway_starts_from_its_disk_with_everything_else_away() {
 
     let gateway = shape.gateway("gateway").await;
     assert_eq!(gateway.ask(&secret).await.status, 200);
-    assert_eq!(get(&format!("{}/ready", gateway.ops)).await.status, 200);
+    assert_eq!(gateway.ops.get("/ready").await.status, 200);
     // A directory that another start left nothing in: it listens, refuses, and says why.
     let mut other = Process::start(shape.command(GATEWAY, "other"));
     let up = other.says("gateway is up").await;
-    let ready = get(&format!("http://{}/ready", up["ops"].as_str().unwrap())).await;
+    let ready = Client::new(up["ops"].as_str().unwrap().parse().unwrap()).get("/ready").await;
     assert_eq!((ready.status, &*ready.text), (503, "waiting for the first configuration\n"));
 
     // Everything comes back: what was served meanwhile is booked.
@@ -90,7 +89,7 @@ async fn a_gateway_starts_from_its_disk_with_everything_else_away() {
     shape.postgres.start_server();
     let admin = shape.admin("admin").await;
     eventually("the request is in the log", || async {
-        let rows = admin.call(Method::GET, "/api/v1/logs", Value::Null).await;
+        let rows = admin.api.get("/api/v1/logs").await;
         rows.status == 200 && !rows.json()["items"].as_array().unwrap().is_empty()
     })
     .await;

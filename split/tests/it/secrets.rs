@@ -1,12 +1,12 @@
 //! Planted secrets turn up nowhere: no log, metric, answer, audit entry, key or value in Redis, no row, no file.
 
-use crate::harness::{Admin, Gateway, Shape, call, get};
+use crate::harness::{Admin, Gateway, Shape};
 use crate::process::{ADMIN, GATEWAY, Process};
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::Script;
 use std::io::Read;
 use std::path::Path;
+use testbed::{Answer, JSON};
 
 const TOKEN: &str = "planted-admin-token-4711";
 const HUB_KEY: &str = "91a7ed5ec2e7c0de91a7ed5ec2e7c0de91a7ed5ec2e7c0de91a7ed5ec2e7c0de";
@@ -28,27 +28,26 @@ async fn planted_secrets_turn_up_nowhere() {
         }
         Process::start(command)
     };
-    let mut admin = Admin::up(command(ADMIN, "admin")).await;
+    let mut admin = Admin::up_under(command(ADMIN, "admin"), TOKEN).await;
     let mut gateway = Gateway::up(command(GATEWAY, "gateway")).await;
     let mut seen: Vec<(String, String)> = Vec::new();
-    let api = |path: &str| format!("{}{path}", admin.api);
 
     let provider = json!({
         "name": "main", "provider_type": "claude", "url": shape.upstream.base_url(),
         "key": "sk-planted-provider-key", "custom_headers": { "x-org-token": "planted-header-value" },
     });
-    let made = call(Method::POST, &api("/api/v1/providers"), TOKEN, &provider).await;
+    let made = admin.api.post("/api/v1/providers", provider).await;
     assert_eq!(made.status, 201, "{made:?}");
     let provider_path = format!("/api/v1/providers/{}", made.json()["id"]);
     seen.push(("provider".to_owned(), made.text));
     let wrong = json!({ "url": "https://planted-user:planted-url-password@host.example/", "key": "planted wrong key" });
-    let refused = call(Method::PATCH, &api(&provider_path), TOKEN, &wrong).await;
+    let refused = admin.api.patch(&provider_path, wrong).await;
     assert_eq!(refused.status, 422, "{refused:?}");
     seen.push(("refusal".to_owned(), refused.text));
-    let user = call(Method::POST, &api("/api/v1/users"), TOKEN, &json!({ "name": "Ada" })).await.json();
+    let user = admin.api.post("/api/v1/users", json!({ "name": "Ada" })).await.json();
     let key = user["key"]["secret"].as_str().unwrap().to_owned();
-    let reveal = api(&format!("/api/v1/keys/{}/reveal", user["key"]["id"]));
-    let revealed = call(Method::POST, &reveal, TOKEN, &Value::Null).await;
+    let reveal = format!("/api/v1/keys/{}/reveal", user["key"]["id"]);
+    let revealed = admin.api.send("POST", &reveal, &[JSON], "").await;
     assert_eq!(revealed.json()["secret"], key.as_str());
 
     gateway.answers(&key, 200).await;
@@ -57,8 +56,8 @@ async fn planted_secrets_turn_up_nowhere() {
             "model": "claude-sonnet-4-5", "max_tokens": 64, "stream": stream,
             "messages": [{ "role": "user", "content": PROMPT }],
         });
-        let url = format!("{}/v1/messages", gateway.seats);
-        async move { call(Method::POST, &url, &token, &body).await }
+        let gateway = &gateway;
+        async move { Answer::whole(gateway.open(&token, &body).await).await }
     };
     for stream in [false, true] {
         assert_eq!(ask(key.clone(), stream).await.status, 200);
@@ -66,22 +65,22 @@ async fn planted_secrets_turn_up_nowhere() {
     seen.push(("stranger".to_owned(), ask("cch-planted-stranger".to_owned(), true).await.text));
     shape.upstream.set_script(Script::failing(500));
     seen.push(("failure".to_owned(), ask(key.clone(), true).await.text));
-    let stranger = call(Method::GET, &api("/api/v1/users"), "planted-wrong-token", &Value::Null).await;
+    let stranger = admin.api.under("planted-wrong-token").get("/api/v1/users").await;
     assert_eq!(stranger.status, 401);
     seen.push(("wrong token".to_owned(), stranger.text));
     shape.upstream.set_script(Script::default());
     assert_eq!(ask(key.clone(), false).await.status, 200);
-    let audit = call(Method::GET, &api("/api/v1/audit-log?action=key.reveal"), TOKEN, &Value::Null).await;
+    let audit = admin.api.get("/api/v1/audit-log?action=key.reveal").await;
     assert_eq!(
         audit.json()["items"].as_array().unwrap().len(),
         1,
         "the reveal is in the audit log: {audit:?}"
     );
     for path in ["/api/v1/audit-log", "/api/v1/users", "/api/v1/providers", "/api/v1/logs", "/api/v1/nodes"] {
-        seen.push((path.to_owned(), call(Method::GET, &api(path), TOKEN, &Value::Null).await.text));
+        seen.push((path.to_owned(), admin.api.get(path).await.text));
     }
-    seen.push(("metrics".to_owned(), get(&format!("{}/metrics", gateway.ops)).await.text));
-    seen.push(("admin metrics".to_owned(), get(&format!("{}/metrics", admin.ops)).await.text));
+    seen.push(("metrics".to_owned(), gateway.ops.get("/metrics").await.text));
+    seen.push(("admin metrics".to_owned(), admin.ops.get("/metrics").await.text));
     // With Redis away as well: what is told then.
     shape.redis.door.cut();
     seen.push(("gateway log".to_owned(), gateway.process.stop().await.concat()));

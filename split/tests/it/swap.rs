@@ -1,8 +1,7 @@
 //! The binary swap: a successor takes the listeners over, and no seat notices.
 
-use crate::harness::{Gateway, Shape, get, message, send};
+use crate::harness::{Gateway, Shape, message};
 use crate::process::{GATEWAY, Process};
-use http::Method;
 use http_body_util::BodyExt;
 use rustix::process::Signal;
 use simulator::Script;
@@ -20,10 +19,9 @@ async fn a_successor_takes_over_without_a_refused_connection_or_a_cut_stream() {
 
     // Streams that began before the swap and end long after it.
     shape.upstream.set_script(Script { events: Some(200), spacing_ms: 30, ..Script::default() });
-    let url = format!("{}/v1/messages", old.seats);
     let mut running = Vec::new();
     for _ in 0..40 {
-        let mut answer = send(Method::POST, &url, &secret, &message(true)).await;
+        let mut answer = old.open(&secret, &message(true)).await;
         assert_eq!(answer.status(), 200);
         answer.body_mut().frame().await.unwrap().unwrap();
         running.push(answer);
@@ -36,10 +34,10 @@ async fn a_successor_takes_over_without_a_refused_connection_or_a_cut_stream() {
     new.says("waiting for the listeners").await;
     old.process.signal(Signal::QUIT);
     let new = Gateway::up(new).await;
-    assert_eq!((&new.seats, &new.ops), (&old.seats, &old.ops));
+    assert_eq!(new.addresses(), old.addresses());
     old.process.says("the successor serves").await;
     for _ in 0..20 {
-        assert_eq!(get(&format!("{}/ready", new.ops)).await.status, 200);
+        assert_eq!(new.ops.get("/ready").await.status, 200);
     }
     for answer in running {
         let rest = timeout(PATIENCE, answer.into_body().collect())
@@ -62,7 +60,7 @@ async fn without_a_successor_that_serves_the_gateway_goes_on() {
     let mut gateway = shape.gateway("gateway").await;
     gateway.process.signal(Signal::QUIT);
     gateway.process.says("no successor (cch-gateway --upgrade) waits").await;
-    assert_eq!(get(&format!("{}/live", gateway.ops)).await.status, 200);
+    assert_eq!(gateway.ops.get("/live").await.status, 200);
 
     // A successor that ends before it was given anything leaves the door; the next one clears it.
     let upgrade = || {
@@ -77,8 +75,8 @@ async fn without_a_successor_that_serves_the_gateway_goes_on() {
     new.says("waiting for the listeners").await;
     gateway.process.signal(Signal::QUIT);
     let new = Gateway::up(new).await;
-    assert_eq!(new.ops, gateway.ops);
+    assert_eq!(new.addresses(), gateway.addresses());
     let (status, log) = gateway.process.ended().await;
     assert!(status.success(), "{log:#?}");
-    assert_eq!(get(&format!("{}/live", new.ops)).await.status, 200);
+    assert_eq!(new.ops.get("/live").await.status, 200);
 }
