@@ -31,15 +31,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer to its end.
+    /// Reads an answer to its end; each piece of it must come in time.
     pub async fn whole(answer: Response<Incoming>) -> Self {
-        let (head, body) = answer.into_parts();
-        let body = timeout(PATIENCE, body.collect()).await.expect("an end in time").expect("a whole body");
-        Self {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            text: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+        let (head, mut body) = answer.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(piece) = timeout(PATIENCE, body.frame()).await.expect("the next piece in time") {
+            bytes.extend_from_slice(piece.expect("a whole body").data_ref().map_or(&[][..], |data| data));
         }
+        Self { status: head.status.as_u16(), headers: head.headers, text: String::from_utf8(bytes).unwrap() }
     }
 
     /// The body.

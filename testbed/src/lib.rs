@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod client;
+mod figures;
 mod postgres;
 mod redis;
 
 pub use client::{Answer, Client, JSON};
+pub use figures::Times;
 pub use postgres::Postgres;
 pub use redis::{Door, PATIENCE, Redis, eventually};

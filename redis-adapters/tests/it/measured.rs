@@ -10,15 +10,8 @@ use shared::model::price::ModelPrice;
 use shared::ports::{ConfigFeed, Publisher};
 use shared::testing::{key_doc, provider, snapshot, user_doc};
 use simulator::{Simulator, SimulatorConfig};
-use std::time::{Duration, Instant};
-
-/// The median and the 99th percentile.
-#[expect(clippy::print_stdout, reason = "figures are for the one who asked")]
-fn told(what: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!("{what}: median {:?}, p99 {:?}, longest {:?} of {}", at(50), at(99), at(100), times.len());
-}
+use std::time::Instant;
+use testbed::Times;
 
 async fn revision(gateway: &Gateway) -> u64 {
     let page = gateway.ops("/metrics").await.text;
@@ -46,8 +39,8 @@ async fn how_long_a_change_takes() {
         }
         everywhere.push(began.elapsed());
     }
-    told("a change is answered after", answered);
-    told("a change is in force on two gateways after", everywhere);
+    println!("a change is answered after: {}", Times::of(answered));
+    println!("a change is in force on two gateways after: {}", Times::of(everywhere));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,12 +63,12 @@ async fn what_seats_feel_of_an_absent_redis() {
         }
         times
     };
-    told("a request with Redis", asked().await);
+    println!("a request with Redis: {}", Times::of(asked().await));
     redis.pause();
-    told("a request with Redis paused", asked().await);
+    println!("a request with Redis paused: {}", Times::of(asked().await));
     redis.resume();
     redis.kill();
-    told("a request without Redis", asked().await);
+    println!("a request without Redis: {}", Times::of(asked().await));
 }
 
 fn large() -> Snapshot {
@@ -117,7 +110,7 @@ async fn what_twenty_thousand_keys_cost() {
         publisher.publish(newest.clone()).await.unwrap();
         times.push(began.elapsed());
     }
-    told("one changed key is published after", times);
+    println!("one changed key is published after: {}", Times::of(times));
     let news = feed.read(Some(Revision(newest.revision.0 - 1))).await.unwrap();
     println!("what travels for one changed key: {} bytes of debug text", format!("{news:?}").len());
 }
