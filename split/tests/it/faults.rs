@@ -13,7 +13,7 @@ async fn no_stream_fails_while_redis_is_flushed_paused_stopped_and_back_empty() 
     let (other_id, other) = admin.make_seat("Bea").await;
     gateway.answers(&secret, 200).await;
     admin.in_force_on(1).await;
-    let load = gateway.load(&shape, &secret, 6);
+    let load = gateway.load(&secret, 6);
 
     shape.redis.cli(&["FLUSHALL"]);
     admin.set_enabled(other_id, false).await;
@@ -44,7 +44,7 @@ async fn no_stream_fails_while_postgres_is_away_and_all_are_booked_when_it_is_ba
     let (key_id, secret) = admin.make_seat("Ada").await;
     gateway.answers(&secret, 200).await;
     let before = shape.upstream.served().len();
-    let load = gateway.load(&shape, &secret, 4);
+    let load = gateway.load(&secret, 4);
     shape.postgres.stop_server();
     eventually("it says so", || async { admin.api.get("/api/v1/health/ready").await.status == 503 }).await;
     let refused = admin.set_enabled(key_id, false).await;

@@ -1,18 +1,16 @@
 //! The split shape: what its processes share, and calls to them.
 
+use crate::load::{Load, short};
 use crate::process::{ADMIN, GATEWAY, Process};
 use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use simulator::{Script, Simulator, SimulatorConfig};
+use simulator::{Simulator, SimulatorConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use testbed::{Answer, Client, JSON, Postgres, Redis, eventually};
 use tokio::process::Command;
-use tokio::task::JoinHandle;
 
 pub const TOKEN: &str = "the-admin-token-of-the-tests";
 pub const HUB_KEY: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
@@ -166,17 +164,17 @@ impl Gateway {
         Answer::whole(self.open(secret, &message(false)).await).await
     }
 
-    /// A seat's request, answered as soon as the answer begins.
     pub async fn open(&self, secret: &str, body: &Value) -> Response<Incoming> {
-        open(&self.seats, secret, body).await
+        open(&self.seats, secret, &[], body).await
     }
 
     pub async fn answers(&self, secret: &str, status: u16) {
         eventually("the gateway answers so", || async { self.ask(secret).await.status == status }).await;
     }
 
-    pub fn load(&self, shape: &Shape, secret: &str, streams: usize) -> Load {
-        Load::start(shape, &self.seats, secret, streams)
+    /// Seats with short streams.
+    pub fn load(&self, secret: &str, seats: usize) -> Load {
+        Load::start(&self.seats, secret, seats, &short())
     }
 }
 
@@ -184,46 +182,9 @@ fn client(address: &Value) -> Client {
     Client::new(address.as_str().unwrap().parse().unwrap())
 }
 
-async fn open(seats: &Client, secret: &str, body: &Value) -> Response<Incoming> {
-    let headers = [("x-api-key", secret), ("anthropic-version", "2023-06-01"), JSON];
+/// A seat's request, answered as soon as the answer begins.
+pub async fn open(seats: &Client, secret: &str, more: &[(&str, &str)], body: &Value) -> Response<Incoming> {
+    let mut headers = vec![("x-api-key", secret), ("anthropic-version", "2023-06-01"), JSON];
+    headers.extend(more);
     seats.open("POST", "/v1/messages", &headers, &body.to_string()).await
-}
-
-/// Seats that stream without a pause, each stream over a connection of its own. A stream that is refused or cut fails
-/// the test at the end.
-pub struct Load {
-    is_over: Arc<AtomicBool>,
-    seats: Vec<JoinHandle<usize>>,
-}
-
-impl Load {
-    fn start(shape: &Shape, gateway: &Client, secret: &str, streams: usize) -> Self {
-        shape.upstream.set_script(Script { events: Some(20), spacing_ms: 10, ..Script::default() });
-        let is_over = Arc::new(AtomicBool::new(false));
-        let seats = (0..streams).map(|_| {
-            let (is_over, seats, secret) = (is_over.clone(), gateway.clone(), secret.to_owned());
-            tokio::spawn(async move {
-                let mut served = 0;
-                while !is_over.load(Ordering::SeqCst) {
-                    let answer = Answer::whole(open(&seats, &secret, &message(true)).await).await;
-                    assert_eq!(answer.status, 200, "{answer:?}");
-                    assert!(answer.text.contains("event: message_stop"), "a cut stream: {answer:?}");
-                    served += 1;
-                }
-                served
-            })
-        });
-        let seats = seats.collect();
-        Self { is_over, seats }
-    }
-
-    /// Ends it; answers how many streams were served.
-    pub async fn end(self) -> usize {
-        self.is_over.store(true, Ordering::SeqCst);
-        let mut served = 0;
-        for seat in self.seats {
-            served += seat.await.expect("no stream fails");
-        }
-        served
-    }
 }

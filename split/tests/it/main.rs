@@ -9,7 +9,9 @@
 mod boot;
 mod faults;
 mod harness;
+mod load;
 mod plane;
 mod process;
 mod secrets;
+mod stop;
 mod swap;

@@ -26,7 +26,7 @@ async fn a_successor_takes_over_without_a_refused_connection_or_a_cut_stream() {
         answer.body_mut().frame().await.unwrap().unwrap();
         running.push(answer);
     }
-    let load = old.load(&shape, &secret, 6);
+    let load = old.load(&secret, 6);
 
     let mut command = shape.command(GATEWAY, "gateway");
     command.arg("--upgrade");
