@@ -6,10 +6,12 @@
     reason = "a test fails by panicking; clippy only knows functions marked #[test]"
 )]
 
+mod balancer;
 mod boot;
 mod faults;
 mod harness;
 mod load;
+mod measured;
 mod plane;
 mod process;
 mod secrets;
