@@ -9,11 +9,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use shared::contract::codec::check_schema;
 use shared::contract::scripts::{
-    USAGE_APPEND, USAGE_SETTLE, USAGE_TAKE, append_usage, receipt, settle_usage, take_usage,
+    USAGE_APPEND, USAGE_BACKLOG, USAGE_SETTLE, USAGE_TAKE, append_usage, receipt, settle_usage, take_usage,
+    usage_backlog,
 };
 use shared::contract::usage::{USAGE_SCHEMA, UsageRecord};
 use shared::memory::MemoryUsage;
-use shared::ports::{Delivery, PortError, Receipt, UsageSink, UsageSource};
+use shared::ports::{Backlog, Delivery, PortError, Receipt, UsageSink, UsageSource};
+use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -74,6 +76,16 @@ impl UsageSource for RedisUsage {
             self.link.eval(USAGE_SETTLE, settle_usage(receipts), SETTLE_DEADLINE).await?;
         }
         Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, PortError> {
+        let reply = self.link.eval(USAGE_BACKLOG, usage_backlog(), BACKLOG_DEADLINE).await?;
+        let words = items(reply).ok_or(PortError::Unreadable)?;
+        let word = |place: usize| words.get(place).and_then(text).ok_or(PortError::Unreadable);
+        let count = |place| word(place)?.parse::<u64>().map_err(|_| PortError::Unreadable);
+        // An id of the stream begins with Redis's time.
+        let handed_over_at = |id: Receipt| UnixMillis(i64::try_from(id.0).unwrap_or(i64::MAX));
+        Ok(Backlog { waiting: count(0)?, lent: count(1)?, oldest_at: receipt(&word(2)?).map(handed_over_at) })
     }
 }
 
@@ -159,4 +171,5 @@ const FAILED_PAUSE: Duration = Duration::from_millis(250);
 const APPEND_DEADLINE: Duration = Duration::from_secs(1);
 const TAKE_DEADLINE: Duration = Duration::from_secs(2);
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
+const BACKLOG_DEADLINE: Duration = Duration::from_millis(500);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);

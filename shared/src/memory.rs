@@ -5,7 +5,8 @@ use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::Revision;
 use crate::ports::{
-    ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink, UsageSource,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink,
+    UsageSource,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, VecDeque};
@@ -152,6 +153,19 @@ impl UsageSource for MemoryUsage {
             }
         }
         Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, PortError> {
+        let queue = self.lock();
+        // No clock here: a record is handed over when its request has ended.
+        let ended =
+            |record: &UsageRecord| record.request.started_at.plus_ms(record.request.timing.duration_ms);
+        Ok(Backlog {
+            waiting: u64::try_from(queue.records.len()).unwrap_or(u64::MAX),
+            // It is not kept who looked at what: all of it is still here.
+            lent: 0,
+            oldest_at: queue.records.front().map(|(_, record)| ended(record)),
+        })
     }
 }
 

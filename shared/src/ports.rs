@@ -9,6 +9,7 @@ use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::Revision;
+use crate::time::UnixMillis;
 use async_trait::async_trait;
 use std::sync::Arc;
 use thiserror::Error;
@@ -101,6 +102,20 @@ pub trait UsageSource: Send + Sync {
 
     /// Forgets these records: they are in the books.
     async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError>;
+
+    /// What has not been acknowledged, by all takers together.
+    async fn backlog(&self) -> Result<Backlog, PortError>;
+}
+
+/// Usage that is not in the books yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Entries, readable or not.
+    pub waiting: u64,
+    /// How many of them a taker holds.
+    pub lent: u64,
+    /// When the oldest one was handed over, by the clock of whoever keeps them.
+    pub oldest_at: Option<UnixMillis>,
 }
 
 /// Records on loan.

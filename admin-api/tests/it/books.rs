@@ -11,7 +11,7 @@ use shared::contract::usage::*;
 use shared::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
 use shared::memory::MemoryUsage;
 use shared::money::NanoUsd;
-use shared::ports::{Delivery, PortError, Receipt, UsageSink, UsageSource};
+use shared::ports::{Backlog, Delivery, PortError, Receipt, UsageSink, UsageSource};
 use shared::time::{HOUR_MS, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,6 +139,10 @@ impl UsageSource for Forgetful {
         } else {
             self.inner.acknowledge(receipts).await
         }
+    }
+
+    async fn backlog(&self) -> Result<Backlog, PortError> {
+        self.inner.backlog().await
     }
 }
 

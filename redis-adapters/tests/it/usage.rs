@@ -3,8 +3,9 @@
 use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisUsage, Shipper};
 use shared::memory::MemoryUsage;
-use shared::ports::{PortError, UsageSink, UsageSource};
+use shared::ports::{Backlog, PortError, UsageSink, UsageSource};
 use shared::testing::usage_record;
+use shared::time::UnixMillis;
 use std::sync::Arc;
 
 const STREAM: &str = "cch:{usage}:stream";
@@ -77,6 +78,9 @@ async fn each_record_is_lent_to_one_and_a_dead_ones_are_taken_over() {
     let ones = one.take(2).await.unwrap();
     let others = other.take(9).await.unwrap();
     assert_eq!((ones.len(), others.len()), (2, 2));
+    let backlog = one.backlog().await.unwrap();
+    let oldest_at = i64::try_from(ones.records[0].0.0).ok().map(UnixMillis);
+    assert_eq!(backlog, Backlog { waiting: 4, lent: 4, oldest_at });
     assert!(ones.records[0].0 < others.records[0].0);
     other.acknowledge(&others.records.iter().map(|(receipt, _)| *receipt).collect::<Vec<_>>()).await.unwrap();
     assert!(other.take(9).await.unwrap().is_empty(), "the first one may still be at it");

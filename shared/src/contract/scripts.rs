@@ -29,6 +29,9 @@ pub const USAGE_TAKE: &str = include_str!("lua/usage_take_v1.lua");
 /// Lets booked usage go: [`settle_usage`].
 pub const USAGE_SETTLE: &str = include_str!("lua/usage_settle_v1.lua");
 
+/// Says how much usage waits: [`usage_backlog`].
+pub const USAGE_BACKLOG: &str = include_str!("lua/usage_backlog_v1.lua");
+
 /// Keeps a sign of life and answers all: [`beat`].
 pub const NODE_BEAT: &str = include_str!("lua/node_beat_v1.lua");
 
@@ -175,6 +178,12 @@ pub fn settle_usage(receipts: &[Receipt]) -> ScriptCall {
     let ids = receipts.iter().map(|Receipt(ms, count)| format!("{ms}-{count}"));
     let args = std::iter::once(USAGE_GROUP.to_owned()).chain(ids).map(Bytes::from).collect();
     ScriptCall { keys: vec![keys::usage()], args }
+}
+
+/// How much waits.
+#[must_use]
+pub fn usage_backlog() -> ScriptCall {
+    ScriptCall { keys: vec![keys::usage()], args: vec![Bytes::from_static(USAGE_GROUP.as_bytes())] }
 }
 
 /// The receipt that a stream's id is.

@@ -13,7 +13,8 @@ use crate::contract::snapshot::Snapshot;
 use crate::ids::Revision;
 use crate::model::Provider;
 use crate::ports::{
-    ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink, UsageSource,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink,
+    UsageSource,
 };
 
 /// Fewest records that a tested usage queue must hold.
@@ -84,10 +85,14 @@ async fn follow(feed: &dyn ConfigFeed, from: Option<Snapshot>) -> Snapshot {
 /// hold [`USAGE_BOUND`].
 pub async fn usage(sink: &dyn UsageSink, source: &dyn UsageSource) {
     assert_eq!(source.take(10).await, Ok(Delivery::default()));
+    assert_eq!(source.backlog().await, Ok(Backlog::default()));
     for n in 0..5 {
         sink.record(usage_record(n)).await.unwrap();
     }
+    let backlog = source.backlog().await.unwrap();
+    assert_eq!((backlog.waiting, backlog.lent, backlog.oldest_at.is_some()), (5, 0, true));
     let lent = source.take(3).await.unwrap();
+    assert_eq!(source.backlog().await.unwrap().waiting, 5, "lent is not acknowledged");
     let expected: Vec<_> = (0..3).map(usage_record).collect();
     assert_eq!(records(&lent), expected);
     // Not acknowledged: the same ones first.
@@ -98,12 +103,14 @@ pub async fn usage(sink: &dyn UsageSink, source: &dyn UsageSource) {
     source.acknowledge(&receipts[1..2]).await.unwrap();
     source.acknowledge(&receipts[..2]).await.unwrap();
     source.acknowledge(&receipts[2..]).await.unwrap();
+    assert_eq!(source.backlog().await.unwrap().waiting, 2);
     let rest = source.take(10).await.unwrap();
     assert_eq!(records(&rest), [usage_record(3), usage_record(4)]);
     let receipts: Vec<Receipt> = rest.records.iter().map(|(receipt, _)| *receipt).collect();
     source.acknowledge(&receipts).await.unwrap();
     source.acknowledge(&[]).await.unwrap();
     assert!(source.take(10).await.unwrap().is_empty());
+    assert_eq!(source.backlog().await, Ok(Backlog::default()));
 }
 
 fn records(delivery: &Delivery) -> Vec<crate::contract::usage::UsageRecord> {
