@@ -6,12 +6,12 @@
 
 use crate::error::{Class, Error};
 use crate::service::Actor;
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{HttpMessage, ResponseError};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use shared::ids::RequestId;
@@ -69,7 +69,7 @@ pub async fn guard(
     let path = request.path().to_owned();
     let mut answer = match admit(&gate, &request, &id) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(error) => request.into_response(error.error_response()),
+        Err(error) => request.error_response(error),
     };
     if let Some(error) = answer.response().error().and_then(|e| e.as_error::<Error>()) {
         match error.class() {

@@ -15,6 +15,7 @@ pub mod repo;
 pub mod routes;
 pub mod service;
 pub mod start;
+pub mod telemetry;
 
 pub use config::AdminConfig;
 pub use start::{AdminHandle, FarSides, Options, StartError, StopError, WhenAway, start, start_with};

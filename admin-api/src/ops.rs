@@ -3,15 +3,15 @@
 //! It opens before anything else and closes last, so that it can say what the control plane waits for. It has a thread
 //! and runtime of its own: what it reports on may hang.
 
-use crate::service::Admin;
 use crate::service::health::Health;
 use crate::start::StartError;
+use crate::telemetry::{Metrics, Page};
 use actix_web::dev::ServerHandle;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Data, get};
 use actix_web::{App, HttpResponse, HttpServer};
 use arc_swap::ArcSwap;
-use std::fmt::Write as _;
+use shared::ports::MetricsPart;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,31 +20,43 @@ use tokio::sync::oneshot;
 /// A running door.
 pub struct Ops {
     address: SocketAddr,
-    stage: Data<Stage>,
+    door: Data<Door>,
     server: ServerHandle,
 }
 
-type Stage = ArcSwap<Standing>;
+/// What the door's answers are made of.
+struct Door {
+    stage: ArcSwap<Standing>,
+    /// Shown from the start, before there is a control plane to look at.
+    metrics: Arc<Metrics>,
+    /// What the page shows besides.
+    parts: Vec<Arc<dyn MetricsPart>>,
+}
 
 /// How far the control plane is.
 enum Standing {
     /// Not up yet.
     Starting,
     /// It serves.
-    Serving(Admin),
+    Serving(Arc<Page>),
     /// It is on its way out.
-    Draining(Option<Admin>),
+    Draining(Option<Arc<Page>>),
 }
 
 impl Ops {
-    /// Opens the door on `OPS_LISTEN`.
-    pub async fn open(wanted: SocketAddr) -> Result<Self, StartError> {
+    /// Opens the door on `OPS_LISTEN`. `/metrics` shows these metrics, from [`Ops::serving`] on with what their
+    /// control plane can tell, and then the parts.
+    pub async fn open(
+        wanted: SocketAddr,
+        metrics: Arc<Metrics>,
+        parts: Vec<Arc<dyn MetricsPart>>,
+    ) -> Result<Self, StartError> {
         let bind_error = |source| StartError::BindOps { address: wanted, source };
         let listener = TcpListener::bind(wanted).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let stage = Data::new(ArcSwap::from_pointee(Standing::Starting));
+        let door = Data::new(Door { stage: ArcSwap::from_pointee(Standing::Starting), metrics, parts });
         let (up, started) = oneshot::channel();
-        let shown = stage.clone();
+        let shown = door.clone();
         let thread = std::thread::Builder::new().name("ops".to_owned());
         thread
             .spawn(move || {
@@ -64,7 +76,7 @@ impl Ops {
             })
             .map_err(StartError::Thread)?;
         let server = started.await.map_err(|_| StartError::Ended)?.map_err(bind_error)?;
-        Ok(Self { address, stage, server })
+        Ok(Self { address, door, server })
     }
 
     /// Where it is.
@@ -74,17 +86,17 @@ impl Ops {
     }
 
     /// From now on it reports on this control plane.
-    pub fn serving(&self, admin: &Admin) {
-        self.stage.store(Arc::new(Standing::Serving(admin.clone())));
+    pub fn serving(&self, page: Arc<Page>) {
+        self.door.stage.store(Arc::new(Standing::Serving(page)));
     }
 
     /// From now on `/ready` fails.
     pub fn draining(&self) {
-        let admin = match &**self.stage.load() {
+        let page = match &**self.door.stage.load() {
             Standing::Starting | Standing::Draining(None) => None,
-            Standing::Serving(admin) | Standing::Draining(Some(admin)) => Some(admin.clone()),
+            Standing::Serving(page) | Standing::Draining(Some(page)) => Some(page.clone()),
         };
-        self.stage.store(Arc::new(Standing::Draining(admin)));
+        self.door.stage.store(Arc::new(Standing::Draining(page)));
     }
 
     /// Closes it.
@@ -93,10 +105,10 @@ impl Ops {
     }
 }
 
-fn serve(listener: TcpListener, stage: Data<Stage>) -> io::Result<actix_web::dev::Server> {
+fn serve(listener: TcpListener, door: Data<Door>) -> io::Result<actix_web::dev::Server> {
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(stage.clone())
+            .app_data(door.clone())
             .route("/live", get().to(live))
             .route("/ready", get().to(ready))
             .route("/metrics", get().to(metrics))
@@ -113,14 +125,14 @@ async fn nothing() -> HttpResponse {
     HttpResponse::NotFound().body("/live, /ready and /metrics are here\n")
 }
 
-async fn ready(stage: Data<Stage>) -> HttpResponse {
-    let standing = stage.load_full();
+async fn ready(door: Data<Door>) -> HttpResponse {
+    let standing = door.stage.load_full();
     let admin = match &*standing {
         Standing::Starting => {
             return HttpResponse::ServiceUnavailable().body("starting: waiting for the database (DSN)\n");
         }
         Standing::Draining(_) => return HttpResponse::ServiceUnavailable().body("draining\n"),
-        Standing::Serving(admin) => admin,
+        Standing::Serving(page) => page.admin(),
     };
     let health = Health::of(admin).await;
     match health.newest {
@@ -130,27 +142,13 @@ async fn ready(stage: Data<Stage>) -> HttpResponse {
     }
 }
 
-async fn metrics(stage: Data<Stage>) -> HttpResponse {
-    let standing = stage.load_full();
-    let health = match &*standing {
-        Standing::Serving(admin) | Standing::Draining(Some(admin)) => Health::of(admin).await,
-        Standing::Starting | Standing::Draining(None) => Health { newest: None, published: None },
+async fn metrics(door: Data<Door>) -> HttpResponse {
+    let mut text = match &*door.stage.load_full() {
+        Standing::Serving(page) | Standing::Draining(Some(page)) => page.text().await,
+        Standing::Starting | Standing::Draining(None) => door.metrics.text(),
     };
-    let mut text = String::new();
-    for (name, help, value) in [
-        ("cch_admin_database_up", "1 while the database answers.", u64::from(health.newest.is_some())),
-        ("cch_admin_config_published", "1 while the newest configuration is published.", {
-            u64::from(health.is_published())
-        }),
-        ("cch_admin_config_revision", "The newest configuration in the database; 0: not known.", {
-            health.newest.map_or(0, |revision| revision.0)
-        }),
-        ("cch_admin_config_published_revision", "The newest published configuration; 0: not known.", {
-            health.published.map_or(0, |revision| revision.0)
-        }),
-    ] {
-        // Writing into memory does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    for part in &door.parts {
+        text.push_str(&part.text().await);
     }
     HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body(text)
 }

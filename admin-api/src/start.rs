@@ -13,6 +13,7 @@ use crate::routes::mount;
 use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
 use crate::service::{Admin, prices};
+use crate::telemetry::{Metrics, Page, observe};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
@@ -39,6 +40,8 @@ pub struct Options {
     pub listener: Option<TcpListener>,
     /// What a start does while the database is away.
     pub when_away: WhenAway,
+    /// Where it counts what it does.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a start does while the database is away.
@@ -92,6 +95,9 @@ pub enum StartError {
     /// A thread or runtime cannot be made.
     #[error("no thread or runtime to run in")]
     Thread(#[source] io::Error),
+    /// The metrics contradict each other: a bug.
+    #[error("the metrics cannot be made")]
+    Metrics(#[from] prometheus::Error),
     /// The thread ended before it was up: a bug.
     #[error("the control plane ended while it started")]
     Ended,
@@ -100,7 +106,7 @@ pub enum StartError {
 /// A running control plane.
 pub struct AdminHandle {
     address: SocketAddr,
-    admin: Admin,
+    page: Arc<Page>,
     stop: CancellationToken,
     ended: oneshot::Receiver<Result<(), StopError>>,
 }
@@ -121,7 +127,8 @@ pub enum StopError {
 
 /// Starts the control plane on `ADMIN_LISTEN`; see [`start_with`].
 pub async fn start(config: AdminConfig, far: FarSides) -> Result<AdminHandle, StartError> {
-    start_with(Options { config, far, listener: None, when_away: WhenAway::Fail }).await
+    let metrics = Arc::new(Metrics::new()?);
+    start_with(Options { config, far, listener: None, when_away: WhenAway::Fail, metrics }).await
 }
 
 /// Starts the control plane; answers when it serves and its configuration was offered to the publisher. Needs
@@ -140,8 +147,8 @@ pub async fn start_with(options: Options) -> Result<AdminHandle, StartError> {
             }
         })
         .map_err(StartError::Thread)?;
-    let (address, admin) = started.await.map_err(|_| StartError::Ended)??;
-    Ok(AdminHandle { address, admin, stop, ended })
+    let (address, page) = started.await.map_err(|_| StartError::Ended)??;
+    Ok(AdminHandle { address, page, stop, ended })
 }
 
 impl AdminHandle {
@@ -154,7 +161,13 @@ impl AdminHandle {
     /// For calling services from inside the process, e.g. at the first start.
     #[must_use]
     pub fn admin(&self) -> &Admin {
-        &self.admin
+        self.page.admin()
+    }
+
+    /// Its part of the operators' page.
+    #[must_use]
+    pub fn page(&self) -> Arc<Page> {
+        self.page.clone()
     }
 
     /// Ends it in order: the server finishes its requests, usage is booked to the last record, the database is
@@ -172,7 +185,7 @@ impl Drop for AdminHandle {
     }
 }
 
-type Up = oneshot::Sender<Result<(SocketAddr, Admin), StartError>>;
+type Up = oneshot::Sender<Result<(SocketAddr, Arc<Page>), StartError>>;
 
 /// The life of the thread. What keeps it from starting is told to `up`.
 fn run(options: Options, stop: CancellationToken, mut up: Up) -> Result<(), StopError> {
@@ -202,16 +215,16 @@ fn run(options: Options, stop: CancellationToken, mut up: Up) -> Result<(), Stop
             return Ok(());
         }
     };
-    let Parts { admin, gate, listener, address, jobs, stop_jobs } = parts;
+    let Parts { page, metrics, gate, listener, address, jobs, stop_jobs } = parts;
     let served = actix_web::rt::System::new().block_on(async {
-        let server = match serve(listener, admin.clone(), gate) {
+        let server = match serve(listener, page.admin().clone(), gate, metrics) {
             Ok(server) => server,
             Err(source) => {
                 answer(up, Err(StartError::Bind { address, source }));
                 return Ok(());
             }
         };
-        answer(up, Ok((address, admin.clone())));
+        answer(up, Ok((address, page.clone())));
         let handle = server.handle();
         actix_web::rt::spawn(end_server(handle, stop));
         server.await
@@ -219,7 +232,7 @@ fn run(options: Options, stop: CancellationToken, mut up: Up) -> Result<(), Stop
     stop_jobs.cancel();
     let closed = runtime.block_on(async {
         jobs.wait().await;
-        admin.db().close().await
+        page.admin().db().close().await
     });
     runtime.shutdown_timeout(RUNTIME_DEADLINE);
     served.map_err(StopError::Server)?;
@@ -227,7 +240,8 @@ fn run(options: Options, stop: CancellationToken, mut up: Up) -> Result<(), Stop
 }
 
 struct Parts {
-    admin: Admin,
+    page: Arc<Page>,
+    metrics: Arc<Metrics>,
     gate: Data<Gate>,
     listener: TcpListener,
     address: SocketAddr,
@@ -237,7 +251,7 @@ struct Parts {
 
 /// Opens, seeds, publishes once, and starts the jobs.
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
-    let Options { config, far: FarSides { publisher, usage, nodes }, listener, when_away } = options;
+    let Options { config, far: FarSides { publisher, usage, nodes }, listener, when_away, metrics } = options;
     // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
     let door = Door::reserve(config.listen, listener)?;
     let db = open(&config, when_away).await?;
@@ -246,7 +260,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     if !is_right_key {
         return Err(StartError::OtherHubKey);
     }
-    let reconciler = Reconciler::new(db.clone(), publisher);
+    let reconciler = Reconciler::new(db.clone(), publisher).counted(metrics.clone());
     let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing(), nodes);
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
     if let Err(error) = reconciler.step().await {
@@ -254,11 +268,12 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     }
     let (jobs, stop_jobs) = (TaskTracker::new(), CancellationToken::new());
     jobs.spawn(reconciler.run(stop_jobs.clone()));
-    jobs.spawn(Consumer::new(db, usage).run(stop_jobs.clone()));
+    jobs.spawn(Consumer::new(db, usage.clone()).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.close();
     let gate = Data::new(Gate::new(&config.admin_token));
     let (listener, address) = door.open()?;
-    Ok(Parts { admin, gate, listener, address, jobs, stop_jobs })
+    let page = Arc::new(Page::new(admin, usage, metrics.clone()));
+    Ok(Parts { page, metrics, gate, listener, address, jobs, stop_jobs })
 }
 
 /// Opens the database, now or when it is there.
@@ -322,13 +337,15 @@ impl Door {
     }
 }
 
-fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>) -> io::Result<Server> {
-    let admin = Data::new(admin);
+fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>, metrics: Arc<Metrics>) -> io::Result<Server> {
+    let (admin, metrics) = (Data::new(admin), Data::from(metrics));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::clone(&admin))
             .app_data(Data::clone(&gate))
+            .app_data(Data::clone(&metrics))
             .wrap(from_fn(guard))
+            .wrap(from_fn(observe))
             .configure(mount)
     });
     let server = server.workers(HTTP_WORKERS).shutdown_timeout(SERVER_DEADLINE_SECS).disable_signals();

@@ -40,7 +40,8 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
     let nodes = Arc::new(MemoryNodes::new());
     let hub_key = Arc::new(testing::hub_key());
-    let parts = GatewayParts { config, feed, usage: usage.clone(), nodes, hub_key };
+    let parts =
+        GatewayParts { config, feed, usage: usage.clone(), nodes, hub_key, metrics_parts: Vec::new() };
     let handle = gateway::start(parts).await?;
     in_force.wait_for(Option::is_some).await.context("the configuration does not come into force")?;
     child::say(&[handle.address, handle.ops_address])?;

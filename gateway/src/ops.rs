@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use http::{Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
+use shared::ports::MetricsPart;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -14,13 +15,26 @@ use tokio::sync::watch;
 pub struct Ops {
     hub: Arc<Hub>,
     is_draining: watch::Receiver<bool>,
+    metrics_parts: Vec<Arc<dyn MetricsPart>>,
 }
 
 impl Ops {
     /// Reports on these shared parts.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, is_draining: watch::Receiver<bool>) -> Self {
-        Self { hub, is_draining }
+    pub fn new(
+        hub: Arc<Hub>,
+        is_draining: watch::Receiver<bool>,
+        metrics_parts: Vec<Arc<dyn MetricsPart>>,
+    ) -> Self {
+        Self { hub, is_draining, metrics_parts }
+    }
+
+    async fn metrics(&self) -> String {
+        let mut text = telemetry::render(&self.hub);
+        for part in &self.metrics_parts {
+            text.push_str(&part.text().await);
+        }
+        text
     }
 
     fn readiness(&self) -> (StatusCode, &'static str) {
@@ -42,7 +56,7 @@ impl ServeHttp for Ops {
                 let (status, text) = self.readiness();
                 (status, text.to_owned())
             }
-            "/metrics" => (StatusCode::OK, telemetry::render(&self.hub)),
+            "/metrics" => (StatusCode::OK, self.metrics().await),
             _ => (StatusCode::NOT_FOUND, "/live, /ready and /metrics are here\n".to_owned()),
         };
         let mut response = Response::new(body.into_bytes());

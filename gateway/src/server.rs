@@ -17,7 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use shared::ports::{ConfigFeed, NodeRegistry, UsageSink};
+use shared::ports::{ConfigFeed, MetricsPart, NodeRegistry, UsageSink};
 use shared::secret::HubKey;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,6 +42,8 @@ pub struct GatewayParts {
     pub nodes: Arc<dyn NodeRegistry>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
+    /// What the operators' `/metrics` shows besides the gateway's own.
+    pub metrics_parts: Vec<Arc<dyn MetricsPart>>,
 }
 
 /// Why a gateway does not start.
@@ -117,7 +119,7 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
 /// The same on sockets that listen already: a predecessor's.
 pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, nodes, hub_key } = parts;
+    let GatewayParts { config, feed, usage, nodes, hub_key, metrics_parts } = parts;
     let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
     let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
     let mut fds = Fds::new();
@@ -141,7 +143,8 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     // Pingora reads heads and bodies into buffers of its own, and `wire` gathers what is written: more of them would
     // only be copied through, and kept for each connection that idles.
     seats.add_listener(ListenerConfig::tcp(SEATS).l4_buffer(L4BufferSettings::unbuffered()));
-    let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(hub.clone(), is_draining)));
+    let door = Ops::new(hub.clone(), is_draining, metrics_parts);
+    let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(door));
     ops.add_tcp(OPS);
 
     let seat_fds = fds.clone();

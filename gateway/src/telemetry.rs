@@ -3,7 +3,7 @@
 
 use crate::hub::{Hub, now};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
 
@@ -47,6 +47,15 @@ impl Metrics {
         let revision = IntGauge::new("cch_config_revision", "The configuration in force; 0: none yet.")?;
         let config_age =
             IntGauge::new("cch_config_age_seconds", "Since the configuration in force was confirmed.")?;
+        let build = IntGaugeVec::new(
+            Opts::new("cch_build_info", "Always 1; the label is the release."),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let started = IntGauge::new("cch_start_time_seconds", "When the gateway started, in Unix time.")?;
+        started.set(now().0 / 1_000);
+        registry.register(Box::new(build))?;
+        registry.register(Box::new(started))?;
         registry.register(Box::new(revision.clone()))?;
         registry.register(Box::new(config_age.clone()))?;
         registry.register(Box::new(requests.clone()))?;

@@ -9,6 +9,7 @@ mod feed;
 mod link;
 mod nodes;
 mod publisher;
+mod telemetry;
 mod usage;
 
 pub use config::{ConfigError, RedisConfig};

@@ -5,6 +5,8 @@
 //! answer: it fails with [`PortError::Refused`] and opens nothing. Nothing is sent twice by itself.
 
 use crate::config::{ConfigError, RedisConfig};
+use crate::telemetry::{CallResult, LinkMetrics};
+use async_trait::async_trait;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
@@ -14,7 +16,7 @@ use fred::types::config::{
     ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
 use shared::contract::scripts::ScriptCall;
-use shared::ports::PortError;
+use shared::ports::{MetricsPart, PortError};
 use shared::rules::link::LinkBreaker;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +34,8 @@ pub struct Link {
     address: String,
     /// Redis's last answer was an error: told once, not with each call.
     is_refusing: AtomicBool,
+    /// What is counted; `None` only if the metrics could not be registered.
+    metrics: Option<LinkMetrics>,
     _closes: DropGuard,
 }
 
@@ -45,6 +49,7 @@ impl Link {
             began: Instant::now(),
             address: config.address(),
             is_refusing: AtomicBool::new(false),
+            metrics: LinkMetrics::new().ok(),
             _closes: closes.drop_guard(),
         }))
     }
@@ -72,6 +77,7 @@ impl Link {
     ) -> Result<Value, PortError> {
         let began = self.now();
         if !self.with_breaker(|breaker| breaker.admit(began)) {
+            self.count(CallResult::NotSent);
             return Err(PortError::Unavailable);
         }
         let options =
@@ -82,11 +88,13 @@ impl Link {
         let answer = timeout(deadline + GRACE, client.eval(script, call.keys, args)).await;
         match answer {
             Ok(Ok(value)) => {
+                self.count(CallResult::Answered);
                 self.answered();
                 self.is_refusing.store(false, Ordering::Relaxed);
                 Ok(value)
             }
             Ok(Err(error)) if is_answer(&error) => {
+                self.count(CallResult::Refused);
                 self.answered();
                 if !self.is_refusing.swap(true, Ordering::Relaxed) {
                     // The first word is Redis's code; the rest may quote what was sent.
@@ -107,11 +115,18 @@ impl Link {
     }
 
     fn not_answered(&self, began: UnixMillis, reason: &'static str) -> PortError {
+        self.count(CallResult::NotAnswered);
         let now = self.now();
         if self.with_breaker(|breaker| breaker.failed(began, now)) {
             tracing::warn!(redis = %self.address, reason, "Redis is away; going on without it");
         }
         PortError::Unavailable
+    }
+
+    fn count(&self, result: CallResult) {
+        if let Some(metrics) = &self.metrics {
+            metrics.count(result);
+        }
     }
 
     fn with_breaker<T>(&self, ask: impl FnOnce(&mut LinkBreaker) -> T) -> T {
@@ -121,6 +136,13 @@ impl Link {
     /// Of a clock that only goes forward: the breaker's pauses are no matter of the calendar.
     fn now(&self) -> UnixMillis {
         UnixMillis(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+#[async_trait]
+impl MetricsPart for Link {
+    async fn text(&self) -> String {
+        self.metrics.as_ref().map(|metrics| metrics.text(self.is_open())).unwrap_or_default()
     }
 }
 

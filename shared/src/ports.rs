@@ -157,3 +157,11 @@ pub trait NodeRegistry: Send + Sync {
     /// The last beat of each node that is there, in the order of their ids.
     async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError>;
 }
+
+/// A part of an operators' `/metrics` page that is written by somebody else than the page. A page is its parts, one
+/// after the other: each family of metrics belongs to one of them alone.
+#[async_trait]
+pub trait MetricsPart: Send + Sync {
+    /// As it is now, in Prometheus' text format.
+    async fn text(&self) -> String;
+}

@@ -35,7 +35,14 @@ impl Hub {
             nodes: nodes.clone(),
         };
         let admin = admin_api::start(admin_config, far).await?;
-        let parts = GatewayParts { config: gateway_config, feed: config, usage, nodes, hub_key };
+        let parts = GatewayParts {
+            config: gateway_config,
+            feed: config,
+            usage,
+            nodes,
+            hub_key,
+            metrics_parts: vec![admin.page()],
+        };
         let gateway = gateway::start(parts).await?;
         let admin_client = LocalClient::new(admin.address(), token);
         Ok(Self { gateway, admin, admin_client })

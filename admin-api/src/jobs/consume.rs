@@ -8,6 +8,7 @@
 use crate::repo::db::Db;
 use crate::repo::refusal::Refusal;
 use crate::service::books::{Booked, book, set_aside, set_aside_unreadable};
+use crate::telemetry::Metrics;
 use sea_orm::DbErr;
 use shared::contract::usage::UsageRecord;
 use shared::ports::{PortError, Receipt, UsageSource};
@@ -50,13 +51,20 @@ pub struct Consumer {
     source: Arc<dyn UsageSource>,
     /// Records set aside since the start.
     refused: AtomicUsize,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Consumer {
     /// A consumer of this source.
     #[must_use]
     pub fn new(db: Db, source: Arc<dyn UsageSource>) -> Self {
-        Self { db, source, refused: AtomicUsize::new(0) }
+        Self { db, source, refused: AtomicUsize::new(0), metrics: None }
+    }
+
+    /// The same, counted here.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Steps until told to stop, then until the source is empty or the deadline for that has passed.
@@ -108,6 +116,14 @@ impl Consumer {
 
     /// Books one batch.
     pub async fn step(&self) -> Result<Consumed, ConsumeError> {
+        let done = self.book_next().await;
+        if let Some(metrics) = &self.metrics {
+            metrics.count_usage(done.as_ref());
+        }
+        done
+    }
+
+    async fn book_next(&self) -> Result<Consumed, ConsumeError> {
         let lent = self.source.take(BATCH).await?;
         if lent.is_empty() {
             return Ok(Consumed::default());

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::repo::db::Db;
 use crate::repo::revision;
 use crate::service::{Publishing, snapshot};
+use crate::telemetry::Metrics;
 use shared::ids::Revision;
 use shared::ports::{PortError, Publisher};
 use std::sync::Arc;
@@ -30,19 +31,43 @@ pub enum ReconcileError {
     Deadline,
 }
 
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was nothing to publish.
+    Level,
+    /// It published.
+    Published,
+    /// Another admin-api was faster.
+    Overtaken,
+}
+
 /// Keeps the published configuration at the database's revision.
 pub struct Reconciler {
     db: Db,
     publisher: Arc<dyn Publisher>,
     nudge: Arc<Notify>,
     published: watch::Sender<Option<Revision>>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Reconciler {
     /// A reconciler that has not looked yet.
     #[must_use]
     pub fn new(db: Db, publisher: Arc<dyn Publisher>) -> Self {
-        Self { db, publisher, nudge: Arc::new(Notify::new()), published: watch::Sender::new(None) }
+        Self {
+            db,
+            publisher,
+            nudge: Arc::new(Notify::new()),
+            published: watch::Sender::new(None),
+            metrics: None,
+        }
+    }
+
+    /// The same, counted here.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// How services talk to it.
@@ -82,19 +107,24 @@ impl Reconciler {
 
     /// Publishes the newest revision if it is not; answers what is published then.
     pub async fn step(&self) -> Result<Revision, ReconcileError> {
-        timeout(STEP_DEADLINE, self.close_gap()).await.map_err(|_| ReconcileError::Deadline)?
+        let closed = timeout(STEP_DEADLINE, self.close_gap()).await;
+        let closed = closed.unwrap_or(Err(ReconcileError::Deadline));
+        if let Some(metrics) = &self.metrics {
+            metrics.count_reconcile(closed.as_ref().map(|(_, outcome)| *outcome));
+        }
+        closed.map(|(revision, _)| revision)
     }
 
-    async fn close_gap(&self) -> Result<Revision, ReconcileError> {
+    async fn close_gap(&self) -> Result<(Revision, Outcome), ReconcileError> {
         let wanted = revision::newest(self.db.reader()).await.map_err(Error::from)?;
         let mut published = self.publisher.published().await?;
+        let mut outcome = Outcome::Level;
         if published < Some(wanted) {
             let snapshot = snapshot::build(&self.db).await?;
             let built = snapshot.revision;
-            published = match self.publisher.publish(snapshot).await {
-                Ok(()) => Some(built),
-                // Another admin-api was faster.
-                Err(PortError::Stale) => self.publisher.published().await?,
+            (published, outcome) = match self.publisher.publish(snapshot).await {
+                Ok(()) => (Some(built), Outcome::Published),
+                Err(PortError::Stale) => (self.publisher.published().await?, Outcome::Overtaken),
                 Err(error) => return Err(error.into()),
             };
             tracing::debug!(revision = %built, "configuration published");
@@ -104,7 +134,7 @@ impl Reconciler {
             *seen = (*seen).max(published);
             is_news
         });
-        Ok(published.unwrap_or(wanted))
+        Ok((published.unwrap_or(wanted), outcome))
     }
 }
 

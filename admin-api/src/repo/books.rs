@@ -3,7 +3,10 @@
 
 use super::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, QueryTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, Iterable, PaginatorTrait,
+    QueryTrait,
+};
 use std::collections::HashSet;
 
 /// Inserts log rows; answers the ids of those that were not there.
@@ -73,6 +76,11 @@ pub async fn insert_dead_letter(
         .exec_without_returning(db)
         .await?;
     Ok(inserted > 0)
+}
+
+/// How many refused records are kept.
+pub async fn count_dead_letters(db: &DatabaseConnection) -> Result<u64, DbErr> {
+    usage_dead_letters::Entity::find().count(db).await
 }
 
 /// The widest table has 36 columns; SQLite takes 32 766 parameters a statement.

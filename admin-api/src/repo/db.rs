@@ -6,8 +6,8 @@
 use super::refusal::sqlx_error;
 use crate::config::DatabaseUrl;
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, postgres::PgConnectOptions};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, SqlxError, Statement, TransactionOptions,
@@ -159,6 +159,18 @@ impl Db {
         self.reader.query_one_raw(statement).await.map(|_| ())
     }
 
+    /// How the connections stand. How many callers wait for one, sqlx does not tell.
+    #[must_use]
+    pub fn pools(&self) -> Vec<Pool> {
+        match self.reader.get_database_backend() {
+            DbBackend::Sqlite => vec![
+                Pool::of("reader", self.reader.get_sqlite_connection_pool()),
+                Pool::of("writer", self.writer.get_sqlite_connection_pool()),
+            ],
+            _ => vec![Pool::of("shared", self.reader.get_postgres_connection_pool())],
+        }
+    }
+
     /// Closes all connections; on SQLite the WAL is folded into the file.
     pub async fn close(&self) -> Result<(), DbErr> {
         self.reader.close_by_ref().await?;
@@ -203,6 +215,27 @@ impl Db {
         Migrator::up(&transaction, None).await?;
         sea_orm::TransactionSession::commit(transaction).await?;
         Ok(())
+    }
+}
+
+/// How the connections of a pool stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// What it is for.
+    pub name: &'static str,
+    /// Connections at work.
+    pub in_use: u32,
+    /// Connections that wait for work.
+    pub idle: u32,
+    /// The most it may have.
+    pub max: u32,
+}
+
+impl Pool {
+    fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
+        let (size, idle) = (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
+        // Two looks: a connection may have come back between them.
+        Self { name, in_use: size.saturating_sub(idle), idle, max: pool.options().get_max_connections() }
     }
 }
 

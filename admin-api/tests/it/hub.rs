@@ -1,6 +1,7 @@
 //! A control plane under test, on a database of its own.
 
 use admin_api::config::AdminConfig;
+use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, StartError, WhenAway, start_with};
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
@@ -108,6 +109,7 @@ impl Hub {
             far: FarSides { publisher, usage: usage.clone(), nodes: nodes.clone() },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
             when_away: WhenAway::Fail,
+            metrics: Arc::new(Metrics::new().unwrap()),
         })
         .await?;
         Ok(Self { client: Client::new(handle.address()).under(TOKEN), handle, published, usage, nodes })

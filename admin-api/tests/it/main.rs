@@ -7,6 +7,7 @@ mod books;
 mod catalogue;
 mod conventions;
 mod lifecycle;
+mod metrics;
 mod nodes;
 mod principals;
 mod providers;

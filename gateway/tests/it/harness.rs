@@ -90,6 +90,7 @@ impl Hub {
             usage: usage.clone(),
             nodes: Arc::new(MemoryNodes::new()),
             hub_key: Arc::new(testing::hub_key()),
+            metrics_parts: Vec::new(),
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();

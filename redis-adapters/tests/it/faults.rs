@@ -2,7 +2,7 @@
 
 use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{Link, RedisConfig, RedisNodes};
-use shared::ports::{NodeRegistry, PortError};
+use shared::ports::{MetricsPart, NodeRegistry, PortError};
 use shared::testing::node_beat;
 
 async fn answers(nodes: &RedisNodes) -> bool {
@@ -86,4 +86,31 @@ async fn a_refusal_is_an_answer_and_a_wrong_password_can_become_right() {
     assert_eq!(nodes.nodes().await, Err(PortError::Unavailable));
     redis.cli(&["ACL", "SETUSER", "hub", ">wrong"]);
     eventually("the password is right now", || answers(&nodes)).await;
+}
+
+#[tokio::test]
+async fn a_links_metrics_tell_how_calls_ended_and_whether_it_is_open() {
+    let mut redis = Redis::start().await;
+    let link = redis.link().await;
+    let nodes = RedisNodes::new(link.clone());
+    nodes.beat(node_beat("a")).await.unwrap();
+    redis.cli(&["SET", "cch:{nodes}:beats", "not a hash"]);
+    assert_eq!(nodes.nodes().await, Err(PortError::Refused));
+    let page = link.text().await;
+    for line in [
+        "cch_redis_breaker_open 0",
+        "cch_redis_calls_total{result=\"answered\"} 1",
+        "cch_redis_calls_total{result=\"refused\"} 1",
+        "cch_redis_calls_total{result=\"not_sent\"} 0",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+    }
+    redis.kill();
+    fails_without_waiting(&link, &nodes).await;
+    let page = link.text().await;
+    assert!(page.contains("cch_redis_breaker_open 1\n"), "{page}");
+    assert!(
+        !page.contains("result=\"not_answered\"} 0") && !page.contains("result=\"not_sent\"} 0"),
+        "{page}"
+    );
 }

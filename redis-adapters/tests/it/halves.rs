@@ -2,6 +2,7 @@
 
 use crate::redis::{Linked, Redis, eventually};
 use admin_api::config::AdminConfig;
+use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
@@ -47,10 +48,12 @@ impl Admin {
             usage: RedisUsage::new(link.clone(), name),
             nodes: RedisNodes::new(link),
         };
+        let metrics = Arc::new(Metrics::new().unwrap());
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
-        let handle = admin_api::start_with(Options { config, far, listener, when_away: WhenAway::Fail })
-            .await
-            .unwrap();
+        let handle =
+            admin_api::start_with(Options { config, far, listener, when_away: WhenAway::Fail, metrics })
+                .await
+                .unwrap();
         Self { handle }
     }
 
@@ -122,6 +125,7 @@ impl Gateway {
             usage: queue.clone(),
             nodes: RedisNodes::new(link.clone()),
             hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
+            metrics_parts: vec![link.clone()],
         };
         let handle = gateway::start(parts).await.unwrap();
         let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());

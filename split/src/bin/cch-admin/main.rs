@@ -7,6 +7,7 @@
 mod config;
 
 use admin_api::ops::Ops;
+use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -16,6 +17,7 @@ use redis_adapters::{Link, RedisNodes, RedisPublisher, RedisUsage};
 use shared::ids::unique_id;
 use shared::time::UnixMillis;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[global_allocator]
@@ -56,14 +58,16 @@ fn main() -> ExitCode {
 async fn live(settings: Settings) -> Result<()> {
     // Before anything starts: a signal during the start must not be lost.
     let mut signals = Signals::listen()?;
-    let ops = Ops::open(settings.ops_listen).await?;
+    let link = Link::open(&settings.redis)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let ops = Ops::open(settings.ops_listen, metrics.clone(), vec![link.clone()]).await?;
     let (ops_address, drain_delay) = (ops.address(), settings.drain_delay);
     let redis = settings.redis.address();
     let admin = tokio::select! {
-        admin = start(settings) => admin?,
+        admin = start(settings, link, metrics) => admin?,
         () = signals.stop() => return Ok(()),
     };
-    ops.serving(admin.admin());
+    ops.serving(admin.page());
     tracing::info!(api = %admin.address(), ops = %ops_address, redis, "admin is up");
     signals.stop().await;
     tracing::info!("stopping: usage is booked first");
@@ -74,14 +78,13 @@ async fn live(settings: Settings) -> Result<()> {
     }
 }
 
-async fn start(settings: Settings) -> Result<AdminHandle> {
-    let link = Link::open(&settings.redis)?;
+async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Result<AdminHandle> {
     let far = FarSides {
         publisher: RedisPublisher::new(link.clone()),
         usage: RedisUsage::new(link.clone(), name()),
         nodes: RedisNodes::new(link),
     };
-    let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait };
+    let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait, metrics };
     Ok(admin_api::start_with(options).await?)
 }
 

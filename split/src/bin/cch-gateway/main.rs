@@ -119,6 +119,7 @@ impl Node {
             usage: queue.clone(),
             nodes: RedisNodes::new(link.clone()),
             hub_key,
+            metrics_parts: vec![link.clone()],
         };
         let gateway = match predecessor {
             None => gateway::start(parts).await?,
