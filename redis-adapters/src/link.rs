@@ -17,7 +17,7 @@ use fred::types::config::{
 };
 use shared::contract::scripts::ScriptCall;
 use shared::ports::{MetricsPart, PortError};
-use shared::rules::link::LinkBreaker;
+use shared::rules::link::{CallError, LinkBreaker, is_answer};
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,13 +93,11 @@ impl Link {
                 self.is_refusing.store(false, Ordering::Relaxed);
                 Ok(value)
             }
-            Ok(Err(error)) if is_answer(&error) => {
+            Ok(Err(error)) if is_answer(call_error(error.kind()), code(&error)) => {
                 self.count(CallResult::Refused);
                 self.answered();
                 if !self.is_refusing.swap(true, Ordering::Relaxed) {
-                    // The first word is Redis's code; the rest may quote what was sent.
-                    let code = error.details().split_whitespace().next().unwrap_or_default();
-                    tracing::error!(redis = %self.address, code, "Redis refuses");
+                    tracing::error!(redis = %self.address, code = code(&error), "Redis refuses");
                 }
                 Err(PortError::Refused)
             }
@@ -216,14 +214,28 @@ async fn tell_wrong_password(client: Client, address: String) {
     }
 }
 
-/// True for what Redis itself said, and would say again. `LOADING` and the like pass: Redis is not there yet.
-fn is_answer(error: &Error) -> bool {
-    let passes = ["LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
-    match error.kind() {
-        ErrorKind::Unknown | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand | ErrorKind::NotFound => {
-            !passes.iter().any(|word| error.details().starts_with(word))
-        }
-        _ => false,
+/// The first word of the message: Redis's code. The rest may quote what was sent.
+fn code(error: &Error) -> &str {
+    error.details().split_whitespace().next().unwrap_or_default()
+}
+
+fn call_error(kind: &ErrorKind) -> CallError {
+    match kind {
+        ErrorKind::Unknown
+        | ErrorKind::InvalidArgument
+        | ErrorKind::InvalidCommand
+        | ErrorKind::NotFound => CallError::Reply,
+        ErrorKind::Auth => CallError::NotKnown,
+        ErrorKind::Cluster | ErrorKind::Sentinel | ErrorKind::Routing => CallError::Elsewhere,
+        ErrorKind::Config
+        | ErrorKind::IO
+        | ErrorKind::Url
+        | ErrorKind::Protocol
+        | ErrorKind::Tls
+        | ErrorKind::Canceled
+        | ErrorKind::Timeout
+        | ErrorKind::Parse
+        | ErrorKind::Backpressure => CallError::NoAnswer,
     }
 }
 

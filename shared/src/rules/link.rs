@@ -5,7 +5,9 @@
 //! that an absence costs microseconds instead of deadlines. Recovery: after a pause one call is let through to
 //! probe; its success closes the breaker, its failure doubles the pause, from [`FIRST_PAUSE_MS`] up to
 //! [`LONGEST_PAUSE_MS`]. A probe that never reports (its caller was dropped) is given up after the longest
-//! pause. Knows nothing of Redis, sockets or deadlines.
+//! pause. Knows nothing of sockets or deadlines.
+//!
+//! What counts as a failure is decided here too: [`is_answer`].
 
 use crate::time::UnixMillis;
 
@@ -80,6 +82,32 @@ impl LinkBreaker {
     }
 }
 
+/// How a call went wrong, by what the client library says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// Redis answered with an error, or the client refused the call itself.
+    Reply,
+    /// Redis wants to know first who calls.
+    NotKnown,
+    /// The answer is another node's to give.
+    Elsewhere,
+    /// No connection, no answer in time, or nothing that can be read.
+    NoAnswer,
+}
+
+/// True for what Redis itself said and would say again: the call is refused, the link is sound. `code` is the first
+/// word of the message.
+#[must_use]
+pub fn is_answer(error: CallError, code: &str) -> bool {
+    match error {
+        CallError::Reply => !PASSING_CODES.contains(&code),
+        CallError::NotKnown | CallError::Elsewhere | CallError::NoAnswer => false,
+    }
+}
+
+/// What Redis says while it cannot serve yet: it loads its data, waits for its master, is one's replica, or runs
+/// somebody's endless script.
+const PASSING_CODES: [&str; 6] = ["LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
 /// A second call in this time after a failure that fails as well opens the breaker (design §13).
 pub const WINDOW_MS: u64 = 100;
 /// The first pause before a probe.
@@ -124,6 +152,19 @@ mod tests {
         assert!(!breaker.admit(at(159)) && breaker.admit(at(160)), "the pause doubles");
         assert!(breaker.succeeded() && breaker.admit(at(161)) && breaker.admit(at(161)));
         assert!(!breaker.succeeded());
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_what_passes_is_none() {
+        for code in ["ERR", "OOM", "NOPERM", "WRONGTYPE", "MISCONF", "BUSYGROUP", "NOGROUP", ""] {
+            assert!(is_answer(CallError::Reply, code), "{code}");
+        }
+        for code in PASSING_CODES {
+            assert!(!is_answer(CallError::Reply, code), "{code}");
+        }
+        for error in [CallError::NotKnown, CallError::Elsewhere, CallError::NoAnswer] {
+            assert!(!is_answer(error, "ERR"), "{error:?}");
+        }
     }
 
     #[test]
