@@ -4,7 +4,8 @@
 //! as an announcement: what was announced meanwhile was missed.
 
 use crate::config::{ConfigError, RedisConfig};
-use crate::link::{Link, bytes, connect, items, text};
+use crate::connection::{Upkeep, connect};
+use crate::link::{Link, bytes, items, text};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fred::clients::Client;
@@ -23,7 +24,6 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::DropGuard;
 
 /// Follows what is published in Redis.
 pub struct RedisFeed {
@@ -32,18 +32,21 @@ pub struct RedisFeed {
     announced: watch::Sender<u64>,
     /// How often at the last read that worked.
     seen: AtomicU64,
-    _closes: DropGuard,
+    upkeep: Upkeep,
 }
 
 impl RedisFeed {
     /// Begins to listen, and keeps at it. Needs the runtime that its connection will live on.
     pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
-        let (client, closes) = connect(config)?;
+        let (client, upkeep) = connect(config)?;
         let announced = watch::Sender::new(0);
-        let listening = listen(client, announced.clone());
-        tokio::spawn(closes.clone().run_until_cancelled_owned(listening));
-        let _closes = closes.drop_guard();
-        Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), _closes }))
+        upkeep.until_closed(listen(client, announced.clone()));
+        Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), upkeep }))
+    }
+
+    /// Ends the connection that listens; nothing is announced from now on. Returns when nothing of it is left.
+    pub async fn close(&self) {
+        self.upkeep.close().await;
     }
 }
 

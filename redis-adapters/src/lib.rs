@@ -5,6 +5,7 @@
 //! costs microseconds. What the scripts are, and all names, is in `shared::contract`.
 
 mod config;
+mod connection;
 mod feed;
 mod link;
 mod nodes;

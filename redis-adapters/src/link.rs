@@ -5,16 +5,15 @@
 //! answer: it fails with [`PortError::Refused`] and opens nothing. Nothing is sent twice by itself.
 
 use crate::config::{ConfigError, RedisConfig};
+use crate::connection::{Upkeep, connect};
 use crate::telemetry::{CallResult, LinkMetrics};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, LuaInterface};
+use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::Value;
-use fred::types::config::{
-    ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
-};
+use fred::types::config::Options;
 use shared::contract::scripts::ScriptCall;
 use shared::ports::{MetricsPart, PortError};
 use shared::rules::link::{CallError, LinkBreaker, is_answer};
@@ -22,9 +21,7 @@ use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A connection that looks after itself. Lives on the runtime it was opened on; calls may come from any.
 pub struct Link {
@@ -36,13 +33,13 @@ pub struct Link {
     is_refusing: AtomicBool,
     /// What is counted; `None` only if the metrics could not be registered.
     metrics: Option<LinkMetrics>,
-    _closes: DropGuard,
+    upkeep: Upkeep,
 }
 
 impl Link {
     /// Begins to connect, and keeps at it. Needs the runtime that the connection will live on.
     pub fn open(config: &RedisConfig) -> Result<Arc<Self>, ConfigError> {
-        let (client, closes) = connect(config)?;
+        let (client, upkeep) = connect(config)?;
         Ok(Arc::new(Self {
             client,
             breaker: Mutex::default(),
@@ -50,7 +47,7 @@ impl Link {
             address: config.address(),
             is_refusing: AtomicBool::new(false),
             metrics: LinkMetrics::new().ok(),
-            _closes: closes.drop_guard(),
+            upkeep,
         }))
     }
 
@@ -60,6 +57,11 @@ impl Link {
         while !self.client.is_connected() {
             let _ = timeout(LOOK_AGAIN, self.client.wait_for_connect()).await;
         }
+    }
+
+    /// Ends the connection; calls fail from now on. Returns when nothing of it is left.
+    pub async fn close(&self) {
+        self.upkeep.close().await;
     }
 
     /// True while calls are refused because Redis is away.
@@ -144,76 +146,6 @@ impl MetricsPart for Link {
     }
 }
 
-/// A client that keeps connecting until the token is cancelled.
-pub(crate) fn connect(config: &RedisConfig) -> Result<(Client, CancellationToken), ConfigError> {
-    let connection = ConnectionConfig {
-        connection_timeout: CONNECT_DEADLINE,
-        internal_command_timeout: CONNECT_DEADLINE,
-        max_command_attempts: 1,
-        max_command_buffer_len: MAX_WAITING_CALLS,
-        unresponsive: UnresponsiveConfig { max_timeout: Some(DEAD_AFTER), interval: Duration::from_secs(1) },
-        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-        ..ConnectionConfig::default()
-    };
-    let mut policy = ReconnectPolicy::new_exponential(0, FIRST_RETRY_MS, LONGEST_RETRY_MS, 2);
-    policy.set_jitter(RETRY_JITTER_MS);
-    let client =
-        Client::new(config.to_fred()?, Some(PerformanceConfig::default()), Some(connection), Some(policy));
-    let stop = CancellationToken::new();
-    let (supervised, until) = (client.clone(), stop.clone());
-    let address = config.address();
-    tokio::spawn(
-        stop.clone().run_until_cancelled_owned(tell_wrong_password(client.clone(), config.address())),
-    );
-    tokio::spawn(async move {
-        let supervise = async {
-            let mut told = "";
-            loop {
-                let began = Instant::now();
-                // Ends when the server refuses us (a wrong password, say); a later try may not be refused.
-                let reason = match supervised.connect().await {
-                    Ok(Err(error)) => error.kind().to_str(),
-                    Ok(Ok(())) | Err(_) => "ended",
-                };
-                // Told once, not with each try; after a time of good service it is news again.
-                if told != reason || began.elapsed() > DEAD_AFTER {
-                    tracing::error!(redis = %address, reason, "Redis (REDIS_URL) refuses the connection; trying again, going on without it");
-                }
-                told = reason;
-                tokio::time::sleep(REFUSED_RETRY).await;
-            }
-        };
-        let _ = until.run_until_cancelled(supervise).await;
-        let _ = timeout(CONNECT_DEADLINE, supervised.quit()).await;
-    });
-    Ok((client, stop))
-}
-
-/// The client tries a refused password again without a word; whoever has to mend it must be told. Once: until another
-/// error, or service, makes it news again.
-async fn tell_wrong_password(client: Client, address: String) {
-    let (mut errors, mut connections) = (client.error_rx(), client.reconnect_rx());
-    let mut is_told = false;
-    loop {
-        tokio::select! {
-            error = errors.recv() => match error {
-                Ok((error, _)) if *error.kind() == ErrorKind::Auth => {
-                    if !is_told {
-                        tracing::error!(redis = %address, "Redis refuses the password of REDIS_URL; trying again, going on without it");
-                    }
-                    is_told = true;
-                }
-                Err(RecvError::Closed) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-            },
-            connection = connections.recv() => match connection {
-                Err(RecvError::Closed) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => is_told = false,
-            },
-        }
-    }
-}
-
 /// The first word of the message: Redis's code. The rest may quote what was sent.
 fn code(error: &Error) -> &str {
     error.details().split_whitespace().next().unwrap_or_default()
@@ -221,10 +153,9 @@ fn code(error: &Error) -> &str {
 
 fn call_error(kind: &ErrorKind) -> CallError {
     match kind {
-        ErrorKind::Unknown
-        | ErrorKind::InvalidArgument
-        | ErrorKind::InvalidCommand
-        | ErrorKind::NotFound => CallError::Reply,
+        ErrorKind::Unknown | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand | ErrorKind::NotFound => {
+            CallError::Reply
+        }
         ErrorKind::Auth => CallError::NotKnown,
         ErrorKind::Cluster | ErrorKind::Sentinel | ErrorKind::Routing => CallError::Elsewhere,
         ErrorKind::Config
@@ -269,13 +200,4 @@ pub(crate) fn items(value: Value) -> Option<Vec<Value>> {
 
 /// How much later than its own deadline the client is given up.
 const GRACE: Duration = Duration::from_millis(50);
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// A connection that owes an answer for so long is given up and made anew.
-const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// Calls wait for a deadline at most; more than these at a time are refused.
-const MAX_WAITING_CALLS: usize = 4_096;
-const FIRST_RETRY_MS: u32 = 50;
-const LONGEST_RETRY_MS: u32 = 1_000;
-const RETRY_JITTER_MS: u32 = 25;
-const REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

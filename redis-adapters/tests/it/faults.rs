@@ -1,8 +1,8 @@
 //! Redis away, silent, refusing, and back: its absence costs nothing, its return needs no hand.
 
 use crate::redis::{Linked, Redis, eventually};
-use redis_adapters::{Link, RedisConfig, RedisNodes};
-use shared::ports::{MetricsPart, NodeRegistry, PortError};
+use redis_adapters::{Link, RedisConfig, RedisFeed, RedisNodes};
+use shared::ports::{ConfigFeed, MetricsPart, NodeRegistry, PortError};
 use shared::testing::node_beat;
 
 async fn answers(nodes: &RedisNodes) -> bool {
@@ -86,6 +86,23 @@ async fn a_refusal_is_an_answer_and_a_wrong_password_can_become_right() {
     assert_eq!(nodes.nodes().await, Err(PortError::Unavailable));
     redis.cli(&["ACL", "SETUSER", "hub", ">wrong"]);
     eventually("the password is right now", || answers(&nodes)).await;
+}
+
+#[tokio::test]
+async fn a_close_ends_the_connection() {
+    let redis = Redis::start().await;
+    let link = redis.link().await;
+    let feed = RedisFeed::open(&redis.config(), link.clone()).unwrap();
+    // Announced once it is subscribed: both connections are there.
+    feed.changed(None).await;
+    // As many as Redis shows, without the one that asks. The door takes a moment to pass a goodbye on.
+    let connections = || redis.cli(&["CLIENT", "LIST"]).lines().count() - 1;
+    assert_eq!(connections(), 2);
+    feed.close().await;
+    eventually("the feed's connection is gone", || async { connections() == 1 }).await;
+    link.close().await;
+    eventually("the link's connection is gone", || async { connections() == 0 }).await;
+    assert_eq!(RedisNodes::new(link).nodes().await, Err(PortError::Unavailable));
 }
 
 #[tokio::test]

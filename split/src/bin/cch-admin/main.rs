@@ -64,7 +64,7 @@ async fn live(settings: Settings) -> Result<()> {
     let (ops_address, drain_delay) = (ops.address(), settings.drain_delay);
     let redis = settings.redis.address();
     let admin = tokio::select! {
-        admin = start(settings, link, metrics) => admin?,
+        admin = start(settings, link.clone(), metrics) => admin?,
         () = signals.stop() => return Ok(()),
     };
     ops.serving(admin.page());
@@ -72,7 +72,7 @@ async fn live(settings: Settings) -> Result<()> {
     signals.stop().await;
     tracing::info!("stopping: usage is booked first");
     tokio::select! {
-        stopped = stop(admin, ops, drain_delay) => stopped,
+        stopped = stop(admin, ops, &link, drain_delay) => stopped,
         // Who asks twice does not want to wait.
         () = signals.interrupted() => Ok(()),
     }
@@ -88,10 +88,11 @@ async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Re
     Ok(admin_api::start_with(options).await?)
 }
 
-async fn stop(admin: AdminHandle, ops: Ops, drain_delay: Duration) -> Result<()> {
+async fn stop(admin: AdminHandle, ops: Ops, link: &Link, drain_delay: Duration) -> Result<()> {
     ops.draining();
     tokio::time::sleep(drain_delay).await;
     let stopped = admin.stop().await.context("the admin side did not end in good order");
+    link.close().await;
     ops.close().await;
     stopped
 }

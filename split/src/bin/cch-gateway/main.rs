@@ -101,21 +101,39 @@ async fn live(settings: Settings, is_upgrade: bool) -> Result<()> {
     }
 }
 
-/// A gateway and what moves its usage.
+/// A gateway and what joins it to Redis.
 struct Node {
     gateway: GatewayHandle,
+    joint: Joint,
+}
+
+/// What joins a gateway to Redis.
+struct Joint {
     shipping: TaskTracker,
     stop_shipping: CancellationToken,
+    feed: Arc<RedisFeed>,
+    link: Arc<Link>,
+}
+
+impl Joint {
+    /// Hands the rest of the usage over, then lets go of Redis. After the gateway has ended.
+    async fn end(self) {
+        self.stop_shipping.cancel();
+        self.shipping.wait().await;
+        self.feed.close().await;
+        self.link.close().await;
+    }
 }
 
 impl Node {
     async fn start(settings: Settings, predecessor: Option<Predecessor>) -> Result<Self> {
         let Settings { gateway: config, redis, hub_key, .. } = settings;
         let link = Link::open(&redis)?;
+        let feed = RedisFeed::open(&redis, link.clone())?;
         let queue = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let parts = GatewayParts {
             config,
-            feed: RedisFeed::open(&redis, link.clone())?,
+            feed: feed.clone(),
             usage: queue.clone(),
             nodes: RedisNodes::new(link.clone()),
             hub_key,
@@ -136,24 +154,22 @@ impl Node {
         };
         let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());
         // A gateway takes nothing from the stream: the name is nobody's consumer.
-        let shipper = Shipper::new(queue, RedisUsage::new(link, name()));
+        let shipper = Shipper::new(queue, RedisUsage::new(link.clone(), name()));
         shipping.spawn(shipper.run(stop_shipping.clone()));
         shipping.close();
         let (seats, ops) = (gateway.address, gateway.ops_address);
         tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
-        Ok(Self { gateway, shipping, stop_shipping })
+        Ok(Self { gateway, joint: Joint { shipping, stop_shipping, feed, link } })
     }
 
     async fn stop(self) {
         self.gateway.stop().await;
-        self.stop_shipping.cancel();
-        self.shipping.wait().await;
+        self.joint.end().await;
     }
 
     async fn stop_for_successor(self) {
         self.gateway.stop_for_successor().await;
-        self.stop_shipping.cancel();
-        self.shipping.wait().await;
+        self.joint.end().await;
     }
 }
 
