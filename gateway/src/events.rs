@@ -62,9 +62,9 @@ pub fn usage_lost(request_id: RequestId, error: PortError) {
     error!(%request_id, error = error.label(), "usage record lost");
 }
 
-/// The grace of a stop is over with requests still running.
-pub fn grace_over(running: usize) {
-    warn!(running, "SHUTDOWN_GRACE_SECS are over; cutting what still runs");
+/// The grace of a stop is over with connections still open, requests running on some of them.
+pub fn grace_over(connections: usize, running: usize) {
+    warn!(connections, running, "SHUTDOWN_GRACE_SECS are over; cutting what still runs");
 }
 
 /// A request was refused whose caller is not known, so that nothing else tells of it.

@@ -28,35 +28,40 @@ use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-/// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both.
-pub async fn serve(hub: &Hub, session: &mut ServerSession) {
+/// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both. False when the seat
+/// left or stopped reading: nothing more can be delivered to it.
+pub async fn serve(hub: &Hub, session: &mut ServerSession) -> bool {
+    let mut seat = Seat::new(session);
+    request(hub, &mut seat).await;
+    seat.is_here()
+}
+
+async fn request(hub: &Hub, seat: &mut Seat<'_>) {
     // 1 head: what is it, and whose?
+    let session = seat.session();
     let arrival = arrive(hub, session);
     let path = session.req_header().uri.path().to_owned();
     let method = session.req_header().method.clone();
     let route = detect(&request_head(session, &method, &path));
-    let mut seat = Seat::new(session);
     if is_oversized(seat.session()) {
-        return turn_away(hub, &mut seat, &arrival, called(&route), &Reject::HeadersTooLarge).await;
+        return turn_away(hub, seat, &arrival, called(&route), &Reject::HeadersTooLarge).await;
     }
     match route {
-        Ok(Route::Proxied(endpoint)) => exchange(hub, &mut seat, &arrival, endpoint).await,
+        Ok(Route::Proxied(endpoint)) => exchange(hub, seat, &arrival, endpoint).await,
         Ok(Route::Models { listing, model }) => {
             // A variant with fewer steps: who calls, then the answer from what its groups allow.
-            let answered = match who_calls(hub, &mut seat, &arrival) {
-                Ok(principal) => {
-                    pages::models(&mut seat, &arrival, &principal, listing, model.as_deref()).await
-                }
+            let answered = match who_calls(hub, seat, &arrival) {
+                Ok(principal) => pages::models(seat, &arrival, &principal, listing, model.as_deref()).await,
                 Err(reject) => Err(reject),
             };
             if let Err(reject) = answered {
-                turn_away(hub, &mut seat, &arrival, (MODELS, listing.dialect()), &reject).await;
+                turn_away(hub, seat, &arrival, (MODELS, listing.dialect()), &reject).await;
             }
         }
-        Ok(Route::Local(page)) => pages::local(&mut seat, page).await,
+        Ok(Route::Local(page)) => pages::local(seat, page).await,
         Err(miss) => {
             let (dialect, reject) = missed(miss);
-            turn_away(hub, &mut seat, &arrival, (NO_ENDPOINT, dialect), &reject).await;
+            turn_away(hub, seat, &arrival, (NO_ENDPOINT, dialect), &reject).await;
         }
     }
 }

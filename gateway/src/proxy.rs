@@ -70,11 +70,16 @@ async fn connection(hub: Arc<Hub>, stream: Stream, ends: Ends) {
         if *ends.is_draining.borrow() || *ends.is_closed.borrow() {
             session.set_keepalive(None);
         }
-        Box::pin(pipeline::serve(&hub, &mut session)).await;
+        let is_here = Box::pin(pipeline::serve(&hub, &mut session)).await;
+        // Answered and in the books: whatever the connection still waits for is no request in flight. A stop waits for
+        // connections, and so for the last byte all the same.
+        drop(running);
+        if !is_here {
+            // Whoever stopped reading had a minute for it: what was not taken is not offered again.
+            return session.shutdown().await;
+        }
         let kept = HttpPersistentSettings::for_session(&session);
         let reusable = Box::pin(timeout(END_DEADLINE, (*session).finish())).await;
-        // Not before: a stop waits for the last byte of the answer.
-        drop(running);
         let Ok(Ok(Some(reusable))) = reusable else { return };
         let (stream, next_request) = reusable.into_parts();
         *session = ServerSession::new_http1(stream);

@@ -193,7 +193,7 @@ impl GatewayHandle {
         let _ = stop.seats_closed.send(true);
         stop.connections.close();
         if timeout(stop.grace, stop.connections.wait()).await.is_err() {
-            events::grace_over(hub.load.running());
+            events::grace_over(stop.connections.len(), hub.load.running());
         }
         let _ = stop.ops_closed.send(true);
         let _ = stop.all_closed.send(true);
