@@ -32,6 +32,12 @@ impl<T> Rows<T> {
         items.truncate(limit);
         Self { items, has_more }
     }
+
+    /// The same page of what these rows are read as.
+    pub fn try_map<U, E>(&self, read: impl Fn(&T) -> Result<U, E>) -> Result<Rows<U>, E> {
+        let items = self.items.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Rows { items, has_more: self.has_more })
+    }
 }
 
 /// `LIKE` pattern for "contains", with the wildcards in `text` taken literally (escape character `\`).

@@ -109,8 +109,7 @@ pub async fn read(admin: Admin, id: KeyId) -> Result<Key, Error> {
 pub async fn list(admin: Admin, user: UserId, after: KeyId, limit: u64) -> Result<Rows<Key>, Error> {
     live_user(admin.db().reader(), user).await?;
     let rows = principals::keys(admin.db().reader(), user, after, limit).await?;
-    let items = rows.items.iter().map(stored).collect::<Result<_, _>>()?;
-    Ok(Rows { items, has_more: rows.has_more })
+    rows.try_map(stored)
 }
 
 /// Changes a key as `edit` says. Its plain text never changes.

@@ -169,8 +169,7 @@ pub async fn list(
     limit: u64,
 ) -> Result<Rows<Provider>, Error> {
     let rows = providers::providers(admin.db().reader(), name_has.as_deref(), after, limit).await?;
-    let items = rows.items.iter().map(stored).collect::<Result<_, _>>()?;
-    Ok(Rows { items, has_more: rows.has_more })
+    rows.try_map(stored)
 }
 
 /// Changes a provider as `edit` says, and its secret when one is given.

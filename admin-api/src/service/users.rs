@@ -117,8 +117,7 @@ pub async fn list(
     limit: u64,
 ) -> Result<Rows<User>, Error> {
     let rows = principals::users(admin.db().reader(), name_has.as_deref(), after, limit).await?;
-    let items = rows.items.iter().map(stored).collect::<Result<_, _>>()?;
-    Ok(Rows { items, has_more: rows.has_more })
+    rows.try_map(stored)
 }
 
 /// Changes a user as `edit` says.

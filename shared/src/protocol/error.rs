@@ -2,7 +2,9 @@
 //!
 //! The rooms' `error.rs` write them. Public text is the caller's; nothing is looked up here.
 
+use super::upstream_error::holds_error;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// An error of ours, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +119,16 @@ pub struct StreamFault<'a> {
     pub response_id: Option<&'a str>,
     /// The number of events already relayed: the next `sequence_number` (Responses).
     pub sequence_number: u64,
+}
+
+impl StreamFault<'_> {
+    /// The provider's body byte for byte when it holds an error, else ours as `body` writes it.
+    pub(crate) fn data(&self, body: impl Fn(&DialectError<'_>) -> Vec<u8>) -> Cow<'_, [u8]> {
+        match self.upstream_body.filter(|body| holds_error(body)) {
+            Some(body) => Cow::Borrowed(body),
+            None => Cow::Owned(body(&self.error)),
+        }
+    }
 }
 
 /// The JSON of a body that holds only texts and numbers, which cannot fail to be written.

@@ -1,7 +1,6 @@
 //! Our own errors in Anthropic's shape: `{"type":"error","error":{"type","message"},"request_id"}`.
 
 use crate::protocol::error::{DialectError, ErrorKind, StreamFault, push_data, to_json};
-use crate::protocol::upstream_error::holds_error;
 use serde::Serialize;
 
 /// A ping, as Anthropic sends them.
@@ -21,16 +20,8 @@ pub fn body(err: &DialectError<'_>) -> Vec<u8> {
 /// its wording), else ours.
 #[must_use]
 pub fn stream_error(fault: &StreamFault<'_>) -> Vec<u8> {
-    let own;
-    let data = match fault.upstream_body.filter(|body| holds_error(body)) {
-        Some(body) => body,
-        None => {
-            own = body(&fault.error);
-            &own
-        }
-    };
     let mut event = b"event: error\n".to_vec();
-    push_data(&mut event, data);
+    push_data(&mut event, &fault.data(body));
     event
 }
 

@@ -1,7 +1,6 @@
 //! Our own errors in Google's shape: `{"error":{"code","message","status"}}`.
 
 use crate::protocol::error::{DialectError, ErrorKind, StreamFault, push_data, to_json};
-use crate::protocol::upstream_error::holds_error;
 use serde::Serialize;
 
 /// An empty line: a comment breaks Google's SDK.
@@ -19,19 +18,14 @@ pub fn body(err: &DialectError<'_>) -> Vec<u8> {
 #[must_use]
 pub fn stream_error(fault: &StreamFault<'_>) -> Vec<u8> {
     let mut event = Vec::new();
-    match fault.upstream_body.filter(|body| holds_error(body)) {
-        Some(body) => push_data(&mut event, body),
-        None => push_data(&mut event, &body(&fault.error)),
-    }
+    push_data(&mut event, &fault.data(body));
     event
 }
 
 /// The rest of a JSON array whose last element is the error; the bytes before must end an element.
 #[must_use]
 pub fn array_error(fault: &StreamFault<'_>) -> Vec<u8> {
-    let own = body(&fault.error);
-    let error = fault.upstream_body.filter(|body| holds_error(body)).unwrap_or(&own);
-    [b",\n", error, b"\n]"].concat()
+    [b",\n", &*fault.data(body), b"\n]"].concat()
 }
 
 /// The `google.rpc.Code` for what went wrong.

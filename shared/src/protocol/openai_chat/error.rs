@@ -1,7 +1,6 @@
 //! Our own errors in OpenAI's shape: `{"error":{"message","type","param","code"}}`.
 
 use crate::protocol::error::{DialectError, ErrorKind, StreamFault, push_data, to_json};
-use crate::protocol::upstream_error::holds_error;
 use serde::Serialize;
 
 /// A comment, which OpenAI's clients skip.
@@ -18,10 +17,7 @@ pub fn body(err: &DialectError<'_>) -> Vec<u8> {
 #[must_use]
 pub fn stream_error(fault: &StreamFault<'_>) -> Vec<u8> {
     let mut event = Vec::new();
-    match fault.upstream_body.filter(|body| holds_error(body)) {
-        Some(body) => push_data(&mut event, body),
-        None => push_data(&mut event, &body(&fault.error)),
-    }
+    push_data(&mut event, &fault.data(body));
     event
 }
 
