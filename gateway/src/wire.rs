@@ -7,19 +7,17 @@
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use futures::FutureExt;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// A socket whose writes are gathered.
 #[derive(Debug)]
@@ -98,7 +96,10 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        ready!(wire.poll_leave(cx))?;
+        // What can leave, leaves. The rest must not hold up the end: the other side may have stopped reading. What has to
+        // arrive is flushed before.
+        let _ = wire.poll_leave(cx);
+        wire.gathered = BytesMut::new();
         Pin::new(&mut wire.socket).poll_shutdown(cx)
     }
 }
@@ -106,10 +107,8 @@ impl AsyncWrite for Wire {
 #[async_trait]
 impl Shutdown for Wire {
     async fn shutdown(&mut self) {
-        // What can leave, leaves. The rest must not hold up the end: the other side may have stopped reading.
-        let _ = poll_fn(|cx| self.poll_leave(cx)).now_or_never();
-        self.gathered = BytesMut::new();
-        self.socket.shutdown().await;
+        // The client may be gone: then there is nothing to shut down. Pingora's session ends its socket the same way.
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
@@ -154,7 +153,7 @@ const GATHERED_AT_MOST: usize = 16 << 10;
 mod tests {
     use super::*;
     use std::time::Duration;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
     use tokio::time::timeout;
 
     /// A wire over memory, and its far end.
@@ -192,6 +191,8 @@ mod tests {
                 wire.write_all(piece).await.unwrap();
                 wire.flush().await.unwrap();
             }
+            wire.holds.store(false, Ordering::Relaxed);
+            wire.flush().await.unwrap();
             AsyncWriteExt::shutdown(&mut wire).await.unwrap();
         };
         let read = async move {
@@ -208,7 +209,9 @@ mod tests {
         let (mut wire, _far) = wire(7);
         wire.holds.store(true, Ordering::Relaxed);
         wire.write_all(&[1; 100]).await.unwrap();
-        timeout(Duration::from_secs(20), Shutdown::shutdown(&mut wire)).await.expect("an end");
+        // Pingora's session ends its socket as tokio's streams are ended.
+        let ended = timeout(Duration::from_secs(20), AsyncWriteExt::shutdown(&mut wire)).await;
+        ended.expect("an end").unwrap();
     }
 
     #[derive(Debug)]
