@@ -189,7 +189,7 @@ async fn the_operators_door_shows_the_page_and_its_parts_before_and_after_the_st
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let metrics = Arc::new(Metrics::new().unwrap());
     let ops = Ops::open(anywhere, metrics, vec![Arc::new(Another)]).await.unwrap();
-    let door = crate::client::Client::new(ops.address());
+    let door = testbed::Client::new(ops.address());
     let page = door.get("/metrics").await.text;
     expect(&page, &[("cch_admin_database_up", 0.0), ("another_part", 7.0)]);
     let version = concat!(r#"cch_admin_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
