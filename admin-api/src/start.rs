@@ -6,13 +6,14 @@
 
 use crate::auth::{Gate, guard};
 use crate::config::AdminConfig;
+use crate::jobs::clean::Cleaner;
 use crate::jobs::consume::Consumer;
 use crate::jobs::reconcile::Reconciler;
 use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
 use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
-use crate::service::{Admin, prices};
+use crate::service::{Admin, now, prices};
 use crate::telemetry::{Metrics, Page, observe};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -266,8 +267,14 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     if let Err(error) = reconciler.step().await {
         tracing::error!(%error, "configuration cannot be published yet");
     }
+    let cleaner = Cleaner::new(db.clone());
+    // Booking makes what is missing; it should not have to.
+    if let Err(error) = cleaner.make_ahead(now()).await {
+        tracing::error!(%error, "the coming days of the request log cannot be made yet");
+    }
     let (jobs, stop_jobs) = (TaskTracker::new(), CancellationToken::new());
     jobs.spawn(reconciler.run(stop_jobs.clone()));
+    jobs.spawn(cleaner.run(stop_jobs.clone()));
     jobs.spawn(Consumer::new(db, usage.clone()).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.close();
     let gate = Data::new(Gate::new(&config.admin_token));

@@ -1,9 +1,9 @@
 //! The schema of the control plane, one step a file, for Postgres and for SQLite.
 //!
-//! Every step runs unchanged on both databases: moments are `BIGINT` Unix milliseconds in columns named
-//! `*_at_ms`, money is `BIGINT` nano-USD (`*_nano_usd`), multipliers are `BIGINT` millionths, JSON is text. Steps
-//! only ever expand: a column goes away in a later release than the code that last read it, so that an old
-//! and a new admin-api can share one database during a roll-out.
+//! Every step but the one that cuts the request log into days runs unchanged on both databases: moments are `BIGINT`
+//! Unix milliseconds in columns named `*_at_ms`, money is `BIGINT` nano-USD (`*_nano_usd`), multipliers are `BIGINT`
+//! millionths, JSON is text. Steps only ever expand: a column goes away in a later release than the code that last
+//! read it, so that an old and a new admin-api can share one database during a roll-out.
 //!
 //! Users, keys and providers are deleted softly (`deleted_at_ms`): log and ledger rows carry their ids without a
 //! foreign key, names stay resolvable and an id is never used again. Their secrets are wiped at deletion.
@@ -15,6 +15,7 @@ mod m20261123_000003_configuration;
 mod m20261123_000004_audit_log;
 mod m20261123_000005_usage;
 mod m20261124_000006_usage_dead_letters;
+mod m20261125_000008_request_log_days;
 
 use sea_orm_migration::prelude::*;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000004_audit_log::Migration),
             Box::new(m20261123_000005_usage::Migration),
             Box::new(m20261124_000006_usage_dead_letters::Migration),
+            Box::new(m20261125_000008_request_log_days::Migration),
         ]
     }
 }

@@ -196,9 +196,8 @@ pub async fn read_log(admin: Data<Admin>, _actor: Actor, id: Path<String>) -> Re
     let id: RequestId = id.parse().map_err(|_| Error::NotFound(Resource::Log))?;
     let (row, attempts) = admin
         .run(|admin| async move {
-            let id = id.to_string();
-            let row = logs::request(admin.db().reader(), &id).await?.ok_or(Error::NotFound(Resource::Log))?;
-            Ok((row, logs::attempts(admin.db().reader(), &id).await?))
+            let row = logs::request(admin.db().reader(), id).await?.ok_or(Error::NotFound(Resource::Log))?;
+            Ok((row, logs::attempts(admin.db().reader(), &id.to_string()).await?))
         })
         .await?;
     let (item, chain) = log_item(row);

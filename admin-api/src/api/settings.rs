@@ -4,12 +4,12 @@ use super::types::{Moment, present, set};
 use super::{changed, found};
 use crate::error::Error;
 use crate::extract::Body;
-use crate::service::settings::StoredSettings;
+use crate::service::settings::{AllSettings, StoredSettings};
 use crate::service::{Actor, Admin, IfMatch, settings};
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch};
 use serde::{Deserialize, Serialize};
-use shared::model::{BillingModelSource, Settings, TierSource};
+use shared::model::{BillingModelSource, TierSource};
 use utoipa::ToSchema;
 
 /// Which model name a redirected request is priced by.
@@ -40,10 +40,15 @@ pub struct SettingsUpdate {
     billing_model_source: Option<BillingModelSourceName>,
     #[serde(default, deserialize_with = "present")]
     tier_billing_source: Option<TierSourceName>,
+    /// 0 (all stay) to 3650.
+    #[serde(default, deserialize_with = "present")]
+    log_retention_days: Option<u16>,
 }
 
 impl SettingsUpdate {
-    fn apply(self, settings: &mut Settings) {
+    fn apply(self, settings: &mut AllSettings) {
+        set(&mut settings.log_retention_days, self.log_retention_days);
+        let settings = &mut settings.published;
         set(
             &mut settings.billing_model_source,
             self.billing_model_source.map(|name| match name {
@@ -67,6 +72,9 @@ impl SettingsUpdate {
 pub struct SettingsDocument {
     billing_model_source: BillingModelSourceName,
     tier_billing_source: TierSourceName,
+    /// How many whole days (UTC) before today stay in the request log; 0: all. What was used and what it cost is kept in
+    /// the ledger and the hourly sums however old it is.
+    log_retention_days: u16,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     updated_at: Moment,
@@ -74,12 +82,14 @@ pub struct SettingsDocument {
 
 impl From<StoredSettings> for SettingsDocument {
     fn from(stored: StoredSettings) -> Self {
+        let AllSettings { published, log_retention_days } = stored.settings;
         Self {
-            billing_model_source: match stored.settings.billing_model_source {
+            log_retention_days,
+            billing_model_source: match published.billing_model_source {
                 BillingModelSource::Original => BillingModelSourceName::Original,
                 BillingModelSource::Redirected => BillingModelSourceName::Redirected,
             },
-            tier_billing_source: match stored.settings.tier_billing_source {
+            tier_billing_source: match published.tier_billing_source {
                 TierSource::Requested => TierSourceName::Requested,
                 TierSource::Actual => TierSourceName::Actual,
             },
@@ -111,7 +121,7 @@ pub async fn update_settings(
     if_match: IfMatch,
     body: Body<SettingsUpdate>,
 ) -> Result<HttpResponse, Error> {
-    let edit = move |settings: &mut Settings| body.0.apply(settings);
+    let edit = move |settings: &mut AllSettings| body.0.apply(settings);
     let done = admin.run(|admin| settings::update(admin, actor, if_match, edit)).await?;
     let etag = done.value.revision;
     Ok(changed(&admin, done.revision, etag, SettingsDocument::from(done.value)).await)

@@ -1,6 +1,7 @@
-//! What runs beside the API: publishing the configuration and booking usage.
+//! What runs beside the API: publishing the configuration, booking usage, cleaning the request log up.
 //!
 //! A job exposes one step; its loop adds only waiting, so that tests step instead of sleeping.
 
+pub mod clean;
 pub mod consume;
 pub mod reconcile;

@@ -2,11 +2,13 @@
 //! really new.
 
 use super::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
+use super::log_parts;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, Iterable, PaginatorTrait,
     QueryTrait,
 };
+use shared::time::UnixMillis;
 use std::collections::HashSet;
 
 /// Inserts log rows; answers the ids of those that were not there.
@@ -14,9 +16,11 @@ pub async fn insert_requests(
     db: &impl ConnectionTrait,
     rows: &[request_log::Model],
 ) -> Result<HashSet<String>, DbErr> {
+    log_parts::hold(db, rows.iter().map(|row| UnixMillis(row.created_at_ms))).await?;
     let mut fresh = HashSet::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let conflict = OnConflict::column(request_log::Column::Id).do_nothing().to_owned();
+        // Whichever key: Postgres' has the row's moment in it.
+        let conflict = OnConflict::new().do_nothing().to_owned();
         let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
         let mut insert = request_log::Entity::insert_many(rows).on_conflict(conflict).into_query();
         insert.returning_col(request_log::Column::Id);

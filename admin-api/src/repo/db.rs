@@ -14,11 +14,13 @@ use sea_orm::{
     TransactionTrait,
 };
 use std::fs::{File, OpenOptions};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+use tokio::time::timeout;
 
 /// Why the database cannot be opened.
 #[derive(Debug, Error)]
@@ -64,8 +66,8 @@ pub enum OpenError {
         reason: String,
     },
     /// The database did not answer in time.
-    #[error("the database did not answer within {} s", OPEN_DEADLINE.as_secs())]
-    Deadline,
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Deadline(Duration),
     /// Anything else the database says. Not a source: sea-orm's errors repeat what is below them.
     #[error("the database refuses: {0}")]
     Database(DbErr),
@@ -83,7 +85,7 @@ impl OpenError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NoWay { .. } | Self::Deadline => true,
+            Self::Unreachable { .. } | Self::NoWay { .. } | Self::Deadline(_) => true,
             Self::NoDirectory { .. }
             | Self::File { .. }
             | Self::NoDatabase { .. }
@@ -112,16 +114,14 @@ impl Db {
     /// Opens the database, makes it when it is missing, and brings its schema up to date.
     pub async fn open(url: &DatabaseUrl, pool_max: u32, auto_migrate: bool) -> Result<Self, OpenError> {
         let opening = async {
-            let db = match url {
-                DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, pool_max).await?,
-                DatabaseUrl::Postgres(dsn) => {
-                    Self::open_postgres(dsn.expose(), pool_max, auto_migrate).await?
-                }
-            };
-            db.migrate(auto_migrate).await?;
-            Ok(db)
+            match url {
+                DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, pool_max).await,
+                DatabaseUrl::Postgres(dsn) => Self::open_postgres(dsn.expose(), pool_max, auto_migrate).await,
+            }
         };
-        tokio::time::timeout(OPEN_DEADLINE, opening).await.map_err(|_| OpenError::Deadline)?
+        let db = in_time(OPEN_DEADLINE, opening).await?;
+        in_time(MIGRATE_DEADLINE, db.migrate(auto_migrate)).await?;
+        Ok(db)
     }
 
     /// Begins a transaction that will write. Writers of one SQLite file follow one another.
@@ -210,6 +210,8 @@ impl Db {
         }
         let transaction = self.write().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
+            // A step that copies a large table takes as long as it takes; so does waiting for another process's steps.
+            transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
             transaction.execute_unprepared(MIGRATION_LOCK).await?;
         }
         Migrator::up(&transaction, None).await?;
@@ -237,6 +239,13 @@ impl Pool {
         // Two looks: a connection may have come back between them.
         Self { name, in_use: size.saturating_sub(idle), idle, max: pool.options().get_max_connections() }
     }
+}
+
+async fn in_time<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    timeout(deadline, work).await.map_err(|_| OpenError::Deadline(deadline))?
 }
 
 /// Openers of one file follow one another: SQLite waits for nobody when a new file is switched to its WAL. The turn
@@ -343,8 +352,10 @@ async fn make_database(dsn: &str, name: &str) -> Result<(), OpenError> {
     }
 }
 
-/// How long opening and migrating may take.
+/// How long opening may take.
 const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+/// How long all schema steps together may take. Copying ten million rows of the request log takes minutes.
+const MIGRATE_DEADLINE: Duration = Duration::from_secs(3600);
 /// How long to wait for a connection, or for SQLite's lock.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long one statement may run on Postgres. Longer than any caller waits: it frees the server.

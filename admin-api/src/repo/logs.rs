@@ -5,6 +5,7 @@ use super::entity::{ledger, request_log};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use shared::ids::RequestId;
 
 /// Which requests are listed.
 #[derive(Clone, Debug, Default)]
@@ -67,9 +68,13 @@ pub async fn requests(
     Ok(Rows::cut(rows, limit))
 }
 
-/// One request.
-pub async fn request(db: &impl ConnectionTrait, id: &str) -> Result<Option<request_log::Model>, DbErr> {
-    request_log::Entity::find_by_id(id.to_owned()).one(db).await
+/// One request. Its id says when it began, and so in which of the log's days it is.
+pub async fn request(db: &impl ConnectionTrait, id: RequestId) -> Result<Option<request_log::Model>, DbErr> {
+    let created_at_ms = i64::try_from(id.unix_ms()).unwrap_or(i64::MAX);
+    request_log::Entity::find_by_id(id.to_string())
+        .filter(request_log::Column::CreatedAtMs.eq(created_at_ms))
+        .one(db)
+        .await
 }
 
 /// The ledger rows of one request, in the order of its attempts.

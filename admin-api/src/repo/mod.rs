@@ -7,6 +7,7 @@ pub mod books;
 pub mod catalogue;
 pub mod db;
 pub mod entity;
+pub mod log_parts;
 pub mod logs;
 pub mod principals;
 pub mod providers;

@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
 use shared::ports::Receipt;
 use shared::time::UnixMillis;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Books a batch. An error means that nothing of it is booked.
 pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
@@ -22,9 +22,12 @@ pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
     let mut fresh_requests = insert_requests(&tx, &requests).await?;
     let mut fresh_attempts = insert_attempts(&tx, &attempts).await?;
     let booked = Booked { requests: fresh_requests.len(), attempts: fresh_attempts.len() };
+    // The log forgets, the ledger does not: a record that comes again after a clean-up has a new log row alone.
+    let with_new_attempts: HashSet<String> = fresh_attempts.iter().map(|(id, _)| id.clone()).collect();
+    let is_counted = |row: &request_log::Model| row.attempts > 0 && !with_new_attempts.contains(&row.id);
     let mut sums = Sums::default();
     // A record that is in the batch twice was inserted once: taking it out of the set counts it once.
-    for row in requests.iter().filter(|row| fresh_requests.remove(&row.id)) {
+    for row in requests.iter().filter(|row| fresh_requests.remove(&row.id) && !is_counted(row)) {
         sums.count_request(row, last_provider(row, &attempts));
     }
     for row in &attempts {

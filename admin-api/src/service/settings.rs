@@ -1,21 +1,40 @@
-//! The settings of the whole installation: one document, published like everything else.
+//! The settings of the whole installation: one document, published like everything else but for what the gateways do
+//! not need.
 
 use super::change::{Change, Entry};
 use super::{Actor, Admin, Changed, IfMatch};
-use crate::error::{Error, Resource};
+use crate::error::{Error, Resource, Violation};
 use crate::repo::catalogue;
 use crate::repo::entity::settings::{ActiveModel, Model};
 use sea_orm::ActiveValue::Set;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::ids::Revision;
 use shared::model::Settings;
 use shared::time::UnixMillis;
 
+/// All that can be set. A field that is missing in the stored document has its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllSettings {
+    /// What the gateways obey: this is published.
+    #[serde(flatten)]
+    pub published: Settings,
+    /// How many whole days before today stay in the request log; 0: all.
+    pub log_retention_days: u16,
+}
+
+impl Default for AllSettings {
+    fn default() -> Self {
+        Self { published: Settings::default(), log_retention_days: DEFAULT_LOG_RETENTION_DAYS }
+    }
+}
+
 /// The stored settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSettings {
     /// The document.
-    pub settings: Settings,
+    pub settings: AllSettings,
     /// The configuration revision of the last change; the ETag.
     pub revision: Revision,
     /// When they were last changed.
@@ -32,13 +51,14 @@ pub async fn update(
     admin: Admin,
     actor: Actor,
     if_match: IfMatch,
-    edit: impl FnOnce(&mut Settings) + Send,
+    edit: impl FnOnce(&mut AllSettings) + Send,
 ) -> Result<Changed<StoredSettings>, Error> {
     let change = Change::begin(&admin, &actor).await?;
     let before = stored(&catalogue::settings(&change.tx).await?)?;
     if_match.check(before.revision)?;
     let mut settings = before.settings.clone();
     edit(&mut settings);
+    check(&settings)?;
     if settings == before.settings {
         return change.nothing(before).await;
     }
@@ -60,8 +80,16 @@ pub async fn update(
     change.commit(after, entry).await
 }
 
-/// The row as its document; the snapshot is made of the same.
-pub(super) fn stored(row: &Model) -> Result<StoredSettings, Error> {
+fn check(settings: &AllSettings) -> Result<(), Error> {
+    if settings.log_retention_days > MAX_LOG_RETENTION_DAYS {
+        let message = format!("must be 0 (all stay) to {MAX_LOG_RETENTION_DAYS}");
+        return Err(Error::Invalid(vec![Violation::new("log_retention_days", message)]));
+    }
+    Ok(())
+}
+
+/// The row as its document; the snapshot and the jobs read the same.
+pub(crate) fn stored(row: &Model) -> Result<StoredSettings, Error> {
     let settings = serde_json::from_str(&row.document).map_err(|_| Error::Corrupt {
         resource: Resource::Settings,
         id: row.id.to_string(),
@@ -73,3 +101,7 @@ pub(super) fn stored(row: &Model) -> Result<StoredSettings, Error> {
         updated_at: UnixMillis(row.updated_at_ms),
     })
 }
+
+/// A quarter of a year: the log is bounded without anybody's doing, and reaches back over a bill.
+const DEFAULT_LOG_RETENTION_DAYS: u16 = 90;
+const MAX_LOG_RETENTION_DAYS: u16 = 3650;

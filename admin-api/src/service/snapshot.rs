@@ -24,7 +24,7 @@ pub async fn build(db: &Db) -> Result<Snapshot, Error> {
         .collect(),
         settings: readable([settings::stored(&rows.settings)].into_iter())
             .pop()
-            .map(|stored| stored.settings)
+            .map(|stored| stored.settings.published)
             .unwrap_or_default(),
     };
     let principals = Principals {

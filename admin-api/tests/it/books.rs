@@ -31,7 +31,7 @@ on_both!(on:
 );
 
 /// A request of one served attempt, its numbers made of `n`.
-fn record(n: u64) -> UsageRecord {
+pub fn record(n: u64) -> UsageRecord {
     let started_at = UnixMillis(1_790_000_000_000 + i64::try_from(n).unwrap() * 60_000);
     let mut chance = [0; 10];
     chance[2..].copy_from_slice(&n.to_be_bytes());
@@ -393,7 +393,7 @@ async fn the_last_records_are_booked_before_the_end(hub: Hub) {
     assert!(usage.take(1).await.unwrap().is_empty());
 }
 
-async fn hourly(hub: &Hub) -> Vec<usage_hourly::Model> {
+pub async fn hourly(hub: &Hub) -> Vec<usage_hourly::Model> {
     let mut rows = usage_hourly::Entity::find().all(hub.handle.admin().db().reader()).await.unwrap();
     rows.sort_by_key(|r| (r.hour_start_ms, r.user_id, r.key_id, r.provider_id, r.model.clone()));
     rows

@@ -76,6 +76,7 @@ async fn a_manual_price_wins_until_it_is_deleted(hub: Hub) {
 async fn settings_are_changed_and_published(hub: Hub) {
     let settings = hub.client.get("/api/v1/settings").await.expect(200);
     assert_eq!(settings["billing_model_source"], "original");
+    assert_eq!(settings["log_retention_days"], 90);
     let body = json!({ "billing_model_source": "redirected" });
     let changed = hub.client.patch("/api/v1/settings", body).await.expect(200);
     assert_eq!(changed["billing_model_source"], "redirected");
@@ -83,7 +84,11 @@ async fn settings_are_changed_and_published(hub: Hub) {
     let published = hub.snapshot().await;
     assert_eq!(published.core.settings.billing_model_source, BillingModelSource::Redirected);
     assert_eq!(published.core.settings.tier_billing_source, TierSource::Requested);
-    for body in [json!({ "site_title": "x" }), json!({ "tier_billing_source": null })] {
+    for body in [
+        json!({ "site_title": "x" }),
+        json!({ "tier_billing_source": null }),
+        json!({ "log_retention_days": 3651 }),
+    ] {
         hub.client.patch("/api/v1/settings", body).await.expect_problem(422, "validation_failed");
     }
 }

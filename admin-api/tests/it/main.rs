@@ -7,6 +7,7 @@ mod books;
 mod catalogue;
 mod conventions;
 mod lifecycle;
+mod log_days;
 mod metrics;
 mod nodes;
 mod principals;

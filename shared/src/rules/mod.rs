@@ -4,6 +4,7 @@ pub mod access;
 pub mod classify;
 pub mod gate;
 pub mod link;
+pub mod log_days;
 pub mod models;
 pub mod pricing;
 pub mod retry;
