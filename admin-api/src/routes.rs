@@ -1,6 +1,6 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
-use crate::api::{audit, groups, health, keys, logs, nodes, prices, providers, settings, users};
+use crate::api::{audit, groups, health, keys, log_export, logs, nodes, prices, providers, settings, users};
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
 use actix_web::{HttpRequest, HttpResponse, get};
@@ -51,6 +51,8 @@ routes! {
     settings::read_settings,
     settings::update_settings,
     logs::list_logs,
+    log_export::export_logs,
+    // After the path above, which its own would take.
     logs::read_log,
     nodes::list_nodes,
     audit::list_audit_log,

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod groups;
 pub mod health;
 pub mod keys;
+pub mod log_export;
 pub mod logs;
 pub mod nodes;
 pub mod prices;

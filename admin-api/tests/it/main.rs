@@ -8,6 +8,7 @@ mod catalogue;
 mod conventions;
 mod lifecycle;
 mod log_days;
+mod log_export;
 mod metrics;
 mod nodes;
 mod principals;

@@ -9,4 +9,5 @@ pub mod models;
 pub mod pricing;
 pub mod retry;
 pub mod select;
+pub mod spreadsheet;
 pub mod upstream;
