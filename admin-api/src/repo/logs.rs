@@ -3,7 +3,7 @@
 use super::Rows;
 use super::entity::{ledger, request_log};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use shared::ids::RequestId;
 
@@ -38,6 +38,12 @@ pub async fn requests(
     filter: &LogFilter,
     limit: u64,
 ) -> Result<Rows<request_log::Model>, DbErr> {
+    Ok(Rows::cut(select_requests(filter, limit).all(db).await?, limit))
+}
+
+/// The query behind [`requests`], with one row more than wanted.
+#[must_use]
+pub fn select_requests(filter: &LogFilter, limit: u64) -> Select<request_log::Entity> {
     use request_log::Column::{
         BlockedBy, CreatedAtMs, Id, KeyId, Model, ProviderId, SessionId, Status, UserId,
     };
@@ -58,14 +64,11 @@ pub async fn requests(
             .add(CreatedAtMs.lte(*created_at_ms))
             .add(Condition::any().add(CreatedAtMs.lt(*created_at_ms)).add(same_moment));
     }
-    let rows = request_log::Entity::find()
+    request_log::Entity::find()
         .filter(condition)
         .order_by_desc(CreatedAtMs)
         .order_by_desc(Id)
         .limit(limit + 1)
-        .all(db)
-        .await?;
-    Ok(Rows::cut(rows, limit))
 }
 
 /// One request. Its id says when it began, and so in which of the log's days it is.

@@ -1,0 +1,281 @@
+//! Asks the admin API as a console would, fifty times each, and shows what the database did for it.
+
+use crate::TOKEN;
+use crate::seed::value;
+use admin_api::AdminHandle;
+use admin_api::repo::logs::{LogFilter, select_requests};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use sea_orm::{DbBackend, QueryTrait};
+use std::time::{Duration, Instant};
+use testbed::Postgres;
+
+const CALLS: usize = 50;
+const DAY_MS: i64 = 86_400_000;
+
+type Http = Client<HttpConnector, Empty<Bytes>>;
+
+/// A kind of call: its name, and the call's query for the n-th time.
+type Case<'a> = (&'a str, Box<dyn Fn(usize) -> String + 'a>);
+
+/// Measures and prints all.
+pub async fn all(server: &Postgres, hub: &AdminHandle) {
+    let newest: i64 = value(server, "SELECT max(created_at_ms) FROM request_log").parse().unwrap();
+    let facts = Facts::of(server, newest);
+    let http: Http = Client::builder(TokioExecutor::new()).build_http();
+    let base = format!("http://{}/api/v1/logs", hub.address());
+    println!("\n| GET /api/v1/logs | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
+    for (name, query) in cases(&facts) {
+        let mut times = Vec::new();
+        let mut rows = 0;
+        for n in 0..CALLS {
+            let began = Instant::now();
+            let body = get(&http, &format!("{base}{}", query(n))).await;
+            times.push(began.elapsed());
+            rows = rows.max(body.matches("\"created_at\"").count());
+        }
+        print_times(name, &rows.to_string(), times);
+    }
+    sums(server, hub, newest).await;
+    export(&http, &base, &facts).await;
+    plans(server, &facts);
+}
+
+/// Values to filter by, from common to rare.
+struct Facts {
+    newest: i64,
+    ids: Vec<String>,
+    sessions: Vec<String>,
+}
+
+impl Facts {
+    fn of(server: &Postgres, newest: i64) -> Self {
+        let some = |column: &str| {
+            let sql = format!(
+                "SELECT {column} FROM request_log TABLESAMPLE SYSTEM (0.2) WHERE {column} IS NOT NULL ORDER BY random() LIMIT 50"
+            );
+            server.sql("hub", &sql).lines().map(str::to_owned).collect()
+        };
+        Self { newest, ids: some("id"), sessions: some("session_id") }
+    }
+
+    /// `n` of 50 calls: users 1, 41, … 1 961, the busiest first.
+    fn user(n: usize) -> usize {
+        1 + n * 40
+    }
+
+    fn deep(&self, days: i64) -> String {
+        let place = serde_json::json!([self.newest - days * DAY_MS, "ffffffff"]);
+        format!("cursor={}", URL_SAFE_NO_PAD.encode(place.to_string()))
+    }
+
+    fn moment(&self, days_ago: i64) -> String {
+        shared::time::UnixMillis(self.newest - days_ago * DAY_MS).to_string()
+    }
+}
+
+fn cases(facts: &Facts) -> Vec<Case<'_>> {
+    let user = Facts::user;
+    let status = |n: usize| [200, 400, 403, 429, 499, 500, 502, 503, 529, 418][n % 10];
+    let blocked = |n: usize| ["rate_limited", "model_not_allowed", "no_such_reason"][n % 3];
+    let week = || format!("from={}&to={}", facts.moment(9), facts.moment(2));
+    let session = |n: usize| &facts.sessions[n % facts.sessions.len()];
+    let deep = |n: usize| facts.deep(10 + 70 * i64::try_from(n).unwrap_or(0) / 50);
+    vec![
+        ("first page", Box::new(|_| String::new())),
+        ("a page 10 to 80 days deep", Box::new(move |n| format!("?{}", deep(n)))),
+        ("200 items", Box::new(|_| "?limit=200".to_owned())),
+        ("user_id", Box::new(move |n| format!("?user_id={}", user(n)))),
+        ("user_id, deep", Box::new(move |n| format!("?user_id={}&{}", user(n), deep(n)))),
+        ("key_id", Box::new(move |n| format!("?key_id={}", 2 * user(n) - n % 2))),
+        ("provider_id", Box::new(|n| format!("?provider_id={}", n + 1))),
+        ("provider_id, deep", Box::new(move |n| format!("?provider_id={}&{}", n + 1, deep(n)))),
+        ("model", Box::new(|n| format!("?model=model-{}", n % 40))),
+        ("model, deep", Box::new(move |n| format!("?model=model-{}&{}", n % 40, deep(n)))),
+        ("model that nobody used", Box::new(|n| format!("?model=none-{n}"))),
+        ("status", Box::new(move |n| format!("?status={}", status(n)))),
+        ("status, deep", Box::new(move |n| format!("?status={}&{}", status(n), deep(n)))),
+        ("session_id", Box::new(move |n| format!("?session_id={}", session(n)))),
+        ("blocked_by", Box::new(move |n| format!("?blocked_by={}", blocked(n)))),
+        ("blocked_by, deep", Box::new(move |n| format!("?blocked_by={}&{}", blocked(n), deep(n)))),
+        ("from, to (a week)", Box::new(move |_| format!("?{}", week()))),
+        ("user_id, a week", Box::new(move |n| format!("?user_id={}&{}", user(n), week()))),
+        ("user_id, model", Box::new(move |n| format!("?user_id={}&model=model-{}", user(n), n % 40))),
+        ("user_id, status", Box::new(move |n| format!("?user_id={}&status={}", user(n), status(n)))),
+        ("user_id, blocked_by", Box::new(move |n| format!("?user_id={}&blocked_by={}", user(n), blocked(n)))),
+        ("key_id, status 429", Box::new(move |n| format!("?key_id={}&status=429", 2 * user(n)))),
+        ("provider_id, status", Box::new(move |n| format!("?provider_id={}&status={}", n + 1, status(n)))),
+        ("provider_id, model", Box::new(|n| format!("?provider_id={}&model=model-{}", n + 1, (n * 7) % 40))),
+        ("user_id, provider_id", Box::new(move |n| format!("?user_id={}&provider_id={}", user(n), 50 - n))),
+        (
+            "model, status 529, a week",
+            Box::new(move |n| format!("?model=model-{}&status=529&{}", n % 40, week())),
+        ),
+        ("one request (/{id})", Box::new(|n| format!("/{}", facts.ids[n % facts.ids.len()]))),
+        ("one that is not there (/{id})", Box::new(|n| format!("/{}", absent(facts, n)))),
+    ]
+}
+
+/// The id of a request that might have been.
+fn absent(facts: &Facts, n: usize) -> String {
+    let id = &facts.ids[n % facts.ids.len()];
+    format!("{}eeeeeeeeeeee", &id[..id.len() - 12])
+}
+
+async fn get(http: &Http, url: &str) -> String {
+    let request =
+        Request::get(url).header("authorization", format!("Bearer {TOKEN}")).body(Empty::new()).unwrap();
+    let response = http.request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(status == 200 || url.ends_with("eeeeeeeeeeee"), "{status} {url}");
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+fn print_times(name: &str, rows: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let ms = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
+    println!("| {name} | {rows} | {:.1} | {:.1} | {:.1} |", ms(50), ms(95), ms(100));
+}
+
+/// What statistics will read: no endpoint does yet.
+async fn sums(server: &Postgres, hub: &AdminHandle, newest: i64) {
+    use sea_orm::{ConnectionTrait, Statement};
+    let db = hub.admin().db().reader();
+    println!("\n| sums of usage_hourly | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
+    let sums = "sum(requests)::bigint, sum(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens + cache_read_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nano_usd)::bigint";
+    let mut plans = Vec::new();
+    for (span, days) in [("a day", 1), ("30 days", 30)] {
+        let from = newest - days * DAY_MS;
+        for (name, sql) in [
+            (
+                "one user",
+                format!("SELECT {sums} FROM usage_hourly WHERE user_id = $1 AND hour_start_ms >= {from}"),
+            ),
+            (
+                "one key",
+                format!("SELECT {sums} FROM usage_hourly WHERE key_id = 2 * $1 AND hour_start_ms >= {from}"),
+            ),
+            (
+                "one provider",
+                format!(
+                    "SELECT {sums} FROM usage_hourly WHERE provider_id = 1 + ($1 - 1) / 40 AND hour_start_ms >= {from}"
+                ),
+            ),
+            ("all", format!("SELECT {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from}")),
+            (
+                "users by cost",
+                format!(
+                    "SELECT user_id, {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from} GROUP BY 1 ORDER BY 5 DESC LIMIT 50"
+                ),
+            ),
+            (
+                "all by day",
+                format!(
+                    "SELECT hour_start_ms / {DAY_MS}, {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from} GROUP BY 1 ORDER BY 1"
+                ),
+            ),
+        ] {
+            let mut times = Vec::new();
+            let mut rows = 0;
+            for n in 0..CALLS {
+                let user = i64::try_from(Facts::user(n)).unwrap();
+                let statement = Statement::from_sql_and_values(DbBackend::Postgres, &sql, [user.into()]);
+                let began = Instant::now();
+                rows = db.query_all_raw(statement).await.unwrap().len();
+                times.push(began.elapsed());
+            }
+            print_times(&format!("{name}, {span}"), &rows.to_string(), times);
+            if days == 30 {
+                plans.push((name, sql.replace("$1", "1::bigint")));
+            }
+        }
+    }
+    for (name, sql) in plans {
+        println!("\n{name}, 30 days\n{}", plan(server, &sql));
+    }
+}
+
+async fn export(http: &Http, base: &str, facts: &Facts) {
+    let began = Instant::now();
+    let url = format!("{base}/export?from={}", facts.moment(1));
+    let text = get(http, &url).await;
+    let (seconds, lines) = (began.elapsed().as_secs_f64(), text.lines().count());
+    println!("\nexport of a day: {lines} lines, {} MB in {seconds:.1} s", text.len() / 1_000_000);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!(
+        "of this process, the answer's text included: {}",
+        status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default()
+    );
+}
+
+fn plans(server: &Postgres, facts: &Facts) {
+    let none = LogFilter::default;
+    let deep = Some((facts.newest - 60 * DAY_MS, "ffffffff".to_owned()));
+    let week = LogFilter {
+        from_ms: Some(facts.newest - 9 * DAY_MS),
+        to_ms: Some(facts.newest - 2 * DAY_MS),
+        ..none()
+    };
+    for (name, filter) in [
+        ("first page", none()),
+        ("60 days deep", LogFilter { before: deep.clone(), ..none() }),
+        ("a busy user", LogFilter { user_id: Some(1), ..none() }),
+        ("a quiet user, 60 days deep", LogFilter { user_id: Some(1961), before: deep, ..none() }),
+        ("key_id", LogFilter { key_id: Some(800), ..none() }),
+        ("provider_id", LogFilter { provider_id: Some(50), ..none() }),
+        ("model", LogFilter { model: Some("model-39".to_owned()), ..none() }),
+        ("status", LogFilter { status: Some(503), ..none() }),
+        ("session_id", LogFilter { session_id: Some(facts.sessions[0].clone()), ..none() }),
+        ("blocked_by", LogFilter { blocked_by: Some("rate_limited".to_owned()), ..none() }),
+        ("from, to", week.clone()),
+        ("user_id, a week", LogFilter { user_id: Some(400), ..week }),
+        ("user_id, model", LogFilter { user_id: Some(400), model: Some("model-7".to_owned()), ..none() }),
+        ("user_id, status", LogFilter { user_id: Some(1), status: Some(418), ..none() }),
+        ("provider_id, status", LogFilter { provider_id: Some(1), status: Some(503), ..none() }),
+        ("user_id, provider_id", LogFilter { user_id: Some(1), provider_id: Some(50), ..none() }),
+    ] {
+        let sql = select_requests(&filter, 50).build(DbBackend::Postgres).to_string();
+        println!("\n{name}\n{}", plan(server, &sql));
+    }
+    let by_id = format!(
+        "SELECT * FROM request_log WHERE id = '{}' AND created_at_ms = ('x' || replace(left('{}', 13), '-', ''))::bit(48)::bigint",
+        facts.ids[0], facts.ids[0]
+    );
+    println!("\none request\n{}", plan(server, &by_id));
+}
+
+/// The plan as it was run, without the days that it did not come to.
+fn plan(server: &Postgres, sql: &str) -> String {
+    let plan = server.sql("hub", &format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {sql}"));
+    let mut kept = Vec::new();
+    let (mut left_out, mut shown, mut skips) = (0, 0, None);
+    for line in plan.lines() {
+        let depth = line.len() - line.trim_start().len();
+        if skips.is_some_and(|skipped| depth > skipped) {
+            continue;
+        }
+        skips = None;
+        let is_day = line.contains("-> ") && line.contains(" on request_log_");
+        let is_idle = line.contains("never executed") || (is_day && line.contains("(actual rows=0 "));
+        if is_day && !is_idle {
+            shown += 1;
+        }
+        if is_idle || (is_day && shown > 2) {
+            left_out += 1;
+            skips = Some(depth);
+            continue;
+        }
+        kept.push(line.to_owned());
+    }
+    if left_out > 0 {
+        kept.push(format!("({left_out} more scans of parts: not run, without a row, or alike)"));
+    }
+    kept.join("\n")
+}
