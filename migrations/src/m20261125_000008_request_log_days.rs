@@ -22,10 +22,9 @@ impl MigrationTrait for Migration {
         let db = manager.get_connection();
         db.execute_unprepared(SPLIT).await?;
         db.execute_unprepared("ALTER TABLE request_log ADD PRIMARY KEY (created_at_ms, id)").await?;
-        // Without the id: two requests of one millisecond are sorted when they are read, and an index is a third as large.
-        for column in FILTERS {
+        for (column, others) in FILTERS {
             db.execute_unprepared(&format!(
-                "CREATE INDEX request_log_{column}_idx ON request_log ({column}, created_at_ms)"
+                "CREATE INDEX request_log_{column}_idx ON request_log ({column}, created_at_ms, {others})"
             ))
             .await?;
         }
@@ -68,7 +67,16 @@ impl MigrationTrait for Migration {
     }
 }
 
-const FILTERS: [&str; 5] = ["user_id", "key_id", "provider_id", "model", "status"];
+/// What is filtered by, and what of the filters beside it the index answers without a look at the row: a status that a
+/// provider never gave is found to be none in the index alone. The id is in none: two requests of one millisecond are
+/// sorted when they are read.
+const FILTERS: [(&str, &str); 5] = [
+    ("user_id", "status, provider_id"),
+    ("key_id", "status, provider_id"),
+    ("provider_id", "status"),
+    ("model", "status, provider_id"),
+    ("status", "provider_id"),
+];
 
 /// Days from 2020 to 2099 have a table each; what a clock that was never set, or is far ahead, calls its day is in one
 /// of two more. Keys and indexes come after the rows: that is faster, and their names are free by then.
