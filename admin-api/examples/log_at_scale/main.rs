@@ -1,6 +1,6 @@
 //! The books at scale: fills a Postgres of its own with millions of requests, then measures what the admin API reads.
 //!
-//! `cargo run -p admin-api --example log_at_scale -- ROWS [DIRECTORY]`. Ten million rows take 15 GB. With DIRECTORY (empty,
+//! `cargo run -p admin-api --example log_at_scale -- ROWS [DIRECTORY]`. Ten million rows take 17 GB. With DIRECTORY (empty,
 //! owned by `postgres`) the ledger, the sums and the log's indexes lie there instead of in the temporary directory.
 //! Figures and what they say: `bench/LOGS.md`.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers, which may break off")]

@@ -26,7 +26,7 @@ pub struct UsageRecord {
 /// What is logged of a request. No bodies, no keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestEntry {
-    /// `x-request-id` of the answer.
+    /// `x-request-id` of the answer. Carries the millisecond of `started_at`: the log finds the row by it.
     pub id: RequestId,
     /// When the request's head was read.
     pub started_at: UnixMillis,
