@@ -6,20 +6,12 @@ use admin_api::AdminHandle;
 use admin_api::repo::logs::{LogFilter, select_requests};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use sea_orm::{DbBackend, QueryTrait};
 use std::time::{Duration, Instant};
-use testbed::Postgres;
+use testbed::{Client, Postgres, Times};
 
 const CALLS: usize = 50;
 const DAY_MS: i64 = 86_400_000;
-
-type Http = Client<HttpConnector, Empty<Bytes>>;
 
 /// A kind of call: its name, and the call's query for the n-th time.
 type Case<'a> = (&'a str, Box<dyn Fn(usize) -> String + 'a>);
@@ -28,8 +20,8 @@ type Case<'a> = (&'a str, Box<dyn Fn(usize) -> String + 'a>);
 pub async fn all(server: &Postgres, hub: &AdminHandle) {
     let newest: i64 = value(server, "SELECT max(created_at_ms) FROM request_log").parse().unwrap();
     let facts = Facts::of(server, newest);
-    let http: Http = Client::builder(TokioExecutor::new()).build_http();
-    let base = format!("http://{}/api/v1/logs", hub.address());
+    let http = Client::new(hub.address()).under(TOKEN);
+    let base = "/api/v1/logs";
     println!("\n| GET /api/v1/logs | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
     for (name, query) in cases(&facts) {
         let mut times = Vec::new();
@@ -43,7 +35,7 @@ pub async fn all(server: &Postgres, hub: &AdminHandle) {
         print_times(name, &rows.to_string(), times);
     }
     sums(server, hub, newest).await;
-    export(&http, &base, &facts).await;
+    export(&http, base, &facts).await;
     plans(server, &facts);
 }
 
@@ -128,19 +120,15 @@ fn absent(facts: &Facts, n: usize) -> String {
     format!("{}eeeeeeeeeeee", &id[..id.len() - 12])
 }
 
-async fn get(http: &Http, url: &str) -> String {
-    let request =
-        Request::get(url).header("authorization", format!("Bearer {TOKEN}")).body(Empty::new()).unwrap();
-    let response = http.request(request).await.unwrap();
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert!(status == 200 || url.ends_with("eeeeeeeeeeee"), "{status} {url}");
-    String::from_utf8(body.to_vec()).unwrap()
+async fn get(http: &Client, path: &str) -> String {
+    let answer = http.get(path).await;
+    assert!(answer.status == 200 || path.ends_with("eeeeeeeeeeee"), "{} {path}", answer.status);
+    answer.text
 }
 
-fn print_times(name: &str, rows: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let ms = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
+fn print_times(name: &str, rows: &str, times: Vec<Duration>) {
+    let times = Times::of(times);
+    let ms = |percent: usize| times.within(percent).as_secs_f64() * 1000.0;
     println!("| {name} | {rows} | {:.1} | {:.1} | {:.1} |", ms(50), ms(95), ms(100));
 }
 
@@ -202,7 +190,7 @@ async fn sums(server: &Postgres, hub: &AdminHandle, newest: i64) {
     }
 }
 
-async fn export(http: &Http, base: &str, facts: &Facts) {
+async fn export(http: &Client, base: &str, facts: &Facts) {
     let began = Instant::now();
     let url = format!("{base}/export?from={}", facts.moment(1));
     let text = get(http, &url).await;
