@@ -9,6 +9,7 @@ mod measure;
 mod seed;
 
 use admin_api::config::AdminConfig;
+use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway, start_with};
 use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::vars::Vars;
@@ -49,5 +50,6 @@ async fn start(server: &Postgres) -> AdminHandle {
         nodes: Arc::new(MemoryNodes::new()),
     };
     let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
-    start_with(Options { config, far, listener, when_away: WhenAway::Fail }).await.unwrap()
+    let metrics = Arc::new(Metrics::new().unwrap());
+    start_with(Options { config, far, listener, when_away: WhenAway::Fail, metrics }).await.unwrap()
 }
