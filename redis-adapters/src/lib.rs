@@ -18,4 +18,4 @@ pub use feed::RedisFeed;
 pub use link::Link;
 pub use nodes::RedisNodes;
 pub use publisher::RedisPublisher;
-pub use usage::{RedisUsage, Shipper};
+pub use usage::RedisUsage;

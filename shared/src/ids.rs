@@ -69,11 +69,50 @@ impl RequestId {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, chance).into_uuid())
     }
 
+    /// Its sixteen bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// The id of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The milliseconds since the Unix epoch that the id carries.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
         let b = self.0.as_bytes();
         u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
+    }
+}
+
+/// The usage journal of one start of a gateway: a UUIDv7, the name of its directory and of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JournalId(Uuid);
+
+impl JournalId {
+    /// Makes an id from the time of the start and ten bytes of chance.
+    #[must_use]
+    pub fn from_parts(now: UnixMillis, chance: &[u8; 10]) -> Self {
+        Self(RequestId::from_parts(u64::try_from(now.0).unwrap_or(0), chance).0)
+    }
+}
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for JournalId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod contract;
 pub mod ids;
+pub mod journal;
 pub mod memory;
 pub mod model;
 pub mod money;

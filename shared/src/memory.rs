@@ -3,12 +3,14 @@
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
-use crate::ids::Revision;
+use crate::ids::{JournalId, Revision};
 use crate::ports::{
-    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink,
-    UsageSource,
+    Backlog, ConfigFeed, ConfigNews, Delivery, Lent, NodeRegistry, Place, PortError, Progress, Publisher,
+    Receipt, UsageBatch, UsageSource, UsageStream,
 };
+use crate::rules::journal::intake;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -81,90 +83,129 @@ impl Publisher for MemoryConfig {
     }
 }
 
-/// A bounded queue of usage records. Full = [`PortError::Full`]; nothing is dropped silently.
+/// Usage on its way from journals to the books. Bounded: what has no room stays in its journal.
 ///
 /// A plain locked queue that the consumer polls: waking a consumer on another runtime for each request
 /// costs a system call (`reference/pingora.md` §3.2.7).
 #[derive(Debug)]
 pub struct MemoryUsage {
-    queue: Mutex<Queue>,
+    stream: Mutex<Stream>,
     bound: usize,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    records: VecDeque<(Receipt, UsageRecord)>,
+struct Stream {
+    entries: VecDeque<Entry>,
     handed_over: u64,
+    journals: BTreeMap<JournalId, Progress>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    receipt: Receipt,
+    place: Place,
+    json: Bytes,
 }
 
 impl MemoryUsage {
-    /// A queue of at most `bound` records.
+    /// At most `bound` records of each journal wait.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        Self { queue: Mutex::default(), bound }
+        Self { stream: Mutex::default(), bound }
     }
 
     /// Records that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lock().records.len()
+        self.lock().entries.len()
     }
 
-    /// Lets the oldest `count` records go, unseen.
+    /// Lets the oldest `count` records go, unseen, as if they were in the books.
     pub fn discard(&self, count: usize) {
-        let records = &mut self.lock().records;
-        let count = count.min(records.len());
-        records.drain(..count);
+        let stream = &mut *self.lock();
+        let count = count.min(stream.entries.len());
+        for entry in stream.entries.drain(..count) {
+            raise(&mut stream.journals, entry.place.journal, entry.place.seq);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // A panic while holding the lock leaves a whole queue behind: each operation is one call on it.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        // A panic while holding the lock leaves a whole stream behind: what is taken is said last.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn raise(journals: &mut BTreeMap<JournalId, Progress>, journal: JournalId, watermark: u64) {
+    let progress = journals.entry(journal).or_default();
+    progress.watermark = progress.watermark.max(watermark);
+    progress.taken = progress.taken.max(progress.watermark);
+}
+
 #[async_trait]
-impl UsageSink for MemoryUsage {
-    async fn record(&self, record: UsageRecord) -> Result<(), PortError> {
-        let mut queue = self.lock();
-        if queue.records.len() >= self.bound {
-            return Err(PortError::Full);
+impl UsageStream for MemoryUsage {
+    async fn append(&self, batch: UsageBatch) -> Result<Progress, PortError> {
+        let stream = &mut *self.lock();
+        let UsageBatch { journal, floor, first, records } = batch;
+        let known = stream.journals.get(&journal).copied();
+        let intake = intake(known, floor, first, records.len(), self.bound as u64);
+        for n in intake.records.clone() {
+            stream.handed_over += 1;
+            let place = Place { journal, seq: first + n as u64, floor };
+            let receipt = Receipt(0, stream.handed_over);
+            stream.entries.push_back(Entry { receipt, place, json: records[n].clone() });
         }
-        queue.handed_over += 1;
-        let receipt = Receipt(0, queue.handed_over);
-        queue.records.push_back((receipt, record));
-        Ok(())
+        stream.journals.insert(journal, intake.progress);
+        Ok(intake.progress)
     }
 }
 
 #[async_trait]
 impl UsageSource for MemoryUsage {
     async fn take(&self, max: usize) -> Result<Delivery, PortError> {
-        let records = self.lock().records.iter().take(max).cloned().collect();
-        Ok(Delivery { records, unreadable: Vec::new() })
+        let entries: Vec<Entry> = self.lock().entries.iter().take(max).cloned().collect();
+        let mut delivery = Delivery::default();
+        for Entry { receipt, place, json } in entries {
+            let place = Some(place);
+            match UsageRecord::from_json(&json) {
+                Some(record) => delivery.records.push(Lent { receipt, place, record }),
+                None => {
+                    let record = String::from_utf8_lossy(&json).into_owned();
+                    delivery.unreadable.push(Lent { receipt, place, record });
+                }
+            }
+        }
+        Ok(delivery)
     }
 
-    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError> {
-        let mut queue = self.lock();
+    async fn acknowledge(
+        &self,
+        receipts: &[Receipt],
+        watermarks: &[(JournalId, u64)],
+    ) -> Result<(), PortError> {
+        let stream = &mut *self.lock();
         for receipt in receipts {
             // In order, as they were taken: the first one is at the front.
-            if let Ok(place) = queue.records.binary_search_by_key(receipt, |(receipt, _)| *receipt) {
-                queue.records.remove(place);
+            if let Ok(place) = stream.entries.binary_search_by_key(receipt, |entry| entry.receipt) {
+                stream.entries.remove(place);
             }
+        }
+        for (journal, watermark) in watermarks {
+            raise(&mut stream.journals, *journal, *watermark);
         }
         Ok(())
     }
 
     async fn backlog(&self) -> Result<Backlog, PortError> {
-        let queue = self.lock();
+        let stream = self.lock();
         // No clock here: a record is handed over when its request has ended.
         let ended =
-            |record: &UsageRecord| record.request.started_at.plus_ms(record.request.timing.duration_ms);
+            |record: UsageRecord| record.request.started_at.plus_ms(record.request.timing.duration_ms);
+        let oldest = stream.entries.front().and_then(|entry| UsageRecord::from_json(&entry.json));
         Ok(Backlog {
-            waiting: u64::try_from(queue.records.len()).unwrap_or(u64::MAX),
+            waiting: u64::try_from(stream.entries.len()).unwrap_or(u64::MAX),
             // It is not kept who looked at what: all of it is still here.
             lent: 0,
-            oldest_at: queue.records.front().map(|(_, record)| ended(record)),
+            oldest_at: oldest.map(ended),
         })
     }
 }
@@ -213,8 +254,11 @@ mod tests {
     async fn the_in_process_adapters_conform() {
         let config = MemoryConfig::new();
         conformance::config(&config, &config).await;
-        let usage = MemoryUsage::new(conformance::USAGE_BOUND);
-        conformance::usage(&usage, &usage).await;
+        let usage = MemoryUsage::new(12);
+        conformance::usage(&usage, &usage, 12).await;
+        let (before, after) = (MemoryUsage::new(12), MemoryUsage::new(12));
+        conformance::usage_before_a_loss(&before, &before).await;
+        conformance::usage_after_a_loss(&after, &after).await;
         conformance::nodes(&MemoryNodes::new()).await;
     }
 }

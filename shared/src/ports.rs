@@ -8,9 +8,10 @@ use crate::contract::delta::Delta;
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
-use crate::ids::Revision;
+use crate::ids::{JournalId, Revision};
 use crate::time::UnixMillis;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -85,11 +86,36 @@ pub trait Publisher: Send + Sync {
     async fn publish(&self, snapshot: Snapshot) -> Result<(), PortError>;
 }
 
-/// Where a gateway puts what it knows about a finished request.
+/// Where a gateway's journals put their records, each journal in the order of its numbers (design §8).
 #[async_trait]
-pub trait UsageSink: Send + Sync {
-    /// Hands a record over. [`PortError::Full`] returns when the bound is reached; the caller decides.
-    async fn record(&self, record: UsageRecord) -> Result<(), PortError>;
+pub trait UsageStream: Send + Sync {
+    /// Hands a batch over, as much of it as there is room for; an empty one only asks. What the stream has taken
+    /// already is passed over. When the batch does not go on where the stream is with this journal, because the stream
+    /// lost something, nothing is taken: the answer says from where to send again. When it fails, some may have arrived
+    /// all the same.
+    async fn append(&self, batch: UsageBatch) -> Result<Progress, PortError>;
+}
+
+/// Records of one journal, numbered one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageBatch {
+    /// Whose they are.
+    pub journal: JournalId,
+    /// The journal holds nothing up to this number any more: it was told that all of that is in the books.
+    pub floor: u64,
+    /// Number of the first record.
+    pub first: u64,
+    /// [`UsageRecord`]s as JSON.
+    pub records: Vec<Bytes>,
+}
+
+/// How far the records of a journal have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last number that the stream has taken. Never below `watermark`.
+    pub taken: u64,
+    /// All up to this number are in the books.
+    pub watermark: u64,
 }
 
 /// Where the admin side takes usage records from. A record is lent until it is acknowledged; it can come more than
@@ -100,8 +126,12 @@ pub trait UsageSource: Send + Sync {
     /// already comes again first.
     async fn take(&self, max: usize) -> Result<Delivery, PortError>;
 
-    /// Forgets these records: they are in the books.
-    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError>;
+    /// Forgets these records: they are in the books, and the journals named are there up to the numbers beside them.
+    async fn acknowledge(
+        &self,
+        receipts: &[Receipt],
+        watermarks: &[(JournalId, u64)],
+    ) -> Result<(), PortError>;
 
     /// What has not been acknowledged, by all takers together.
     async fn backlog(&self) -> Result<Backlog, PortError>;
@@ -122,9 +152,31 @@ pub struct Backlog {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// In the order in which they were handed over.
-    pub records: Vec<(Receipt, UsageRecord)>,
+    pub records: Vec<Lent<UsageRecord>>,
     /// What stood in a record's place and is none that this release can read.
-    pub unreadable: Vec<(Receipt, String)>,
+    pub unreadable: Vec<Lent<String>>,
+}
+
+/// A record on loan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lent<T> {
+    /// What it is acknowledged by.
+    pub receipt: Receipt,
+    /// Where it is in its journal; `None` when not even that can be read.
+    pub place: Option<Place>,
+    /// The record.
+    pub record: T,
+}
+
+/// Where a record is in its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The journal.
+    pub journal: JournalId,
+    /// The record's number in it, from 1 on.
+    pub seq: u64,
+    /// [`UsageBatch::floor`] when the record was handed over.
+    pub floor: u64,
 }
 
 impl Delivery {

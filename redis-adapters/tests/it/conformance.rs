@@ -2,18 +2,22 @@
 
 use crate::redis::{Door, Linked, PATIENCE, Redis};
 use redis_adapters::{Link, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
+use shared::contract::keys::USAGE_JOURNAL_BOUND;
 use shared::testing::conformance;
 use std::sync::Arc;
 use tokio::time::timeout;
 
-async fn conforms(config: &RedisConfig) {
+async fn conforms(redis: &Redis, config: &RedisConfig) {
     let link = Link::open(config).unwrap();
     timeout(PATIENCE, link.connected()).await.expect("a connection in time");
     let feed = RedisFeed::open(config, link.clone()).unwrap();
     let suite = async {
         conformance::config(&*RedisPublisher::new(link.clone()), &*feed).await;
         let usage = RedisUsage::new(link.clone(), "one");
-        conformance::usage(&*usage, &*usage).await;
+        conformance::usage(&*usage, &*usage, USAGE_JOURNAL_BOUND).await;
+        conformance::usage_before_a_loss(&*usage, &*usage).await;
+        redis.cli(&["FLUSHALL"]);
+        conformance::usage_after_a_loss(&*usage, &*usage).await;
         conformance::nodes(&*RedisNodes::new(link.clone())).await;
     };
     timeout(PATIENCE, suite).await.expect("the suite ends in time");
@@ -22,7 +26,7 @@ async fn conforms(config: &RedisConfig) {
 #[tokio::test]
 async fn the_adapters_conform() {
     let redis = Redis::start().await;
-    conforms(&redis.config()).await;
+    conforms(&redis, &redis.config()).await;
 }
 
 #[tokio::test]
@@ -39,7 +43,7 @@ async fn the_adapters_conform_over_tls() {
         .unwrap();
     let door = Door::open(redis.socket(), Some(Arc::new(tls))).await;
     let url = format!("rediss://localhost:{}", door.address.port());
-    conforms(&RedisConfig::new(url.clone(), Some(ca_file))).await;
+    conforms(&redis, &RedisConfig::new(url.clone(), Some(ca_file))).await;
 
     // Nobody vouches for it: no connection, whatever else is in the file.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -6,9 +6,8 @@ use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
-use redis_adapters::{Link, RedisFeed, RedisNodes, RedisPublisher, RedisUsage, Shipper};
+use redis_adapters::{Link, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
 use serde_json::{Value, json};
-use shared::memory::MemoryUsage;
 use shared::secret::HubKey;
 use shared::vars::Vars;
 use std::net::TcpListener;
@@ -16,8 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use testbed::{Answer, Client, JSON};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const TOKEN: &str = "the-admin-token-of-the-tests";
 const HUB_KEY: [u8; 32] = [0x5e; 32];
@@ -99,9 +96,6 @@ impl Admin {
 /// A gateway with its shipper.
 pub struct Gateway {
     pub handle: GatewayHandle,
-    pub queue: Arc<MemoryUsage>,
-    stop_shipping: CancellationToken,
-    shipping: TaskTracker,
 }
 
 impl Gateway {
@@ -118,21 +112,16 @@ impl Gateway {
         config.snapshot_file = snapshot_file;
         config.limits.config_max_age = max_age;
         let link = Link::open(&redis.config()).unwrap();
-        let queue = Arc::new(MemoryUsage::new(10_000));
         let parts = GatewayParts {
             config,
             feed: RedisFeed::open(&redis.config(), link.clone()).unwrap(),
-            usage: queue.clone(),
+            usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
             hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
-            metrics_parts: vec![link.clone()],
+            metrics_parts: vec![link],
         };
         let handle = gateway::start(parts).await.unwrap();
-        let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());
-        let shipper = Shipper::new(queue.clone(), RedisUsage::new(link, "gateway"));
-        shipping.spawn(shipper.run(stop_shipping.clone()));
-        shipping.close();
-        Self { handle, queue, stop_shipping, shipping }
+        Self { handle }
     }
 
     /// A seat's request, not streamed.
@@ -150,13 +139,18 @@ impl Gateway {
         Client::new(self.handle.ops_address).get(path).await
     }
 
+    /// Records that are not in the books yet.
+    pub async fn unbooked(&self) -> u64 {
+        let page = self.ops("/metrics").await.text;
+        let line = page.lines().find(|line| line.starts_with("cch_journal_unbooked_records ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     pub async fn answers(&self, secret: &str, status: u16) {
         eventually("the gateway answers so", || async { self.ask(secret).await.status == status }).await;
     }
 
     pub async fn stop(self) {
         self.handle.stop().await;
-        self.stop_shipping.cancel();
-        self.shipping.wait().await;
     }
 }

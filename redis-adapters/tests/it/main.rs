@@ -4,6 +4,7 @@
 mod conformance;
 mod faults;
 mod halves;
+mod journals;
 mod plane;
 mod redis;
 mod split;

@@ -25,6 +25,16 @@ impl DecisionChain {
         }
     }
 
+    /// The chain cut to fit, when it does not already.
+    #[must_use]
+    pub fn fitted(&self) -> Option<Self> {
+        (self.rough_len() > MAX_CHAIN_BYTES).then(|| {
+            let mut chain = self.clone();
+            chain.fit();
+            chain
+        })
+    }
+
     /// The draws with all their candidates: those left out because they follow from an earlier draw are
     /// filled in again. `None` for a draw that cannot be told: its candidates were cut, or draws before it.
     pub fn draws(&self) -> impl Iterator<Item = Option<Vec<Candidate>>> {

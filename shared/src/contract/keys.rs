@@ -14,12 +14,14 @@
 //! | [`config_changed`] | channel | – | the new revision, in digits |
 //! | [`node_beats`] | hash | [`NODE_TTL_SECS`] a field | node id → [`super::node::NodeBeat`] as JSON |
 //! | [`node_index`] | sorted set | with its beat | node id by the Unix second (Redis's clock) of its last beat |
-//! | [`usage`] | stream | until booked | field `record`: [`super::usage::UsageRecord`] as JSON |
+//! | [`usage`] | stream | until booked | fields `journal`, `seq`, `floor`, `record`: [`super::usage::UsageRecord`] as JSON |
+//! | [`usage_journal`] | hash | [`USAGE_JOURNAL_TTL_SECS`] | `taken`, `watermark` ([`crate::ports::Progress`]), `born`: of which stream |
 //!
-//! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat. Usage
-//! that was not booked yet is gone with the stream: Redis must keep its data (`appendonly yes`) and evict none
-//! (`maxmemory-policy noeviction`).
+//! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat, usage by
+//! the journals of the gateways, which keep each record until it is in the books. Which of the two usage keys is gone,
+//! and whether whole or back to an earlier state, makes no difference (`lua/usage_append_v2.lua`).
 
+use crate::ids::JournalId;
 use crate::secret::KeyDigest;
 
 /// What all names begin with.
@@ -34,8 +36,15 @@ pub const NODE_TTL_SECS: u64 = 10;
 /// The consumer group of the books.
 pub const USAGE_GROUP: &str = "books";
 
-/// Records that may wait in the stream; a gateway that finds more keeps its own (design §8).
+/// Records of one journal that may wait in the stream; the rest stays in the journal (design §8).
+pub const USAGE_JOURNAL_BOUND: u64 = 10_000;
+
+/// Records of all journals that may wait in the stream: some hundred megabytes. With more than ten gateways it is this
+/// that keeps an admin side that is away from filling Redis, which other things need as well.
 pub const USAGE_BOUND: u64 = 100_000;
+
+/// How long the stream remembers a journal that it hears nothing of.
+pub const USAGE_JOURNAL_TTL_SECS: u64 = 7 * 86_400;
 
 /// After this many milliseconds without an acknowledgement a record goes to another consumer: longer than a
 /// transaction of the books may take.
@@ -104,6 +113,12 @@ pub fn usage() -> String {
     format!("{PREFIX}{{usage}}:stream")
 }
 
+/// How far a journal has come.
+#[must_use]
+pub fn usage_journal(id: JournalId) -> String {
+    format!("{PREFIX}{{usage}}:journal:{id}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +129,9 @@ mod tests {
         let buckets = (0..=u8::MAX).map(config_keys);
         let mut names: Vec<String> = config.into_iter().chain(buckets).collect();
         assert!(names.iter().all(|name| name.starts_with("cch:{cfg}:")));
-        names.extend([node_beats(), node_index(), usage()]);
+        let journal = JournalId::from_parts(crate::time::UnixMillis(0), &[0; 10]);
+        assert!([usage(), usage_journal(journal)].iter().all(|name| name.starts_with("cch:{usage}:")));
+        names.extend([node_beats(), node_index(), usage(), usage_journal(journal)]);
         let count = names.len();
         names.sort();
         names.dedup();

@@ -3,14 +3,15 @@
 use super::codec::DecodeError;
 use super::delta::Delta;
 use super::keys::{
-    KEPT_DELTAS, KEY_BUCKETS, USAGE_BOUND, USAGE_CLAIM_MS, USAGE_GROUP, config_changed, config_core,
-    config_deltas, config_head, config_keys, config_users, key_bucket,
+    KEPT_DELTAS, KEY_BUCKETS, USAGE_BOUND, USAGE_CLAIM_MS, USAGE_GROUP, USAGE_JOURNAL_BOUND,
+    USAGE_JOURNAL_TTL_SECS, config_changed, config_core, config_deltas, config_head, config_keys,
+    config_users, key_bucket,
 };
 use super::node::NodeBeat;
 use super::snapshot::{Core, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use super::{codec, keys};
-use crate::ids::Revision;
-use crate::ports::Receipt;
+use crate::ids::{JournalId, Revision};
+use crate::ports::{Place, Progress, Receipt, UsageBatch};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -20,14 +21,14 @@ pub const CONFIG_PUBLISH: &str = include_str!("lua/config_publish_v1.lua");
 /// Reads a configuration: [`read_news`], and [`read_whole`] when only that leads there.
 pub const CONFIG_READ: &str = include_str!("lua/config_read_v1.lua");
 
-/// Puts usage into the stream: [`append_usage`].
-pub const USAGE_APPEND: &str = include_str!("lua/usage_append_v1.lua");
+/// Takes a journal's usage into the stream: [`append_usage`], answered by a [`progress`].
+pub const USAGE_APPEND: &str = include_str!("lua/usage_append_v2.lua");
 
-/// Lends usage to a consumer: [`take_usage`].
-pub const USAGE_TAKE: &str = include_str!("lua/usage_take_v1.lua");
+/// Lends usage to a consumer: [`take_usage`]; each record with its [`place`].
+pub const USAGE_TAKE: &str = include_str!("lua/usage_take_v2.lua");
 
 /// Lets booked usage go: [`settle_usage`].
-pub const USAGE_SETTLE: &str = include_str!("lua/usage_settle_v1.lua");
+pub const USAGE_SETTLE: &str = include_str!("lua/usage_settle_v2.lua");
 
 /// Says how much usage waits: [`usage_backlog`].
 pub const USAGE_BACKLOG: &str = include_str!("lua/usage_backlog_v1.lua");
@@ -159,10 +160,22 @@ fn documents<T: DeserializeOwned>(texts: &[Bytes]) -> Result<Vec<T>, serde_json:
     texts.iter().map(|json| serde_json::from_slice(json)).collect()
 }
 
-/// Puts these records, as JSON, into the stream, unless it has [`USAGE_BOUND`] already.
-pub fn append_usage(records: impl Iterator<Item = Bytes>) -> ScriptCall {
-    let bound = Bytes::from(USAGE_BOUND.to_string());
-    ScriptCall { keys: vec![keys::usage()], args: std::iter::once(bound).chain(records).collect() }
+/// Takes this batch into the stream.
+#[must_use]
+pub fn append_usage(batch: UsageBatch) -> ScriptCall {
+    let UsageBatch { journal, floor, first, records } = batch;
+    let [bound, all, ttl] = [USAGE_JOURNAL_BOUND, USAGE_BOUND, USAGE_JOURNAL_TTL_SECS].map(|n| n.to_string());
+    let head = [bound, all, ttl, journal.to_string(), floor.to_string(), first.to_string()];
+    ScriptCall {
+        keys: vec![keys::usage(), keys::usage_journal(journal)],
+        args: head.into_iter().map(Bytes::from).chain(records).collect(),
+    }
+}
+
+/// The answer to an [`append_usage`]: its two numbers.
+#[must_use]
+pub fn progress(taken: &str, watermark: &str) -> Option<Progress> {
+    Some(Progress { taken: taken.parse().ok()?, watermark: watermark.parse().ok()? })
 }
 
 /// Lends at most `max` records to this consumer.
@@ -172,12 +185,17 @@ pub fn take_usage(consumer: &str, max: usize) -> ScriptCall {
     ScriptCall { keys: vec![keys::usage()], args: args.into_iter().map(Bytes::from).collect() }
 }
 
-/// Lets these records go.
+/// Lets these records go; each of these journals is in the books up to the number beside it.
 #[must_use]
-pub fn settle_usage(receipts: &[Receipt]) -> ScriptCall {
+pub fn settle_usage(receipts: &[Receipt], watermarks: &[(JournalId, u64)]) -> ScriptCall {
+    let head = [USAGE_GROUP.to_owned(), USAGE_JOURNAL_TTL_SECS.to_string()];
+    let numbers = watermarks.iter().map(|(_, watermark)| watermark.to_string());
     let ids = receipts.iter().map(|Receipt(ms, count)| format!("{ms}-{count}"));
-    let args = std::iter::once(USAGE_GROUP.to_owned()).chain(ids).map(Bytes::from).collect();
-    ScriptCall { keys: vec![keys::usage()], args }
+    let journals = watermarks.iter().map(|(journal, _)| keys::usage_journal(*journal));
+    ScriptCall {
+        keys: std::iter::once(keys::usage()).chain(journals).collect(),
+        args: head.into_iter().chain(numbers).chain(ids).map(Bytes::from).collect(),
+    }
 }
 
 /// How much waits.
@@ -191,6 +209,14 @@ pub fn usage_backlog() -> ScriptCall {
 pub fn receipt(id: &str) -> Option<Receipt> {
     let (ms, count) = id.split_once('-')?;
     Some(Receipt(ms.parse().ok()?, count.parse().ok()?))
+}
+
+/// The place that an entry of the stream names; `None` when it names none, or one that no journal has.
+#[must_use]
+pub fn place(journal: &str, seq: &str, floor: &str) -> Option<Place> {
+    let place = Place { journal: journal.parse().ok()?, seq: seq.parse().ok()?, floor: floor.parse().ok()? };
+    // Beyond these, Lua's numbers have gaps.
+    (place.seq > 0 && place.seq.max(place.floor) < 1 << 53).then_some(place)
 }
 
 /// Keeps this beat and answers all; `None` only asks.
@@ -300,7 +326,26 @@ mod tests {
     fn receipts_are_ids_of_the_stream() {
         assert_eq!(receipt("1700000000000-7"), Some(Receipt(1_700_000_000_000, 7)));
         assert_eq!(receipt("1700000000000"), None);
-        assert_eq!(settle_usage(&[Receipt(5, 2)]).args, ["books", "5-2"]);
+        let journal = JournalId::from_parts(crate::time::UnixMillis(0), &[1; 10]);
+        let call = settle_usage(&[Receipt(5, 2)], &[(journal, 9)]);
+        assert_eq!(call.args, ["books", "604800", "9", "5-2"]);
+        assert_eq!(call.keys, [keys::usage(), keys::usage_journal(journal)]);
+    }
+
+    #[test]
+    fn places_are_those_that_a_journal_can_have() {
+        let journal = JournalId::from_parts(crate::time::UnixMillis(0), &[1; 10]);
+        let name = journal.to_string();
+        assert_eq!(place(&name, "7", "3"), Some(Place { journal, seq: 7, floor: 3 }));
+        for (journal, seq, floor) in [
+            ("", "", ""),
+            ("x", "7", "3"),
+            (&name, "0", "0"),
+            (&name, "-1", "0"),
+            (&name, "9007199254740992", "0"),
+        ] {
+            assert_eq!(place(journal, seq, floor), None, "{journal} {seq} {floor}");
+        }
     }
 
     #[test]

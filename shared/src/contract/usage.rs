@@ -3,10 +3,12 @@
 //! One record carries the log row and one ledger row per attempt. Quantities and money are both in it: the
 //! gateway knew the prices of its snapshot, and money can be derived again from the quantities.
 
+use super::codec::check_schema;
 use crate::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::price::Factors;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Raised when a reader of the last number would misunderstand a record of this one.
@@ -21,6 +23,21 @@ pub struct UsageRecord {
     pub request: RequestEntry,
     /// The ledger rows, in the order of the attempts. Empty when nothing was forwarded.
     pub attempts: Vec<AttemptEntry>,
+}
+
+impl UsageRecord {
+    /// As it travels and is kept.
+    pub fn to_json(&self) -> Result<Bytes, serde_json::Error> {
+        // Only memory could fail here: all of its maps have text for keys.
+        serde_json::to_vec(self).map(Bytes::from)
+    }
+
+    /// What [`Self::to_json`] wrote; `None` for what this release cannot read.
+    #[must_use]
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        let record: Self = serde_json::from_slice(json).ok()?;
+        check_schema(record.schema, USAGE_SCHEMA).is_ok().then_some(record)
+    }
 }
 
 /// What is logged of a request. No bodies, no keys.

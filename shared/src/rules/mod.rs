@@ -3,6 +3,7 @@
 pub mod access;
 pub mod classify;
 pub mod gate;
+pub mod journal;
 pub mod link;
 pub mod log_days;
 pub mod models;

@@ -94,6 +94,14 @@ pub fn price<'c>(query: &PriceQuery<'_, 'c>) -> Priced<'c> {
     Priced { cost, flags, priced_as: Some(name) }
 }
 
+/// The input of a request that nobody counted: four bytes a token, the field's rule of thumb, but no more than the model
+/// takes. Pictures in a body are many more bytes than tokens.
+#[must_use]
+pub fn input_estimate(body_bytes: usize, model: Option<&ModelPrice>) -> u64 {
+    let by_size = u64::try_from(body_bytes.div_ceil(4)).unwrap_or(u64::MAX);
+    model.and_then(|model| model.max_input_tokens).map_or(by_size, |most| by_size.min(most))
+}
+
 /// The factors on the price of what `provider` serves to a caller with these groups: the provider's own, and
 /// that of the first group they share which `group_multiplier` knows, in the caller's order. A caller with
 /// `*` shares every group of the provider, in the provider's order, after those it names. No such group = 1.

@@ -10,15 +10,16 @@
 
 use super::{key_doc, node_beat, provider, snapshot, usage_record};
 use crate::contract::snapshot::Snapshot;
-use crate::ids::Revision;
+use crate::contract::usage::UsageRecord;
+use crate::ids::{JournalId, Revision};
 use crate::model::Provider;
 use crate::ports::{
-    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, PortError, Publisher, Receipt, UsageSink,
-    UsageSource,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, Place, PortError, Progress, Publisher, Receipt,
+    UsageBatch, UsageSource, UsageStream,
 };
-
-/// Fewest records that a tested usage queue must hold.
-pub const USAGE_BOUND: usize = 8;
+use crate::time::UnixMillis;
+use bytes::Bytes;
+use std::ops::RangeInclusive;
 
 /// A configuration that is published arrives as it is, only goes forward, and is announced.
 pub async fn config(publisher: &dyn Publisher, feed: &dyn ConfigFeed) {
@@ -81,41 +82,155 @@ async fn follow(feed: &dyn ConfigFeed, from: Option<Snapshot>) -> Snapshot {
     }
 }
 
-/// Records come in their order, again until they are acknowledged, and not any more after that. The queue must
-/// hold [`USAGE_BOUND`].
-pub async fn usage(sink: &dyn UsageSink, source: &dyn UsageSource) {
+/// The journal of this number.
+#[must_use]
+pub fn journal(n: u8) -> JournalId {
+    JournalId::from_parts(UnixMillis(1_790_000_000_000), &[n; 10])
+}
+
+/// Records of a journal, each made of its own number ([`usage_record`]).
+#[must_use]
+pub fn batch(journal: JournalId, floor: u64, numbers: RangeInclusive<u64>) -> UsageBatch {
+    let first = *numbers.start();
+    let records = numbers.map(|n| usage_record(n).to_json().unwrap()).collect();
+    UsageBatch { journal, floor, first, records }
+}
+
+/// No records: how far is this journal?
+#[must_use]
+pub fn asks(journal: JournalId, floor: u64) -> UsageBatch {
+    UsageBatch { journal, floor, first: floor + 1, records: Vec::new() }
+}
+
+/// Records of journals come in their order, again until they are acknowledged, and not any more after that; each
+/// journal goes on where the stream is with it. `bound` of one journal may wait, twelve at least.
+pub async fn usage(stream: &dyn UsageStream, source: &dyn UsageSource, bound: u64) {
     assert_eq!(source.take(10).await, Ok(Delivery::default()));
     assert_eq!(source.backlog().await, Ok(Backlog::default()));
-    for n in 0..5 {
-        sink.record(usage_record(n)).await.unwrap();
-    }
-    let backlog = source.backlog().await.unwrap();
-    assert_eq!((backlog.waiting, backlog.lent, backlog.oldest_at.is_some()), (5, 0, true));
-    let lent = source.take(3).await.unwrap();
-    assert_eq!(source.backlog().await.unwrap().waiting, 5, "lent is not acknowledged");
-    let expected: Vec<_> = (0..3).map(usage_record).collect();
-    assert_eq!(records(&lent), expected);
-    // Not acknowledged: the same ones first.
-    assert_eq!(source.take(3).await.unwrap(), lent);
-    let receipts: Vec<Receipt> = lent.records.iter().map(|(receipt, _)| *receipt).collect();
-    assert!(receipts.is_sorted());
-    // One in the middle, then one that is gone already with another.
-    source.acknowledge(&receipts[1..2]).await.unwrap();
-    source.acknowledge(&receipts[..2]).await.unwrap();
-    source.acknowledge(&receipts[2..]).await.unwrap();
-    assert_eq!(source.backlog().await.unwrap().waiting, 2);
-    let rest = source.take(10).await.unwrap();
-    assert_eq!(records(&rest), [usage_record(3), usage_record(4)]);
-    let receipts: Vec<Receipt> = rest.records.iter().map(|(receipt, _)| *receipt).collect();
-    source.acknowledge(&receipts).await.unwrap();
-    source.acknowledge(&[]).await.unwrap();
+    let (a, b) = (journal(1), journal(2));
+    order(stream, source, a).await;
+    room(stream, source, a, bound).await;
+    a_journal_that_is_not_known(stream, source, b).await;
+
+    // What is no record is lent as what it is, with its place.
+    let unreadable =
+        UsageBatch { records: vec![Bytes::from_static(b"{\"schema\":99}")], ..batch(b, 0, 11..=11) };
+    assert_eq!(stream.append(unreadable).await, Ok(progress(11, 10)));
+    let lent = source.take(10).await.unwrap();
+    assert_eq!((lent.len(), lent.records.len()), (1, 0));
+    assert_eq!(lent.unreadable[0].place, Some(Place { journal: b, seq: 11, floor: 0 }));
+    assert_eq!(lent.unreadable[0].record, "{\"schema\":99}");
+    source.acknowledge(&[lent.unreadable[0].receipt], &[(b, 11)]).await.unwrap();
     assert!(source.take(10).await.unwrap().is_empty());
     assert_eq!(source.backlog().await, Ok(Backlog::default()));
 }
 
-fn records(delivery: &Delivery) -> Vec<crate::contract::usage::UsageRecord> {
+/// Leaves the stream with the numbers 1 to 5 in the books.
+async fn order(stream: &dyn UsageStream, source: &dyn UsageSource, a: JournalId) {
+    assert_eq!(stream.append(batch(a, 0, 1..=3)).await, Ok(progress(3, 0)));
+    // It has these already but for the last two.
+    assert_eq!(stream.append(batch(a, 0, 2..=5)).await, Ok(progress(5, 0)));
+    assert_eq!(stream.append(batch(a, 0, 1..=4)).await, Ok(progress(5, 0)));
+    // A gap: nothing is taken.
+    assert_eq!(stream.append(batch(a, 0, 7..=9)).await, Ok(progress(5, 0)));
+    let backlog = source.backlog().await.unwrap();
+    assert_eq!((backlog.waiting, backlog.lent, backlog.oldest_at.is_some()), (5, 0, true));
+    let lent = source.take(3).await.unwrap();
+    assert_eq!(source.backlog().await.unwrap().waiting, 5, "lent is not acknowledged");
+    assert_eq!(numbers(&lent, a), [1, 2, 3]);
+    // Not acknowledged: the same ones first.
+    assert_eq!(source.take(3).await.unwrap(), lent);
+    let receipts: Vec<Receipt> = lent.records.iter().map(|lent| lent.receipt).collect();
+    assert!(receipts.is_sorted());
+    // One in the middle, then one that is gone already with another.
+    source.acknowledge(&receipts[1..2], &[(a, 0)]).await.unwrap();
+    source.acknowledge(&receipts[..2], &[(a, 2)]).await.unwrap();
+    assert_eq!(stream.append(asks(a, 0)).await, Ok(progress(5, 2)));
+    // A watermark is never lowered: two consumers may answer in another order than they booked.
+    source.acknowledge(&receipts[2..], &[(a, 1)]).await.unwrap();
+    assert_eq!(stream.append(asks(a, 0)).await, Ok(progress(5, 2)));
+    let rest = source.take(10).await.unwrap();
+    assert_eq!(numbers(&rest, a), [4, 5]);
+    acknowledge(source, &rest, &[(a, 5)]).await;
+    source.acknowledge(&[], &[]).await.unwrap();
+    assert!(source.take(10).await.unwrap().is_empty());
+    assert_eq!(stream.append(asks(a, 2)).await, Ok(progress(5, 5)));
+}
+
+/// Goes on with 6, until nothing waits.
+async fn room(stream: &dyn UsageStream, source: &dyn UsageSource, a: JournalId, bound: u64) {
+    assert_eq!(stream.append(batch(a, 5, 6..=bound + 7)).await, Ok(progress(5 + bound, 5)));
+    assert_eq!(stream.append(batch(a, 5, bound + 6..=bound + 7)).await, Ok(progress(5 + bound, 5)));
+    // Each watermark makes room for what comes after it, in the journal's order.
+    let lent = source.take(4).await.unwrap();
+    acknowledge(source, &lent, &[(a, 9)]).await;
+    assert_eq!(stream.append(batch(a, 5, bound + 6..=bound + 7)).await, Ok(progress(7 + bound, 9)));
+    let mut seen = numbers(&lent, a);
+    loop {
+        let lent = source.take(1_000).await.unwrap();
+        let Some(last) = numbers(&lent, a).last().copied() else { break };
+        seen.extend(numbers(&lent, a));
+        acknowledge(source, &lent, &[(a, last)]).await;
+    }
+    assert!(seen.into_iter().eq(6..=bound + 7));
+}
+
+/// Leaves the stream with the numbers 1 to 10 in the books.
+async fn a_journal_that_is_not_known(stream: &dyn UsageStream, source: &dyn UsageSource, b: JournalId) {
+    // It begins at its floor, not at 1.
+    assert_eq!(stream.append(batch(b, 4, 6..=6)).await, Ok(progress(4, 4)));
+    assert_eq!(stream.append(batch(b, 4, 3..=6)).await, Ok(progress(6, 4)));
+    // The floor raises what the stream knows; a lower one lowers nothing.
+    assert_eq!(stream.append(asks(b, 9)).await, Ok(progress(9, 9)));
+    assert_eq!(stream.append(batch(b, 0, 10..=10)).await, Ok(progress(10, 9)));
+    let lent = source.take(10).await.unwrap();
+    assert_eq!(numbers(&lent, b), [5, 6, 10]);
+    let floors: Vec<_> = lent.records.iter().map(|lent| lent.place.unwrap().floor).collect();
+    assert_eq!(floors, [4, 4, 0]);
+    acknowledge(source, &lent, &[(b, 10)]).await;
+}
+
+/// Leaves a stream with records under way, for [`usage_after_a_loss`] to be run on it when it has lost everything.
+pub async fn usage_before_a_loss(stream: &dyn UsageStream, source: &dyn UsageSource) {
+    assert_eq!(stream.append(batch(journal(3), 0, 1..=6)).await, Ok(progress(6, 0)));
+    let lent = source.take(2).await.unwrap();
+    acknowledge(source, &lent, &[(journal(3), 2)]).await;
+    assert_eq!(stream.append(batch(journal(3), 2, 7..=8)).await, Ok(progress(8, 2)));
+}
+
+/// A stream that lost everything is told from where a journal holds its records, and gets them again.
+pub async fn usage_after_a_loss(stream: &dyn UsageStream, source: &dyn UsageSource) {
+    let a = journal(3);
+    assert_eq!(stream.append(batch(a, 2, 9..=9)).await, Ok(progress(2, 2)));
+    // What was lent before the loss is booked meanwhile.
+    source.acknowledge(&[], &[(a, 3)]).await.unwrap();
+    assert_eq!(stream.append(batch(a, 2, 3..=9)).await, Ok(progress(9, 3)));
+    let lent = source.take(10).await.unwrap();
+    assert_eq!(numbers(&lent, a), [4, 5, 6, 7, 8, 9]);
+    acknowledge(source, &lent, &[(a, 9)]).await;
+    assert_eq!(stream.append(asks(a, 9)).await, Ok(progress(9, 9)));
+}
+
+fn progress(taken: u64, watermark: u64) -> Progress {
+    Progress { taken, watermark }
+}
+
+/// The numbers of what is lent, which is all of this journal and what [`batch`] made.
+fn numbers(delivery: &Delivery, journal: JournalId) -> Vec<u64> {
     assert_eq!(delivery.unreadable, []);
-    delivery.records.iter().map(|(_, record)| record.clone()).collect()
+    let mut numbers = Vec::new();
+    for lent in &delivery.records {
+        let place = lent.place.unwrap();
+        let expected: UsageRecord = usage_record(place.seq);
+        assert_eq!((place.journal, &lent.record), (journal, &expected));
+        numbers.push(place.seq);
+    }
+    numbers
+}
+
+async fn acknowledge(source: &dyn UsageSource, delivery: &Delivery, watermarks: &[(JournalId, u64)]) {
+    let receipts: Vec<Receipt> = delivery.records.iter().map(|lent| lent.receipt).collect();
+    source.acknowledge(&receipts, watermarks).await.unwrap();
 }
 
 /// Who beats is there with its last beat; who leaves is not.

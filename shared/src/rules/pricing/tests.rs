@@ -222,6 +222,16 @@ fn a_free_model_is_priced_at_nothing_and_not_flagged() {
 }
 
 #[test]
+fn input_that_nobody_counted_is_a_quarter_of_the_body_but_no_more_than_the_model_takes() {
+    let model = ModelPrice { max_input_tokens: Some(200_000), ..ModelPrice::default() };
+    assert_eq!(input_estimate(0, Some(&model)), 0);
+    assert_eq!(input_estimate(9, Some(&model)), 3);
+    assert_eq!(input_estimate(8 << 20, Some(&model)), 200_000);
+    assert_eq!(input_estimate(8 << 20, Some(&ModelPrice::default())), 2 << 20);
+    assert_eq!(input_estimate(8 << 20, None), 2 << 20);
+}
+
+#[test]
 fn fees_are_charged_once_a_request_and_once_a_search() {
     let price =
         ModelPrice { per_request: PicoUsd(5_000), per_web_search: PicoUsd(700), ..Default::default() };

@@ -3,10 +3,10 @@
 --
 -- KEYS  1 usage (stream)
 -- ARGV  1 group  2 consumer  3 the most records  4 milliseconds after which another consumer's record is taken over
--- Returns {id, record, id, record …}
+-- Returns {id, journal, seq, floor, record, id, …}; what an entry does not say is empty
 --
--- An entry that is held and not in the stream any more was booked: it is let go. A consumer's name lives until it
--- has held nothing for an hour.
+-- An entry without a record is lent with all its fields as one text: it is kept as what it is. An entry that is held and
+-- not in the stream any more was booked: it is let go. A consumer's name lives until it has held nothing for an hour.
 local stream, group, consumer, max, idle_ms = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if redis.call('EXISTS', stream) == 0 then
@@ -19,8 +19,15 @@ local function lend(entries)
   for _, entry in ipairs(entries) do
     local fields = entry and entry[2]
     if fields then
+      local said = {}
+      for i = 1, #fields, 2 do
+        said[fields[i]] = fields[i + 1]
+      end
       reply[#reply + 1] = entry[1]
-      reply[#reply + 1] = fields[2]
+      reply[#reply + 1] = said.journal or ''
+      reply[#reply + 1] = said.seq or ''
+      reply[#reply + 1] = said.floor or ''
+      reply[#reply + 1] = said.record or table.concat(fields, ' ')
     elseif entry then
       redis.call('XACK', stream, group, entry[1])
     end

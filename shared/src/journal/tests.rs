@@ -1,0 +1,529 @@
+//! A model: random operations on a process, its disk, the stream and the books, crashes at every byte, and at the end
+//! the question whether every request is in the books as it should be.
+
+use super::*;
+use crate::time::UnixMillis;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A disk in memory that can fail, fill up and lose what was not synced.
+#[derive(Clone, Debug, Default)]
+struct Files {
+    segments: BTreeMap<u64, Vec<u8>>,
+    synced: BTreeMap<u64, usize>,
+    /// Bytes that it takes before it breaks; `None`: any number.
+    room: Option<usize>,
+}
+
+impl Files {
+    fn sync(&mut self) -> u64 {
+        self.synced = self.segments.iter().map(|(number, bytes)| (*number, bytes.len())).collect();
+        self.segments.keys().last().copied().unwrap_or(0)
+    }
+
+    fn lose_power(&mut self) {
+        let synced = std::mem::take(&mut self.synced);
+        self.segments.retain(|number, bytes| {
+            bytes.truncate(synced.get(number).copied().unwrap_or(0));
+            synced.contains_key(number)
+        });
+    }
+}
+
+impl Disk for &mut Files {
+    fn create(&mut self, number: u64, head: &[u8]) -> io::Result<()> {
+        self.segments.insert(number, Vec::new());
+        let room = self.room;
+        self.append(head).inspect_err(|_| {
+            self.segments.remove(&number);
+            self.room = room;
+        })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let taken = self.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+        if let Some(room) = &mut self.room {
+            *room -= taken;
+        }
+        let (_, segment) = self.segments.iter_mut().next_back().unwrap();
+        segment.extend_from_slice(&bytes[..taken]);
+        if taken < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+/// The stream between gateways and books, and the books: who comes first with a request stays.
+#[derive(Default)]
+struct FarSide {
+    progress: BTreeMap<u64, Progress>,
+    waiting: VecDeque<(u64, u64, Vec<u8>)>,
+    booked: BTreeMap<u64, BTreeSet<u64>>,
+    books: BTreeMap<RequestId, Vec<u8>>,
+}
+
+impl FarSide {
+    fn append(&mut self, journal: u64, floor: u64, first: u64, records: &[Bytes]) -> Progress {
+        let progress = self.progress.entry(journal).or_insert(Progress { taken: floor, watermark: floor });
+        if first <= progress.taken + 1 {
+            for (seq, record) in (first..).zip(records) {
+                if seq > progress.taken {
+                    progress.taken = seq;
+                    self.waiting.push_back((journal, seq, record.to_vec()));
+                }
+            }
+        }
+        *progress
+    }
+
+    fn book(&mut self, count: usize) {
+        for (journal, seq, record) in self.waiting.drain(..count.min(self.waiting.len())) {
+            let (id, _) = read(&record);
+            self.books.entry(id).or_insert(record);
+            let booked = self.booked.entry(journal).or_default();
+            booked.insert(seq);
+            let floor = self.progress.get(&journal).map_or(0, |p| p.watermark);
+            let watermark = (floor + 1..).take_while(|seq| booked.contains(seq)).last().unwrap_or(floor);
+            if let Some(progress) = self.progress.get_mut(&journal) {
+                progress.watermark = watermark;
+                progress.taken = progress.taken.max(watermark);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.waiting.clear();
+        self.progress.clear();
+    }
+}
+
+/// What is known to a bystander of each request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    is_begun: bool,
+    has_ended: bool,
+    begin_is_safe: bool,
+    end_is_safe: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Begin,
+    /// Ends the n-th of those under way.
+    End(usize),
+    /// Begins the n-th of those under way once more, with another attempt.
+    Again(usize),
+    Ship(usize),
+    Book(usize),
+    Flush,
+    Sync,
+    /// The disk takes this many more bytes.
+    Room(Option<usize>),
+    Stall(bool),
+    CatchUp,
+    /// The process dies, perhaps with the machine.
+    Crash {
+        with_power: bool,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => Just(Op::Begin),
+        6 => (0usize..64).prop_map(Op::End),
+        2 => (0usize..64).prop_map(Op::Again),
+        4 => (0usize..20).prop_map(Op::Ship),
+        4 => (0usize..20).prop_map(Op::Book),
+        1 => Just(Op::Flush),
+        2 => Just(Op::Sync),
+        2 => prop_oneof![Just(None), (0usize..900).prop_map(Some)].prop_map(Op::Room),
+        1 => any::<bool>().prop_map(Op::Stall),
+        1 => Just(Op::CatchUp),
+        2 => any::<bool>().prop_map(|with_power| Op::Crash { with_power }),
+    ]
+}
+
+fn id(n: u64) -> RequestId {
+    RequestId::from_parts(n, &[7; 10])
+}
+
+/// A record says whose it is and what it is.
+fn record(n: u64, what: &str) -> String {
+    format!(r#"{{"n":{n},"what":"{what}"}}"#)
+}
+
+fn read(record: &[u8]) -> (RequestId, String) {
+    let value: serde_json::Value = serde_json::from_slice(record).unwrap();
+    (id(value["n"].as_u64().unwrap()), value["what"].as_str().unwrap().to_owned())
+}
+
+/// What is left of a dead process.
+struct Left {
+    name: u64,
+    files: Files,
+    found: Found,
+    floor: u64,
+    taken: u64,
+    /// In the living journal: the number of the last of its open requests' records.
+    handed_on: u64,
+}
+
+/// One life of a process after another, on one machine.
+#[derive(Default)]
+struct World {
+    requests: Vec<Known>,
+    under_way: Vec<u64>,
+    far: FarSide,
+    left: Vec<(u64, Files)>,
+    clock: u64,
+    lives: u64,
+}
+
+impl World {
+    /// A process lives until a crash or until the operations are over; then it ends in good order.
+    fn live(&mut self, ops: &mut std::vec::IntoIter<Op>) -> bool {
+        self.lives += 1;
+        let name = self.lives;
+        let mut files = Files::default();
+        let mut journal = Journal::new(&mut files, BOUNDS);
+        let mut left: Vec<Left> = Vec::new();
+        for (name, files) in std::mem::take(&mut self.left) {
+            let mut replay = Replay::default();
+            for (number, bytes) in &files.segments {
+                replay.read(*number, bytes);
+            }
+            let found = replay.finish();
+            for (id, record) in &found.open {
+                journal.end(*id, Draft::of_json(record), self.clock);
+            }
+            let handed_on = journal.last_seq();
+            let floor = found.floor;
+            left.push(Left { name, files, found, floor, taken: floor, handed_on });
+        }
+        let mut progress = Progress::default();
+        let mut crash = None;
+        for op in ops.by_ref() {
+            self.clock += 300;
+            match op {
+                Op::Begin => {
+                    let n = self.requests.len() as u64;
+                    let draft = Draft::of_json(record(n, "begin").as_bytes());
+                    let kept = journal.begin(id(n), draft, self.clock);
+                    self.requests.push(Known { is_begun: kept == Kept::OnDisk, ..Known::default() });
+                    self.under_way.push(n);
+                }
+                Op::Again(which) if !self.under_way.is_empty() => {
+                    let n = self.under_way[which % self.under_way.len()];
+                    let draft = Draft::of_json(record(n, "begin").as_bytes());
+                    let kept = journal.begin(id(n), draft, self.clock);
+                    self.requests[n as usize].is_begun |= kept == Kept::OnDisk;
+                }
+                Op::End(which) if !self.under_way.is_empty() => {
+                    let n = self.under_way.remove(which % self.under_way.len());
+                    let kept = journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), self.clock);
+                    assert!(kept != Kept::Lost, "memory has room");
+                    self.requests[n as usize].has_ended = kept == Kept::OnDisk;
+                }
+                Op::Ship(most) => {
+                    progress = ship(&mut journal, name, progress, most, &mut self.far);
+                    left.retain_mut(|left| !left.ship(journal.watermark(), most, &mut self.far));
+                }
+                Op::Book(count) => self.far.book(count),
+                Op::Flush => self.far.flush(),
+                Op::Sync => {
+                    let synced = journal.disk.sync();
+                    for known in &mut self.requests {
+                        known.begin_is_safe |= known.is_begun;
+                        known.end_is_safe |= known.has_ended;
+                    }
+                    for number in journal.take_removable(synced) {
+                        journal.disk.segments.remove(&number);
+                    }
+                }
+                Op::Room(room) => journal.disk.room = room,
+                Op::Stall(is_stalled) => journal.stall(is_stalled),
+                Op::CatchUp => journal.catch_up(self.clock),
+                Op::Crash { with_power } => {
+                    crash = Some(with_power);
+                    break;
+                }
+                Op::Again(_) | Op::End(_) => {}
+            }
+        }
+        let is_over = crash.is_none();
+        drop(journal);
+        if crash == Some(false) {
+            // What earlier processes left was synced when it was adopted.
+            files.lose_power();
+        }
+        files.room = None;
+        self.left = left.into_iter().map(|left| (left.name, left.files)).collect();
+        self.left.push((name, files));
+        let with_power = crash != Some(false);
+        for n in self.under_way.drain(..) {
+            let known = &mut self.requests[n as usize];
+            known.begin_is_safe |= with_power && known.is_begun;
+        }
+        for known in &mut self.requests {
+            // Only the process's death makes it certain that what reached the system is read again.
+            known.begin_is_safe |= with_power && known.is_begun;
+            known.end_is_safe |= with_power && known.has_ended;
+            (known.is_begun, known.has_ended) = (known.begin_is_safe, known.end_is_safe);
+        }
+        is_over
+    }
+
+    /// A last process on a fine disk, with everybody at work.
+    fn settle(&mut self) {
+        let ops = std::iter::repeat_n([Op::Ship(50), Op::Book(100), Op::Sync], 40).flatten();
+        let mut ops = ops.collect::<Vec<_>>().into_iter();
+        assert!(self.live(&mut ops));
+    }
+}
+
+impl Left {
+    /// True when nothing of it is needed any more.
+    fn ship(&mut self, watermark: u64, most: usize, far: &mut FarSide) -> bool {
+        let first = self.taken + 1;
+        let records = match self.found.next(first, most) {
+            Next::There(number) => {
+                records(&self.files.segments[&number], first, self.found.end_of(number), most)
+            }
+            Next::Here(_) => panic!("a hole in {:?} at {first}", self.found),
+            Next::Nothing => Vec::new(),
+        };
+        assert!(records.iter().all(|record| record != UNREADABLE_RECORD));
+        let progress = far.append(self.name, self.floor, first, &records);
+        self.taken = progress.taken;
+        self.floor = self.floor.max(progress.watermark);
+        if watermark >= self.handed_on {
+            for number in self.found.take_removable(self.floor) {
+                self.files.segments.remove(&number);
+            }
+        }
+        self.files.segments.is_empty()
+    }
+}
+
+fn ship(
+    journal: &mut Journal<&mut Files>,
+    name: u64,
+    at: Progress,
+    most: usize,
+    far: &mut FarSide,
+) -> Progress {
+    let first = at.taken + 1;
+    let records = match journal.next(first, most) {
+        Next::Nothing => Vec::new(),
+        Next::Here(records) => records,
+        Next::There(number) => records(&journal.disk.segments[&number], first, journal.end_of(number), most),
+    };
+    let progress = far.append(name, journal.watermark(), first, &records);
+    journal.advance(progress);
+    progress
+}
+
+const BOUNDS: Bounds = Bounds { segment_bytes: 400, total_bytes: 1 << 20, memory_bytes: 1 << 20 };
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_is_in_the_books_as_it_ended(ops in prop::collection::vec(op(), 1..250)) {
+        let mut world = World::default();
+        let mut ops = ops.into_iter();
+        while !world.live(&mut ops) {}
+        world.settle();
+        for (n, known) in world.requests.iter().enumerate() {
+            let booked = world.far.books.get(&id(n as u64)).map(|record| read(record).1);
+            if known.end_is_safe {
+                prop_assert_eq!(booked.as_deref(), Some("end"), "{} ended", n);
+            } else if known.begin_is_safe {
+                prop_assert!(booked.is_some(), "{} began", n);
+            }
+        }
+        // What was left is gone, and the last process holds next to nothing.
+        prop_assert_eq!(world.left.len(), 1);
+        let (_, files) = &world.left[0];
+        prop_assert!(files.segments.len() <= 1, "{:?}", files.segments.keys());
+    }
+
+    #[test]
+    fn a_segment_is_read_up_to_where_it_is_torn(count in 1usize..20, cut in 0usize..1_000, at in 0usize..1_000) {
+        let mut files = Files::default();
+        let mut journal = Journal::new(&mut files, Bounds { segment_bytes: 1 << 20, ..BOUNDS });
+        for n in 0..count as u64 {
+            journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), 0);
+        }
+        let whole = files.segments.remove(&1).unwrap();
+        let torn = &whole[..cut.min(whole.len())];
+        let read: Vec<u64> = ends(torn, 1).map(|(seq, _)| seq).collect();
+        prop_assert_eq!(&read, &(1..=read.len() as u64).collect::<Vec<_>>());
+        let mut replay = Replay::default();
+        replay.read(1, torn);
+        let found = replay.finish();
+        prop_assert_eq!(found.last_seq, read.len() as u64);
+        // A byte that is not what was written ends it as well.
+        let mut broken = whole.clone();
+        let at = at % broken.len();
+        broken[at] ^= 0x40;
+        prop_assert!(ends(&broken, 1).count() < count);
+    }
+}
+
+fn journal(bounds: Bounds, files: &mut Files) -> Journal<&mut Files> {
+    Journal::new(files, bounds)
+}
+
+fn end(journal: &mut Journal<&mut Files>, n: u64, now_ms: u64) -> Kept {
+    journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), now_ms)
+}
+
+#[test]
+fn a_full_disk_is_left_alone_for_a_second_and_catches_up_in_a_segment_of_its_own() {
+    let mut files = Files::default();
+    let mut journal = journal(BOUNDS, &mut files);
+    journal.begin(id(1), Draft::of_json(record(1, "begin").as_bytes()), 0);
+    journal.disk.room = Some(10);
+    assert_eq!(end(&mut journal, 2, 0), Kept::InMemory);
+    assert_eq!(journal.health(), Health::Failing);
+    journal.disk.room = None;
+    assert_eq!(end(&mut journal, 3, 999), Kept::InMemory);
+    assert!(matches!(journal.next(1, 9), Next::Here(records) if records.len() == 2));
+    assert_eq!(end(&mut journal, 4, 1_000), Kept::OnDisk);
+    assert_eq!(journal.health(), Health::Fine);
+    let mut replay = Replay::default();
+    for (number, bytes) in &files.segments {
+        replay.read(*number, bytes);
+    }
+    let found = replay.finish();
+    assert_eq!(found.open.keys().collect::<Vec<_>>(), [&id(1)]);
+    assert_eq!((found.last_seq, found.unread_bytes), (3, 10));
+    assert_eq!(found.next(1, 9), Next::There(2));
+}
+
+#[test]
+fn a_journal_at_its_bound_keeps_ends_in_memory_and_then_none() {
+    let mut files = Files::default();
+    let bounds = Bounds { segment_bytes: 200, total_bytes: 400, memory_bytes: 200 };
+    let mut journal = journal(bounds, &mut files);
+    let kept: Vec<Kept> = (0..20).map(|n| end(&mut journal, n, 0)).collect();
+    let count = |what| kept.iter().filter(|kept| **kept == what).count();
+    assert!(kept.is_sorted_by_key(|kept| *kept as u8));
+    assert!(count(Kept::OnDisk) >= 5 && count(Kept::InMemory) >= 2 && count(Kept::Lost) >= 5, "{kept:?}");
+    assert_eq!(journal.health(), Health::Full);
+    // Numbers have no holes: what was lost has none.
+    let last = journal.last_seq();
+    assert_eq!(last as usize, count(Kept::OnDisk) + count(Kept::InMemory));
+    // In the books: there is room again, first for what waits.
+    journal.advance(Progress { taken: last, watermark: last - 1 });
+    assert!(!journal.take_removable(u64::MAX).is_empty());
+    assert_eq!(end(&mut journal, 30, 2_000), Kept::OnDisk);
+    assert!(journal.total_bytes() <= 400);
+}
+
+#[test]
+fn a_disk_that_was_full_for_long_counts_only_what_it_took() {
+    let mut files = Files::default();
+    let mut journal = journal(Bounds { total_bytes: 4_000, ..BOUNDS }, &mut files);
+    for n in 0..10 {
+        journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()), 0);
+    }
+    let before = journal.total_bytes();
+    journal.disk.room = Some(10);
+    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    for at in 1..100 {
+        journal.catch_up(at * 1_000);
+    }
+    assert_eq!((journal.health(), journal.total_bytes()), (Health::Failing, before));
+    journal.disk.room = None;
+    journal.catch_up(100_000);
+    assert_eq!((journal.health(), journal.is_on_disk()), (Health::Fine, true));
+}
+
+#[test]
+fn a_journal_that_long_requests_fill_begins_anew_when_they_are_over() {
+    let mut files = Files::default();
+    let mut journal = journal(Bounds { segment_bytes: 1_000, total_bytes: 1_000, ..BOUNDS }, &mut files);
+    for n in 0..11 {
+        journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()), 0);
+    }
+    let kept = (0..20).map(|n| {
+        let kept = end(&mut journal, n, n * 2_000);
+        let seq = journal.last_seq();
+        journal.advance(Progress { taken: seq, watermark: seq });
+        for number in journal.take_removable(u64::MAX) {
+            journal.disk.segments.remove(&number);
+        }
+        kept
+    });
+    assert_eq!(kept.collect::<Vec<_>>()[11..], [Kept::OnDisk; 9]);
+    assert_eq!(journal.health(), Health::Fine);
+}
+
+#[test]
+fn a_begin_stays_on_disk_until_its_end_is_there() {
+    let mut files = Files::default();
+    let mut journal = journal(Bounds { segment_bytes: 50, ..BOUNDS }, &mut files);
+    journal.begin(id(1), Draft::of_json(record(1, "begin").as_bytes()), 0);
+    // The next segment has room for its copies, but not for the end.
+    journal.disk.room = Some(120);
+    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    for number in journal.take_removable(u64::MAX) {
+        journal.disk.segments.remove(&number);
+    }
+    let mut replay = Replay::default();
+    for (number, bytes) in &files.segments {
+        replay.read(*number, bytes);
+    }
+    assert!(replay.finish().open.contains_key(&id(1)));
+}
+
+#[test]
+fn what_is_damaged_is_told_in_its_place() {
+    let mut files = Files::default();
+    let mut journal = journal(Bounds { segment_bytes: 150, ..BOUNDS }, &mut files);
+    for n in 0..6 {
+        end(&mut journal, n, 0);
+    }
+    let mut replay = Replay::default();
+    for (number, bytes) in &mut files.segments {
+        if *number == 1 {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+        }
+        replay.read(*number, bytes);
+    }
+    let found = replay.finish();
+    let mut told = Vec::new();
+    while told.len() < 6 {
+        match found.next(told.len() as u64 + 1, 9) {
+            Next::There(number) => {
+                let from = told.len() as u64 + 1;
+                told.extend(records(&files.segments[&number], from, found.end_of(number), 2));
+            }
+            Next::Here(records) => told.extend(records),
+            Next::Nothing => panic!("six records, told {told:?}"),
+        }
+    }
+    assert_eq!(told.iter().filter(|text| *text == UNREADABLE_RECORD).count(), 1);
+    assert_eq!(told[0], record(0, "end"));
+    assert_eq!(told[5], record(5, "end"));
+    assert_eq!(found.next(7, 9), Next::Nothing);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_not_asked() {
+    let mut files = Files::default();
+    let mut journal = journal(BOUNDS, &mut files);
+    journal.stall(true);
+    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    journal.stall(false);
+    journal.catch_up(1);
+    assert_eq!(journal.next(1, 1), Next::Here(vec![record(1, "end").into()]));
+    assert_eq!(ends(&files.segments[&1], 1).count(), 1);
+}
+
+#[test]
+fn ids_keep_their_bytes() {
+    let id = crate::ids::JournalId::from_parts(UnixMillis(5), &[1; 10]);
+    assert_eq!(id.to_string().parse(), Ok(id));
+}
