@@ -8,6 +8,7 @@ use crate::auth::{Gate, guard};
 use crate::config::AdminConfig;
 use crate::jobs::clean::Cleaner;
 use crate::jobs::consume::Consumer;
+use crate::jobs::journals::QuietJournals;
 use crate::jobs::reconcile::Reconciler;
 use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
@@ -274,6 +275,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     }
     let (jobs, stop_jobs) = (TaskTracker::new(), CancellationToken::new());
     jobs.spawn(reconciler.run(stop_jobs.clone()));
+    jobs.spawn(QuietJournals::new(db.clone()).run(stop_jobs.clone()));
     jobs.spawn(cleaner.run(stop_jobs.clone()));
     jobs.spawn(Consumer::new(db, usage.clone()).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.close();

@@ -15,6 +15,7 @@ mod m20261123_000003_configuration;
 mod m20261123_000004_audit_log;
 mod m20261123_000005_usage;
 mod m20261124_000006_usage_dead_letters;
+mod m20261125_000007_usage_journals;
 mod m20261125_000008_request_log_days;
 
 use sea_orm_migration::prelude::*;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000004_audit_log::Migration),
             Box::new(m20261123_000005_usage::Migration),
             Box::new(m20261124_000006_usage_dead_letters::Migration),
+            Box::new(m20261125_000007_usage_journals::Migration),
             Box::new(m20261125_000008_request_log_days::Migration),
         ]
     }

@@ -7,11 +7,11 @@
 
 use crate::repo::db::Db;
 use crate::repo::refusal::Refusal;
-use crate::service::books::{Booked, book, set_aside, set_aside_unreadable};
+use crate::service::books::{Booked, Watermarks, book, set_aside, set_aside_unreadable};
 use crate::telemetry::Metrics;
 use sea_orm::DbErr;
 use shared::contract::usage::UsageRecord;
-use shared::ports::{PortError, Receipt, UsageSource};
+use shared::ports::{Lent, PortError, Receipt, UsageSource};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,70 +128,71 @@ impl Consumer {
         if lent.is_empty() {
             return Ok(Consumed::default());
         }
-        for (receipt, text) in &lent.unreadable {
-            self.refuse_unreadable(*receipt, text).await?;
+        for lent in &lent.unreadable {
+            self.refuse_unreadable(lent).await?;
         }
-        let mut consumed = self.book_all(lent.records).await?;
+        let mut consumed = self.book_all(&lent.records).await?;
         consumed.records += lent.unreadable.len();
         consumed.refused += lent.unreadable.len();
         Ok(consumed)
     }
 
-    async fn book_all(&self, lent: Vec<(Receipt, UsageRecord)>) -> Result<Consumed, ConsumeError> {
-        let (receipts, records): (Vec<Receipt>, Vec<UsageRecord>) = lent.into_iter().unzip();
-        if records.is_empty() {
+    async fn book_all(&self, lent: &[Lent<UsageRecord>]) -> Result<Consumed, ConsumeError> {
+        if lent.is_empty() {
             return Ok(Consumed::default());
         }
-        match in_time(book(&self.db, &records)).await? {
-            Ok(booked) => {
-                self.source.acknowledge(&receipts).await?;
-                Ok(Consumed { records: records.len(), booked, refused: 0 })
+        match in_time(book(&self.db, lent)).await? {
+            Ok((booked, watermarks)) => {
+                self.let_go(lent, &watermarks).await?;
+                Ok(Consumed { records: lent.len(), booked, refused: 0 })
             }
-            Err(error) if Refusal::of(&error).is_some() => self.book_singly(&receipts, &records).await,
+            Err(error) if Refusal::of(&error).is_some() => self.book_singly(lent).await,
             Err(error) => Err(error.into()),
         }
     }
 
     /// Books records one at a time, because the database refuses something of them together.
-    async fn book_singly(
-        &self,
-        receipts: &[Receipt],
-        records: &[UsageRecord],
-    ) -> Result<Consumed, ConsumeError> {
+    async fn book_singly(&self, lent: &[Lent<UsageRecord>]) -> Result<Consumed, ConsumeError> {
         let mut consumed = Consumed::default();
-        for (receipt, record) in receipts.iter().zip(records) {
-            match in_time(book(&self.db, std::slice::from_ref(record))).await? {
-                Ok(booked) => {
+        for lent in lent {
+            let one = std::slice::from_ref(lent);
+            match in_time(book(&self.db, one)).await? {
+                Ok((booked, watermarks)) => {
                     consumed.booked.requests += booked.requests;
                     consumed.booked.attempts += booked.attempts;
+                    self.let_go(one, &watermarks).await?;
                 }
                 Err(error) => {
                     let refusal = Refusal::of(&error).ok_or(error)?;
-                    self.refuse(record, &refusal).await?;
+                    self.refuse(lent, &refusal).await?;
                     consumed.refused += 1;
                 }
             }
-            self.source.acknowledge(&[*receipt]).await?;
             consumed.records += 1;
         }
         Ok(consumed)
     }
 
     /// What cannot be read stays whole as well: a later release may read it.
-    async fn refuse_unreadable(&self, receipt: Receipt, text: &str) -> Result<(), ConsumeError> {
-        let is_new = in_time(set_aside_unreadable(&self.db, receipt, text)).await??;
+    async fn refuse_unreadable(&self, lent: &Lent<String>) -> Result<(), ConsumeError> {
+        let (is_new, watermarks) = in_time(set_aside_unreadable(&self.db, lent)).await??;
         let refused = self.refused.fetch_add(usize::from(is_new), Ordering::Relaxed) + usize::from(is_new);
+        let receipt = lent.receipt;
         tracing::error!(?receipt, refused, "usage cannot be read: kept in usage_dead_letters");
-        self.source.acknowledge(&[receipt]).await?;
-        Ok(())
+        self.let_go(std::slice::from_ref(lent), &watermarks).await
     }
 
-    async fn refuse(&self, record: &UsageRecord, refusal: &Refusal) -> Result<(), ConsumeError> {
-        let is_new = in_time(set_aside(&self.db, record, refusal)).await??;
+    async fn refuse(&self, lent: &Lent<UsageRecord>, refusal: &Refusal) -> Result<(), ConsumeError> {
+        let (is_new, watermarks) = in_time(set_aside(&self.db, lent, refusal)).await??;
         let refused = self.refused.fetch_add(usize::from(is_new), Ordering::Relaxed) + usize::from(is_new);
-        let request_id = record.request.id;
+        let request_id = lent.record.request.id;
         tracing::error!(%request_id, reason = %refusal, refused, "usage is refused by the database: kept in usage_dead_letters");
-        Ok(())
+        self.let_go(std::slice::from_ref(lent), &watermarks).await
+    }
+
+    async fn let_go<T>(&self, lent: &[Lent<T>], watermarks: &Watermarks) -> Result<(), ConsumeError> {
+        let receipts: Vec<Receipt> = lent.iter().map(|lent| lent.receipt).collect();
+        Ok(self.source.acknowledge(&receipts, watermarks).await?)
     }
 }
 
@@ -199,8 +200,8 @@ async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, ConsumeError> {
     timeout(BOOK_DEADLINE, work).await.map_err(|_| ConsumeError::Deadline)
 }
 
-/// Records a transaction: large enough for thousands a second, small enough to be quick.
-const BATCH: usize = 256;
+/// Records a transaction: large enough for thousands a second, small enough that others get their turn on SQLite.
+const BATCH: usize = 1_000;
 /// A look at an empty queue costs a lock, or a call on Redis; records are in the log a moment after their request.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -11,7 +11,8 @@ use sea_orm::{
 use shared::time::UnixMillis;
 use std::collections::HashSet;
 
-/// Inserts log rows; answers the ids of those that were not there.
+/// Inserts log rows; answers the ids of those that were not there. The rows must be in the order of their ids: two
+/// consumers that have some in common then wait for each other in one order.
 pub async fn insert_requests(
     db: &impl ConnectionTrait,
     rows: &[request_log::Model],
@@ -31,7 +32,7 @@ pub async fn insert_requests(
     Ok(fresh)
 }
 
-/// Inserts ledger rows; answers the (request id, attempt) of those that were not there.
+/// Inserts ledger rows; answers the (request id, attempt) of those that were not there. The rows must be in this order.
 pub async fn insert_attempts(
     db: &impl ConnectionTrait,
     rows: &[ledger::Model],

@@ -1,26 +1,51 @@
-//! Books usage records: log row, ledger rows and roll-ups in one transaction, each record once however often it
-//! comes. What is new is decided by the database, not by memory.
+//! Books usage records: log row, ledger rows, roll-ups and places in their journals in one transaction, each record once
+//! however often it comes. What is new is decided by the database, not by memory; that the journals' ranges say so of a
+//! record beforehand saves the work.
 
 use super::now;
 use crate::repo::books::{add_hourly, insert_attempts, insert_dead_letter, insert_requests};
 use crate::repo::db::Db;
 use crate::repo::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
+use crate::repo::journals;
 use crate::repo::refusal::Refusal;
-use sea_orm::{ActiveValue::Set, DbErr};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr};
 use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
-use shared::ports::Receipt;
+use shared::ids::JournalId;
+use shared::ports::{Lent, Place};
 use shared::time::UnixMillis;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Books a batch. An error means that nothing of it is booked.
-pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
-    let requests: Vec<_> = records.iter().map(request_row).collect();
-    let attempts: Vec<_> =
+/// Books a batch. An error means that nothing of it is booked, and no place of it marked.
+pub async fn book(db: &Db, lent: &[Lent<UsageRecord>]) -> Result<(Booked, Watermarks), DbErr> {
+    let known = journals::ranges(db.reader(), journals_of(lent)).await?;
+    let is_known = |place: Place| known.get(&place.journal).is_some_and(|booked| booked.contains(place.seq));
+    let fresh = lent.iter().filter(|lent| !lent.place.is_some_and(is_known));
+    let records: Vec<&UsageRecord> = fresh.map(|lent| &lent.record).collect();
+    let mut requests: Vec<_> = records.iter().copied().map(request_row).collect();
+    requests.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let mut attempts: Vec<_> =
         records.iter().flat_map(|r| r.attempts.iter().map(|a| ledger_row(&r.request, a))).collect();
+    attempts.sort_unstable_by(|a, b| (&a.request_id, a.attempt).cmp(&(&b.request_id, b.attempt)));
+
     let tx = db.write().await?;
-    let mut fresh_requests = insert_requests(&tx, &requests).await?;
-    let mut fresh_attempts = insert_attempts(&tx, &attempts).await?;
+    let booked =
+        if records.is_empty() { Booked::default() } else { insert(&tx, &requests, &attempts).await? };
+    let watermarks = mark(&tx, lent).await?;
+    tx.commit().await?;
+    Ok((booked, watermarks))
+}
+
+/// How far journals are in the books.
+pub type Watermarks = Vec<(JournalId, u64)>;
+
+async fn insert(
+    tx: &DatabaseTransaction,
+    requests: &[request_log::Model],
+    attempts: &[ledger::Model],
+) -> Result<Booked, DbErr> {
+    let mut fresh_requests = insert_requests(tx, requests).await?;
+    let mut fresh_attempts = insert_attempts(tx, attempts).await?;
     let booked = Booked { requests: fresh_requests.len(), attempts: fresh_attempts.len() };
     // The log forgets, the ledger does not: a record that comes again after a clean-up has a new log row alone.
     let with_new_attempts: HashSet<String> = fresh_attempts.iter().map(|(id, _)| id.clone()).collect();
@@ -28,32 +53,73 @@ pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
     let mut sums = Sums::default();
     // A record that is in the batch twice was inserted once: taking it out of the set counts it once.
     for row in requests.iter().filter(|row| fresh_requests.remove(&row.id) && !is_counted(row)) {
-        sums.count_request(row, last_provider(row, &attempts));
+        sums.count_request(row, last_provider(row, attempts));
     }
-    for row in &attempts {
+    for row in attempts {
         if fresh_attempts.remove(&(row.request_id.clone(), row.attempt)) {
             sums.add_attempt(row);
         }
     }
-    add_hourly(&tx, &sums.into_rows()).await?;
-    tx.commit().await?;
+    add_hourly(tx, &sums.into_rows()).await?;
     Ok(booked)
 }
 
+/// Marks these places as done with. The last of a transaction: see [`journals`].
+async fn mark<T>(tx: &DatabaseTransaction, lent: &[Lent<T>]) -> Result<Watermarks, DbErr> {
+    let names = journals_of(lent);
+    if names.is_empty() {
+        return Ok(Watermarks::new());
+    }
+    journals::lock(tx, names.iter().copied()).await?;
+    let mut before = journals::ranges(tx, names.iter().copied()).await?;
+    let mut watermarks = Watermarks::new();
+    for journal in names {
+        let before = before.remove(&journal).unwrap_or_default();
+        let mut after = before.clone();
+        for place in lent.iter().filter_map(|lent| lent.place).filter(|place| place.journal == journal) {
+            after.add(1, place.floor);
+            after.add(place.seq, place.seq);
+        }
+        if after != before {
+            journals::save(tx, journal, &before, &after, now()).await?;
+        }
+        watermarks.push((journal, after.watermark()));
+    }
+    Ok(watermarks)
+}
+
+fn journals_of<T>(lent: &[Lent<T>]) -> BTreeSet<JournalId> {
+    lent.iter().filter_map(|lent| lent.place).map(|place| place.journal).collect()
+}
+
 /// Keeps a record that the database refuses for good, outside the books; false when it is kept already.
-pub async fn set_aside(db: &Db, record: &UsageRecord, refusal: &Refusal) -> Result<bool, DbErr> {
+pub async fn set_aside(
+    db: &Db,
+    lent: &Lent<UsageRecord>,
+    refusal: &Refusal,
+) -> Result<(bool, Watermarks), DbErr> {
     // serde_json escapes control characters: what one column refuses this one takes.
-    let record_json = json!(record).to_string();
-    keep_aside(db, record.request.id.to_string(), refusal.to_string(), record_json).await
+    let record_json = json!(lent.record).to_string();
+    keep_aside(db, lent, lent.record.request.id.to_string(), refusal.to_string(), record_json).await
 }
 
 /// Keeps an entry that is no record this release can read; false when it is kept already.
-pub async fn set_aside_unreadable(db: &Db, receipt: Receipt, text: &str) -> Result<bool, DbErr> {
-    let Receipt(first, second) = receipt;
-    keep_aside(db, format!("entry {first}-{second}"), "unreadable".to_owned(), json!(text).to_string()).await
+pub async fn set_aside_unreadable(db: &Db, lent: &Lent<String>) -> Result<(bool, Watermarks), DbErr> {
+    // Its place stays the same when it is sent again; a receipt is only good while it is lent.
+    let name = match lent.place {
+        Some(Place { journal, seq, .. }) => format!("record {seq} of {journal}"),
+        None => format!("entry {}-{}", lent.receipt.0, lent.receipt.1),
+    };
+    keep_aside(db, lent, name, "unreadable".to_owned(), json!(lent.record).to_string()).await
 }
 
-async fn keep_aside(db: &Db, request_id: String, reason: String, record_json: String) -> Result<bool, DbErr> {
+async fn keep_aside<T>(
+    db: &Db,
+    lent: &Lent<T>,
+    request_id: String,
+    reason: String,
+    record_json: String,
+) -> Result<(bool, Watermarks), DbErr> {
     let row = usage_dead_letters::ActiveModel {
         received_at_ms: Set(now().0),
         request_id: Set(request_id),
@@ -63,8 +129,9 @@ async fn keep_aside(db: &Db, request_id: String, reason: String, record_json: St
     };
     let tx = db.write().await?;
     let is_new = insert_dead_letter(&tx, row).await?;
+    let watermarks = mark(&tx, std::slice::from_ref(lent)).await?;
     tx.commit().await?;
-    Ok(is_new)
+    Ok((is_new, watermarks))
 }
 
 /// How much of a batch was new.
@@ -143,11 +210,15 @@ impl Sums {
 
 /// With whom a request is counted: who answered, else the last one tried, else nobody (0).
 fn last_provider(row: &request_log::Model, attempts: &[ledger::Model]) -> i64 {
-    let last = || attempts.iter().rev().find(|a| a.request_id == row.id).map(|a| a.provider_id);
+    let last = || {
+        let before = &attempts[..attempts.partition_point(|attempt| attempt.request_id <= row.id)];
+        before.last().filter(|attempt| attempt.request_id == row.id).map(|attempt| attempt.provider_id)
+    };
     row.provider_id.or_else(last).unwrap_or(0)
 }
 
-fn request_row(record: &UsageRecord) -> request_log::Model {
+/// The log row of a record.
+pub(super) fn request_row(record: &UsageRecord) -> request_log::Model {
     let UsageRecord { schema: _, request, attempts } = record;
     let usage = attempts.iter().fold(TokenUsage::default(), |sum, a| add_usage(sum, &a.usage));
     let cost = attempts.iter().fold(CostBreakdown::default(), |sum, a| add_cost(sum, &a.cost));
@@ -192,7 +263,8 @@ fn request_row(record: &UsageRecord) -> request_log::Model {
     }
 }
 
-fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
+/// The ledger row of an attempt.
+pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
     let AttemptEntry { attempt: number, provider_id, upstream_model, outcome, usage, cost, flags } = attempt;
     ledger::Model {
         request_id: request.id.to_string(),
@@ -280,4 +352,4 @@ fn big(n: u64) -> i64 {
 const MAX_TEXT_BYTES: usize = 512;
 /// No attempt takes 10¹⁵ tokens or costs a million dollars (10¹⁵ nano-USD). Held to that, an hour's sum stays
 /// within 64 bits for nine thousand lying attempts; a sum beyond them the database would refuse for ever.
-const MOST_OF_ONE_ATTEMPT: i64 = 1_000_000_000_000_000;
+pub(crate) const MOST_OF_ONE_ATTEMPT: i64 = 1_000_000_000_000_000;

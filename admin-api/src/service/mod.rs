@@ -12,6 +12,7 @@ pub mod groups;
 pub mod health;
 pub mod key_check;
 pub mod keys;
+pub mod ledger_check;
 pub mod nodes;
 pub mod prices;
 pub mod providers;

@@ -2,16 +2,20 @@
 
 use crate::hub::{Hub, on_both};
 use admin_api::jobs::consume::{Consumed, Consumer};
+use admin_api::repo::db::Db;
 use admin_api::repo::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
-use admin_api::service::books::{Booked, book};
+use admin_api::service::books::{self, Booked};
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait};
 use serde_json::{Value, json};
 use shared::contract::usage::*;
-use shared::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
+use shared::ids::{JournalId, KeyId, ProviderId, RequestId, Revision, UserId};
 use shared::memory::MemoryUsage;
 use shared::money::NanoUsd;
-use shared::ports::{Backlog, Delivery, PortError, Receipt, UsageSink, UsageSource};
+use shared::ports::{
+    Backlog, Delivery, Lent, PortError, Progress, Receipt, UsageBatch, UsageSource, UsageStream,
+};
+use shared::testing::conformance::{asks, journal};
 use shared::time::{HOUR_MS, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +67,7 @@ pub fn record(n: u64) -> UsageRecord {
     }
 }
 
-fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptEntry {
+pub fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptEntry {
     let nano = i64::try_from(n).unwrap();
     AttemptEntry {
         attempt: number,
@@ -90,7 +94,7 @@ fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptEntry
 }
 
 /// A request that was refused here.
-fn refused(n: u64) -> UsageRecord {
+pub fn refused(n: u64) -> UsageRecord {
     let mut record = record(n);
     record.attempts.clear();
     record.request.provider_id = None;
@@ -115,6 +119,22 @@ async fn a_record_is_booked_once_however_often_it_comes(hub: Hub) {
     assert_eq!((failed.len(), failed[0].requests, failed[0].input_tokens), (1, 0, 1));
 }
 
+/// Books records that come from no journal.
+pub async fn book(db: &Db, records: &[UsageRecord]) -> Result<Booked, DbErr> {
+    let lent = |record: &UsageRecord| Lent { receipt: Receipt(0, 0), place: None, record: record.clone() };
+    let lent: Vec<_> = records.iter().map(lent).collect();
+    Ok(books::book(db, &lent).await?.0)
+}
+
+/// Goes on with the only journal of a test.
+pub async fn send(stream: &dyn UsageStream, records: &[UsageRecord]) {
+    let taken = stream.append(asks(journal(1), 0)).await.unwrap().taken;
+    let records: Vec<_> = records.iter().map(|record| record.to_json().unwrap()).collect();
+    let count = records.len() as u64;
+    let batch = UsageBatch { journal: journal(1), floor: 0, first: taken + 1, records };
+    assert_eq!(stream.append(batch).await.unwrap().taken, taken + count);
+}
+
 /// Loses its acknowledgements while told to.
 struct Forgetful {
     inner: MemoryUsage,
@@ -124,20 +144,18 @@ struct Forgetful {
 #[async_trait]
 impl UsageSource for Forgetful {
     async fn take(&self, max: usize) -> Result<Delivery, PortError> {
-        let mut lent = self.inner.take(max).await?;
-        // What a later release wrote, as it looks to this one.
-        let is_later = |(_, record): &(Receipt, UsageRecord)| record.schema > USAGE_SCHEMA;
-        for (receipt, record) in lent.records.extract_if(.., |entry| is_later(entry)) {
-            lent.unreadable.push((receipt, serde_json::to_string(&record).unwrap()));
-        }
-        Ok(lent)
+        self.inner.take(max).await
     }
 
-    async fn acknowledge(&self, receipts: &[Receipt]) -> Result<(), PortError> {
+    async fn acknowledge(
+        &self,
+        receipts: &[Receipt],
+        watermarks: &[(JournalId, u64)],
+    ) -> Result<(), PortError> {
         if self.loses.load(Ordering::SeqCst) {
             Err(PortError::Unavailable)
         } else {
-            self.inner.acknowledge(receipts).await
+            self.inner.acknowledge(receipts, watermarks).await
         }
     }
 
@@ -148,14 +166,12 @@ impl UsageSource for Forgetful {
 
 async fn a_crash_between_booking_and_acknowledging_counts_nothing_twice(hub: Hub) {
     let source = Arc::new(Forgetful { inner: MemoryUsage::new(10), loses: AtomicBool::new(true) });
-    for n in 0..3 {
-        source.inner.record(record(n)).await.unwrap();
-    }
+    send(&source.inner, &[record(0), record(1), record(2)]).await;
     let consumer = Consumer::new(hub.handle.admin().db().clone(), source.clone());
     assert!(consumer.step().await.is_err());
     let rows = hourly(&hub).await;
     assert_eq!(rows.iter().map(|r| r.requests).sum::<i64>(), 3);
-    source.inner.record(record(3)).await.unwrap();
+    send(&source.inner, &[record(3)]).await;
     source.loses.store(false, Ordering::SeqCst);
     let booked = Booked { requests: 1, attempts: 1 };
     assert_eq!(consumer.step().await.unwrap(), Consumed { records: 4, booked, refused: 0 });
@@ -324,21 +340,22 @@ async fn what_the_database_refuses_for_good_is_set_aside_and_holds_up_nobody(hub
     let source = Arc::new(Forgetful { inner: MemoryUsage::new(10), loses: AtomicBool::new(false) });
     let mut poison = record(2);
     poison.request.model = Some("poison".to_owned());
-    for record in [record(0), record(1), poison.clone(), record(3), record(4)] {
-        source.inner.record(record).await.unwrap();
-    }
+    send(&source.inner, &[record(0), record(1), poison.clone(), record(3), record(4)]).await;
     let consumer = Consumer::new(db.clone(), source.clone());
     let booked = Booked { requests: 4, attempts: 4 };
     assert_eq!(consumer.step().await.unwrap(), Consumed { records: 5, booked, refused: 1 });
     assert!(source.inner.take(1).await.unwrap().is_empty());
     assert_eq!(hourly(&hub).await.iter().map(|r| r.requests).sum::<i64>(), 4);
+    let progress = source.inner.append(asks(journal(1), 0)).await;
+    assert_eq!(progress, Ok(Progress { taken: 5, watermark: 5 }), "its journal need not keep it");
 
     // Its acknowledgement is lost once: it is kept once.
-    source.inner.record(poison.clone()).await.unwrap();
+    send(&source.inner, &[poison.clone()]).await;
     source.loses.store(true, Ordering::SeqCst);
     assert!(consumer.step().await.is_err());
     source.loses.store(false, Ordering::SeqCst);
-    assert_eq!(consumer.step().await.unwrap().refused, 1);
+    // Its place says that it is done with.
+    assert_eq!(consumer.step().await.unwrap(), Consumed { records: 1, ..Consumed::default() });
     let kept = usage_dead_letters::Entity::find().all(db.reader()).await.unwrap();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0].request_id, poison.request.id.to_string());
@@ -353,22 +370,23 @@ async fn what_cannot_be_read_is_set_aside_and_holds_up_nobody(hub: Hub) {
     let db = hub.handle.admin().db();
     let source = Arc::new(Forgetful { inner: MemoryUsage::new(10), loses: AtomicBool::new(false) });
     let later = UsageRecord { schema: USAGE_SCHEMA + 1, ..record(1) };
-    for record in [record(0), later.clone(), record(2)] {
-        source.inner.record(record).await.unwrap();
-    }
+    send(&source.inner, &[record(0), later.clone(), record(2)]).await;
     let consumer = Consumer::new(db.clone(), source.clone());
     let booked = Booked { requests: 2, attempts: 2 };
     assert_eq!(consumer.step().await.unwrap(), Consumed { records: 3, booked, refused: 1 });
     assert!(source.inner.take(1).await.unwrap().is_empty());
     let kept = usage_dead_letters::Entity::find().one(db.reader()).await.unwrap().unwrap();
-    assert_eq!((kept.request_id.as_str(), kept.reason.as_str()), ("entry 0-2", "unreadable"));
+    let name = format!("record 2 of {}", journal(1));
+    assert_eq!((kept.request_id, kept.reason.as_str()), (name, "unreadable"));
+    let progress = source.inner.append(asks(journal(1), 0)).await;
+    assert_eq!(progress, Ok(Progress { taken: 3, watermark: 3 }));
     let text: String = serde_json::from_str(&kept.record_json).unwrap();
     assert_eq!(serde_json::from_str::<UsageRecord>(&text).unwrap(), later);
 }
 
 async fn a_database_that_is_away_refuses_nothing(hub: Hub) {
     let source = Arc::new(MemoryUsage::new(10));
-    source.record(record(1)).await.unwrap();
+    send(&*source, &[record(1)]).await;
     let db = hub.handle.admin().db().clone();
     // Not the data's fault either: a table that an operator took away and puts back.
     db.reader().execute_unprepared("ALTER TABLE ledger RENAME TO ledger_away").await.unwrap();
@@ -378,16 +396,14 @@ async fn a_database_that_is_away_refuses_nothing(hub: Hub) {
     assert_eq!(usage_dead_letters::Entity::find().all(db.reader()).await.unwrap(), []);
     assert_eq!(source.take(9).await.unwrap().len(), 1);
     assert_eq!(consumer.step().await.unwrap().booked, Booked { requests: 1, attempts: 1 });
-    source.record(record(2)).await.unwrap();
+    send(&*source, &[record(2)]).await;
     db.close().await.unwrap();
     assert!(consumer.step().await.is_err());
     assert_eq!(source.take(9).await.unwrap().len(), 1);
 }
 
 async fn the_last_records_are_booked_before_the_end(hub: Hub) {
-    for n in 0..600 {
-        hub.usage.record(record(n)).await.unwrap();
-    }
+    send(&*hub.usage, &(0..600).map(record).collect::<Vec<_>>()).await;
     let usage = hub.usage.clone();
     hub.handle.stop().await.unwrap();
     assert!(usage.take(1).await.unwrap().is_empty());

@@ -1,10 +1,10 @@
 //! The request log by day: any day is booked and found, what is past keeping goes, the ledger stays.
 
-use crate::books::{hourly, record};
+use crate::books::{book, hourly, record};
 use crate::hub::{Database, Hub, Kind, on, on_both};
 use admin_api::jobs::clean::{Cleaned, Cleaner};
 use admin_api::repo::entity::{ledger, request_log};
-use admin_api::service::books::{Booked, book};
+use admin_api::service::books::Booked;
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryOrder, TransactionTrait};
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! The export of the request log: all that fit, in order, as text that a spreadsheet does not run.
 
+use crate::books::book;
 use crate::books::record;
 use crate::hub::{Hub, on_both};
-use admin_api::service::books::book;
 
 on_both!(on:
     all_that_fit_are_exported_in_order,

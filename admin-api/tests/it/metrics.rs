@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use sea_orm::DbBackend;
 use serde_json::json;
 use shared::contract::snapshot::Snapshot;
-use shared::ids::Revision;
+use shared::ids::{JournalId, Revision};
 use shared::memory::{MemoryConfig, MemoryUsage};
-use shared::ports::{Backlog, Delivery, MetricsPart, PortError, Publisher, Receipt, UsageSink, UsageSource};
-use shared::testing::usage_record;
+use shared::ports::{
+    Backlog, Delivery, MetricsPart, PortError, Publisher, Receipt, UsageSource, UsageStream,
+};
+use shared::testing::conformance::{batch, journal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -90,7 +92,7 @@ impl UsageSource for Away {
         Err(PortError::Unavailable)
     }
 
-    async fn acknowledge(&self, _: &[Receipt]) -> Result<(), PortError> {
+    async fn acknowledge(&self, _: &[Receipt], _: &[(JournalId, u64)]) -> Result<(), PortError> {
         Err(PortError::Unavailable)
     }
 
@@ -138,9 +140,9 @@ async fn usage_is_counted_by_what_became_of_it(hub: Hub) {
     let source = Arc::new(MemoryUsage::new(10));
     let (metrics, page) = page(&hub, source.clone());
     let db = hub.handle.admin().db().clone();
-    for n in [1, 2, 1] {
-        source.record(usage_record(n)).await.unwrap();
-    }
+    // The first one once more, from another journal.
+    source.append(batch(journal(1), 0, 1..=2)).await.unwrap();
+    source.append(batch(journal(2), 0, 1..=1)).await.unwrap();
     let text = page.text().await;
     expect(&text, &[("cch_admin_usage_waiting", 3.0), ("cch_admin_usage_dead_letters", 0.0)]);
     assert!(value(&text, "cch_admin_usage_oldest_age_seconds").is_some());

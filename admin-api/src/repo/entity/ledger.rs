@@ -1,9 +1,10 @@
 //! One attempt of a request.
 
 use sea_orm::entity::prelude::*;
+use serde::Serialize;
 
 /// A row of `ledger`; the columns are described where they are made, in `migrations`.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, DeriveEntityModel)]
 #[sea_orm(table_name = "ledger")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

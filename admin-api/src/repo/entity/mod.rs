@@ -11,4 +11,5 @@ pub mod request_log;
 pub mod settings;
 pub mod usage_dead_letters;
 pub mod usage_hourly;
+pub mod usage_journals;
 pub mod users;

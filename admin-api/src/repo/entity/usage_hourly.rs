@@ -1,9 +1,10 @@
 //! What was used in one hour.
 
 use sea_orm::entity::prelude::*;
+use serde::Serialize;
 
 /// A row of `usage_hourly`; the columns are described where they are made, in `migrations`.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_hourly")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
