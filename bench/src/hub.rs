@@ -27,7 +27,10 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let lookup =
         |name: &str| matches!(name, "GATEWAY_LISTEN" | "OPS_LISTEN").then(|| "127.0.0.1:0".to_owned());
     let mut vars = Vars::new(&lookup);
-    let config = GatewayConfig::read(&mut vars);
+    let mut config = GatewayConfig::read(&mut vars);
+    // As it ships: each request is written down twice.
+    let data_dir = tempfile::tempdir()?;
+    config.journal.root = Some(data_dir.path().join("journal"));
     let config = vars.finish(config).map_err(|problems| anyhow!("{problems:?}"))?;
 
     let feed = Arc::new(MemoryConfig::new());
@@ -37,7 +40,7 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     snapshot.core.prices.insert(MODEL.to_owned(), price());
     feed.publish(snapshot).await?;
 
-    let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
+    let usage = Arc::new(MemoryUsage::new(USAGE_BOUND));
     let nodes = Arc::new(MemoryNodes::new());
     let hub_key = Arc::new(testing::hub_key());
     let parts =
@@ -67,8 +70,8 @@ fn price() -> ModelPrice {
     ModelPrice { base: rates, ..ModelPrice::default() }
 }
 
-/// As in `standalone`: records the queue holds before the gateway reports losses.
-const USAGE_QUEUE: usize = 100_000;
+/// As in `standalone`.
+const USAGE_BOUND: usize = 10_000;
 /// 512 records every 10 ms are 51 200 requests/s, more than two cores serve.
 const DRAIN_EVERY: Duration = Duration::from_millis(10);
 const DRAIN_AT_MOST: usize = 512;

@@ -1,10 +1,12 @@
-//! What runs beside the requests: following the configuration, keeping it on disk, the heartbeat.
+//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, the heartbeat.
 
 use crate::heartbeat;
 use crate::hub::Hub;
+use crate::journal::keeper;
+use crate::journal::ship::Shipper;
 use crate::live::Follower;
 use crate::live::disk::{Disk, keep};
-use shared::ports::{ConfigFeed, NodeRegistry};
+use shared::ports::{ConfigFeed, NodeRegistry, UsageStream};
 use shared::secret::HubKey;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use tokio_util::task::TaskTracker;
 pub struct Background {
     /// Where the published configuration comes from.
     pub feed: Arc<dyn ConfigFeed>,
+    /// Where usage goes.
+    pub usage: Arc<dyn UsageStream>,
     /// Who is told that this node is there.
     pub nodes: Arc<dyn NodeRegistry>,
     /// Opens the sealed provider secrets.
@@ -34,7 +38,7 @@ pub struct Stages {
 
 /// Starts it. A kept configuration is in force when this returns.
 pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &TaskTracker) {
-    let Background { feed, nodes, hub_key, snapshot_file } = background;
+    let Background { feed, usage, nodes, hub_key, snapshot_file } = background;
     let follower = Follower::new(feed, hub_key, hub.live.clone());
     if let Some(path) = snapshot_file {
         let disk = Disk::new(path);
@@ -42,6 +46,8 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
         tasks.spawn(keep(disk, hub.live.clone(), stages.is_over.clone()));
     }
     let Stages { is_draining, is_over } = stages.clone();
+    tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
+    tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
     let mut until = is_over;
     tasks.spawn(async move {

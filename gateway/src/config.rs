@@ -1,5 +1,6 @@
 //! What the gateway can be told by its environment: one struct, one reader.
 
+use crate::journal::JournalConfig;
 use pingora::tls::{RootCertStore, load_ca_file_into_store};
 use shared::secret::HubKey;
 use shared::vars::{LISTEN_ALLOWED, Vars, parse_listen};
@@ -19,6 +20,8 @@ pub struct GatewayConfig {
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
+    /// Where requests are written down.
+    pub journal: JournalConfig,
     /// Where the last configuration is kept, for a start with nobody to ask. Not a variable: the process that has a
     /// directory of its own says so. Default: nowhere.
     pub snapshot_file: Option<PathBuf>,
@@ -87,6 +90,15 @@ impl GatewayConfig {
                         let secs = t.parse().ok().filter(|s| (60..=31_536_000).contains(s));
                         secs.map(Duration::from_secs)
                     },
+                ),
+            },
+            journal: JournalConfig {
+                root: None,
+                total_bytes: vars.read(
+                    "JOURNAL_MAX_MB",
+                    4096 << 20,
+                    "a whole number of MiB from 64 to 1048576",
+                    |t| t.parse().ok().filter(|mb| (64..=1 << 20).contains(mb)).map(|mb: u64| mb << 20),
                 ),
             },
             snapshot_file: None,

@@ -5,10 +5,13 @@
 use crate::live::disk::DiskError;
 use crate::reject::Reject;
 use shared::contract::usage::UsageRecord;
-use shared::ids::{ProviderId, RequestId, Revision};
+use shared::ids::{JournalId, ProviderId, RequestId, Revision};
+use shared::journal::{Found, Health};
 use shared::ports::PortError;
 use shared::time::UnixMillis;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use tracing::{debug, error, info, warn};
 
 /// A newer configuration is in force.
@@ -57,9 +60,60 @@ pub fn provider_unusable(provider_id: ProviderId, reason: &'static str) {
     error!(provider_id = provider_id.0, reason, "provider left out");
 }
 
-/// A usage record could not be handed over.
-pub fn usage_lost(request_id: RequestId, error: PortError) {
-    error!(%request_id, error = error.label(), "usage record lost");
+/// Neither the disk nor memory took a record.
+pub fn usage_lost(request_id: RequestId) {
+    error!(%request_id, "usage record lost: JOURNAL_MAX_MB is reached or the disk takes nothing, and memory is full");
+}
+
+/// Records cannot be handed over; they wait.
+pub fn usage_waits(error: PortError, waiting: u64) {
+    warn!(error = error.label(), waiting, "usage waits in the journal");
+}
+
+/// They can again.
+pub fn usage_moves_again() {
+    info!("usage is handed over again");
+}
+
+/// The journal's disk is another way than before.
+pub fn journal_health(health: Health) {
+    match health {
+        Health::Fine => info!("the usage journal is written again"),
+        Health::Full => error!("the usage journal has reached JOURNAL_MAX_MB; records wait in memory"),
+        Health::Failing => error!("the usage journal cannot be written; records wait in memory"),
+        Health::Stalled => error!("the disk of the usage journal does not answer; records wait in memory"),
+    }
+}
+
+/// What was written to the journal may not be on the disk.
+pub fn journal_sync_failed(error: &io::Error) {
+    error!(%error, "the usage journal cannot be synced");
+}
+
+/// A journal, or a part of one, cannot be read.
+pub fn journal_unreadable(path: &Path, error: &io::Error) {
+    error!(path = %path.display(), %error, "a usage journal cannot be read");
+}
+
+/// The journal of a dead process was taken over.
+pub fn journal_adopted(id: JournalId, found: &Found) {
+    let (ended, interrupted) = (found.last_seq - found.floor, found.open.len());
+    let unread_bytes = found.unread_bytes;
+    info!(journal = %id, ended, interrupted, unread_bytes, "the usage journal of an ended process is taken over");
+}
+
+/// All of it is in the books.
+pub fn journal_done(id: JournalId) {
+    info!(journal = %id, "a usage journal is in the books to the last record");
+}
+
+/// This process ends before its records are in the books.
+pub fn journal_stays(unbooked: u64, is_on_disk: bool) {
+    if is_on_disk {
+        info!(unbooked, "usage that is not in the books yet stays in the journal for the next process");
+    } else {
+        error!(unbooked, "usage records end with this process");
+    }
 }
 
 /// The grace of a stop is over with connections still open, requests running on some of them.

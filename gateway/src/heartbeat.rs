@@ -4,7 +4,7 @@
 use crate::hub::{Hub, now};
 use crate::ready::Readiness;
 use shared::contract::node::{BEAT_MS, NODE_SCHEMA, NodeBeat, NodeKind};
-use shared::ids::{Revision, unique_id};
+use shared::ids::{JournalId, Revision};
 use shared::ports::NodeRegistry;
 use shared::time::UnixMillis;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A node that starts now.
+    /// A node that starts now. Its journal has the same name.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(journal: JournalId) -> Self {
         let started_at = now();
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { id: unique_id(started_at, &rand::random()), host: host.trim().to_owned(), started_at }
+        Self { id: journal.to_string(), host: host.trim().to_owned(), started_at }
     }
 
     fn beat(&self, hub: &Hub, is_draining: bool) -> NodeBeat {
@@ -46,12 +46,6 @@ impl Identity {
     }
 }
 
-impl Default for Identity {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Beats until `stop` is true, then leaves.
 pub async fn run(
     nodes: Arc<dyn NodeRegistry>,
@@ -59,7 +53,7 @@ pub async fn run(
     mut is_draining: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let identity = Identity::new();
+    let identity = Identity::new(hub.journal.id());
     let mut revision = hub.live.revision();
     loop {
         let draining = *is_draining.borrow_and_update();

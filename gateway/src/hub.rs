@@ -4,9 +4,10 @@ use crate::config::{GatewayConfig, TrustedProxies};
 use crate::dispatch::upstream::Upstreams;
 use crate::guards::authenticate::Failures;
 use crate::guards::receive::BodyMemory;
+use crate::journal::UsageJournal;
 use crate::live::InForce;
 use crate::telemetry::Metrics;
-use shared::ports::UsageSink;
+use shared::ids::JournalId;
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +20,8 @@ pub struct Hub {
     pub live: Arc<InForce>,
     /// Connections to providers.
     pub upstreams: Upstreams,
-    /// Where finished requests are booked.
-    pub usage: Arc<dyn UsageSink>,
+    /// Where requests are written down.
+    pub journal: Arc<UsageJournal>,
     /// What arrives and from whom.
     pub door: Door,
     /// What runs.
@@ -42,11 +43,14 @@ pub struct Door {
 impl Hub {
     /// The shared parts of a process.
     #[must_use]
-    pub fn new(config: &GatewayConfig, usage: Arc<dyn UsageSink>) -> Self {
+    pub fn new(config: &GatewayConfig) -> Self {
         Self {
             live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
-            usage,
+            journal: Arc::new(UsageJournal::new(
+                JournalId::from_parts(now(), &rand::random()),
+                &config.journal,
+            )),
             door: Door {
                 failures: Failures::new(),
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),

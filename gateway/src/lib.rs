@@ -2,7 +2,7 @@
 //!
 //! Read `pipeline.rs` first: it shows the whole life of a request. Knows nothing of databases or of the admin
 //! side; configuration arrives through [`shared::ports::ConfigFeed`], usage leaves through
-//! [`shared::ports::UsageSink`], signs of life through [`shared::ports::NodeRegistry`].
+//! [`shared::ports::UsageStream`], signs of life through [`shared::ports::NodeRegistry`].
 
 mod background;
 pub mod config;
@@ -12,6 +12,7 @@ mod events;
 mod guards;
 mod heartbeat;
 mod hub;
+mod journal;
 mod live;
 mod ops;
 mod pages;

@@ -6,6 +6,9 @@
 //!                                                                          │ an answer
 //!                                             books ◄─ settle ◄─ tap ◄─ relay
 //! ```
+//! What is to be booked is written to the journal twice: before a provider is called (*begin*, in `dispatch`), and
+//! before the seat has the last byte (*end*, in `settle`).
+//!
 //! Sessions (5), content rules (6) and admission (7) join between *may it* and *choose*.
 
 use crate::ctx::{Arrival, Book, Origin, Target, cut};
@@ -17,7 +20,7 @@ use crate::live::Principal;
 use crate::pages;
 use crate::reject::Reject;
 use crate::relay;
-use crate::seat::Seat;
+use crate::seat::{Ending, Seat};
 use crate::settle;
 use http::Method;
 use pingora::protocols::http::ServerSession;
@@ -88,12 +91,16 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
         Err(reject) => return turn_away(hub, seat, arrival, (name, dialect), &reject).await,
     };
     let mut book = Book::open(arrival, &principal, name, rand::random());
-    if let Err(reject) = steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
-        book.refused(reject.status(), reject.label());
-        refuse(hub, seat, dialect, arrival, &reject).await;
-    }
-    // 14 settle: always runs, also when the seat has left.
-    settle::settle(hub, arrival, book).await;
+    let ending = match steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
+        Ok(ending) => ending,
+        Err(reject) => {
+            book.refused(reject.status(), reject.label());
+            refuse(hub, seat, dialect, arrival, &reject).await
+        }
+    };
+    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves.
+    settle::settle(hub, arrival, book);
+    end(seat, ending).await;
 }
 
 /// Steps 3 to 13. An `Err` is our own refusal; everything else was answered on the way.
@@ -104,7 +111,7 @@ async fn steps(
     principal: &Principal,
     endpoint: Endpoint<'_>,
     book: &mut Book,
-) -> Result<(), Reject> {
+) -> Result<Ending, Reject> {
     // 3 receive the body, once, and read what decisions need.
     let target = target(seat, &endpoint);
     let body = receive::receive(seat, &hub.door.body_memory).await?;
@@ -123,11 +130,13 @@ async fn steps(
         dispatch::Found::Answer(answer) => {
             let terms = settle::BillTerms::of(&job, &answer);
             drop(asked);
-            Box::pin(relay::relay(hub, seat, arrival, book, answer, &terms)).await;
+            Ok(Box::pin(relay::relay(hub, seat, arrival, book, answer, &terms)).await)
         }
-        dispatch::Found::ClientGone => book.client_closed(),
+        dispatch::Found::ClientGone => {
+            book.client_closed();
+            Ok(Ending::Cut)
+        }
     }
-    Ok(())
 }
 
 fn arrive(hub: &Hub, session: &ServerSession) -> Arrival {
@@ -208,16 +217,34 @@ async fn turn_away(
 ) {
     let head = seat.session().req_header();
     let known = authenticate::recognise(&head.headers, head.uri.query(), &arrival.live);
-    refuse(hub, seat, dialect, arrival, reject).await;
-    let Some(principal) = known else {
-        return events::stranger_refused(arrival.id, arrival.origin.ip, endpoint, reject);
-    };
-    let mut book = Book::open(arrival, &principal, endpoint, rand::random());
-    book.refused(reject.status(), reject.label());
-    settle::settle(hub, arrival, book).await;
+    let ending = refuse(hub, seat, dialect, arrival, reject).await;
+    match known {
+        None => events::stranger_refused(arrival.id, arrival.origin.ip, endpoint, reject),
+        Some(principal) => {
+            let mut book = Book::open(arrival, &principal, endpoint, rand::random());
+            book.refused(reject.status(), reject.label());
+            settle::settle(hub, arrival, book);
+        }
+    }
+    end(seat, ending).await;
 }
 
-async fn refuse(hub: &Hub, seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arrival, reject: &Reject) {
+/// The last byte leaves; what is left of a refused body is read, so that the seat sees the refusal.
+async fn end(seat: &mut Seat<'_>, ending: Ending) {
+    ending.leave(seat).await;
+    if !seat.session().is_body_done() {
+        receive::discard(seat).await;
+    }
+}
+
+/// Writes a refusal but for its end.
+async fn refuse(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    dialect: Dialect,
+    arrival: &Arrival,
+    reject: &Reject,
+) -> Ending {
     if let Some(metrics) = &hub.metrics {
         metrics.count_refusal(reject.label());
     }
@@ -227,10 +254,9 @@ async fn refuse(hub: &Hub, seat: &mut Seat<'_>, dialect: Dialect, arrival: &Arri
     }
     if let Ok((head, body)) = reject.answer(dialect, arrival.id) {
         seat.start(head).await;
-        seat.send(body).await;
-        seat.finish().await;
+        seat.add_last(body).await;
     }
-    receive::discard(seat).await;
+    Ending::Whole
 }
 
 fn missed(miss: Miss) -> (Dialect, Reject) {

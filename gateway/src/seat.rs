@@ -83,6 +83,13 @@ impl<'a> Seat<'a> {
         }
     }
 
+    /// Writes what may be the end of a body whose length the client knows: its last bytes leave with [`Seat::finish`].
+    pub async fn add_last(&mut self, mut piece: Bytes) {
+        let kept = piece.split_off(piece.len().saturating_sub(KEPT_BACK));
+        self.send(piece).await;
+        self.add(kept).await;
+    }
+
     /// Ends the body in good order.
     pub async fn finish(&mut self) {
         if self.is_here {
@@ -108,5 +115,27 @@ impl<'a> Seat<'a> {
     }
 }
 
+/// How an answer ends, once the books know of it: nobody has a whole answer that is not written down.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// In good order: what was held back leaves.
+    Whole,
+    /// The client sees a cut.
+    Cut,
+}
+
+impl Ending {
+    /// Lets it leave.
+    pub async fn leave(self, seat: &mut Seat<'_>) {
+        match self {
+            Self::Whole => seat.finish().await,
+            Self::Cut => seat.abort().await,
+        }
+    }
+}
+
+/// Less than a socket gathers, so that it stays there.
+const KEPT_BACK: usize = 1 << 10;
 /// A client that takes nothing for this long is gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);

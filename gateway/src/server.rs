@@ -17,7 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use shared::ports::{ConfigFeed, MetricsPart, NodeRegistry, UsageSink};
+use shared::ports::{ConfigFeed, MetricsPart, NodeRegistry, UsageStream};
 use shared::secret::HubKey;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,6 +27,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -37,7 +38,7 @@ pub struct GatewayParts {
     /// Where the published configuration comes from.
     pub feed: Arc<dyn ConfigFeed>,
     /// Where usage goes.
-    pub usage: Arc<dyn UsageSink>,
+    pub usage: Arc<dyn UsageStream>,
     /// Who is told that this node is there.
     pub nodes: Arc<dyn NodeRegistry>,
     /// Opens the sealed provider secrets.
@@ -105,6 +106,8 @@ struct Stop {
     ops_closed: watch::Sender<bool>,
     /// True when everything may go.
     all_closed: watch::Sender<bool>,
+    /// Ends when nobody is answered at the operators' listener any more.
+    ops_end: JoinHandle<()>,
     connections: TaskTracker,
     tasks: TaskTracker,
     drain_delay: Duration,
@@ -127,14 +130,14 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let hub = Arc::new(Hub::new(&config, usage));
+    let hub = Arc::new(Hub::new(&config));
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);
     let (ops_closed, are_ops_closed) = watch::channel(false);
     let (all_closed, is_all_closed) = watch::channel(false);
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     // Before the listeners serve: a configuration that was kept is in force for the first request.
-    let background = Background { feed, nodes, hub_key, snapshot_file: config.snapshot_file };
+    let background = Background { feed, usage, nodes, hub_key, snapshot_file: config.snapshot_file };
     let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
 
@@ -149,13 +152,14 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
 
     let seat_fds = fds.clone();
     tasks.spawn(async move { seats.start_service(Some(seat_fds), are_seats_closed, 1).await });
-    tasks.spawn(async move { ops.start_service(Some(fds), are_ops_closed, 1).await });
+    let ops_end = tasks.spawn(async move { ops.start_service(Some(fds), are_ops_closed, 1).await });
     tasks.close();
     let stop = Stop {
         draining,
         seats_closed,
         ops_closed,
         all_closed,
+        ops_end,
         connections,
         tasks,
         drain_delay: config.limits.drain_delay,
@@ -180,8 +184,10 @@ impl GatewayHandle {
 
     /// Stops when a successor serves the same sockets already: it alone answers operators, and seats whose connections
     /// are kept have a moment to move over to it with their next request.
-    pub async fn stop_for_successor(self) {
+    pub async fn stop_for_successor(mut self) {
         let _ = self.stop.ops_closed.send(true);
+        // While this one may still answer at the door that both share, it must not say that it is on its way out.
+        let _ = timeout(OPS_END, &mut self.stop.ops_end).await;
         let _ = self.stop.draining.send(true);
         tokio::time::sleep(MOVE_OVER).await;
         self.end().await;
@@ -215,6 +221,9 @@ fn bind(variable: &'static str, wanted: SocketAddr) -> Result<TcpListener, Start
 const SEATS: &str = "seats";
 const OPS: &str = "ops";
 const BACKLOG: u32 = 4096;
-const TASKS_END: Duration = Duration::from_secs(5);
+/// Operators' questions are answered in less.
+const OPS_END: Duration = Duration::from_secs(2);
+/// Longer than the journal waits for the books.
+const TASKS_END: Duration = Duration::from_secs(15);
 /// A busy seat sends its next request within this time, and is told to make a new connection for the one after.
 const MOVE_OVER: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use shared::protocol::tally::UsageState;
 use shared::protocol::tap::StreamFacts;
 use shared::protocol::whole::WholeFacts;
 use shared::rules::access::effective_groups;
-use shared::rules::pricing::{Catalogue, PriceQuery, factors, price};
+use shared::rules::pricing::{Catalogue, PriceQuery, factors, input_estimate, price};
 use std::sync::Arc;
 
 /// What an attempt took, as the provider counted it.
@@ -110,17 +110,20 @@ impl BillTerms {
     #[must_use]
     pub fn row(&self, attempt: u32, outcome: Outcome, spent: &Spent) -> Option<AttemptEntry> {
         let (provider_id, factors) = self.provider?;
+        let terms = self.live.terms();
+        let catalogue = Catalogue::new(terms.prices);
         let mut usage = spent.usage;
         let is_billed = self.family.is_billed();
-        let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained);
+        // Of an interrupted attempt nobody knows how far it came: its input is taken to have been read.
+        let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained | Outcome::Interrupted);
         if is_billed && is_finished && spent.is_estimate && usage.total_input() == 0 {
-            // A finished generation without a count is never 0: four bytes a token is the field's rule of thumb.
-            usage.input_tokens = u64::try_from(self.body_bytes.div_ceil(4)).unwrap_or(u64::MAX);
+            // A finished generation without a count is never 0.
+            let model = catalogue.find(&self.model).map(|(_, model)| model);
+            usage.input_tokens = input_estimate(self.body_bytes, model);
         }
         let upstream_model = spent.upstream_model.clone().or_else(|| self.upstream_model.clone());
-        let terms = self.live.terms();
         let priced = price(&PriceQuery {
-            catalogue: Catalogue::new(terms.prices),
+            catalogue,
             settings: terms.settings,
             model: Some(&self.model),
             upstream_model: upstream_model.as_deref(),
@@ -156,14 +159,11 @@ pub fn row(
 }
 
 /// Books a finished request, once.
-pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
+pub fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
     let record = book.close(arrival.elapsed_ms());
+    hub.journal.end(&record);
     events::request_finished(&record);
     if let Some(metrics) = &hub.metrics {
         metrics.count(&record);
-    }
-    let id = record.request.id;
-    if let Err(error) = hub.usage.record(record).await {
-        events::usage_lost(id, error);
     }
 }

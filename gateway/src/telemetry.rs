@@ -2,10 +2,12 @@
 //! families × status classes × fixed words.
 
 use crate::hub::{Hub, now};
+use crate::journal::Standing;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
+use shared::journal::Health;
 
 /// The metrics of one process.
 pub struct Metrics {
@@ -16,6 +18,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     duration: HistogramVec,
     running: IntGauge,
+    journal: JournalMetrics,
     revision: IntGauge,
     config_age: IntGauge,
 }
@@ -64,7 +67,19 @@ impl Metrics {
         registry.register(Box::new(tokens.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
-        Ok(Self { registry, requests, refusals, attempts, tokens, duration, running, revision, config_age })
+        let journal = JournalMetrics::new(&registry)?;
+        Ok(Self {
+            registry,
+            requests,
+            refusals,
+            attempts,
+            tokens,
+            duration,
+            running,
+            journal,
+            revision,
+            config_age,
+        })
     }
 
     /// Counts a request that was refused here; strangers have no log row, but are counted.
@@ -93,11 +108,50 @@ impl Metrics {
     }
 }
 
+/// What is told of the usage journal.
+struct JournalMetrics {
+    ends: IntCounterVec,
+    bytes: IntGauge,
+    unbooked: IntGauge,
+    is_written: IntGauge,
+}
+
+impl JournalMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let ends = IntCounterVec::new(
+            Opts::new("cch_journal_records_total", "Finished requests by what became of their record."),
+            &["kept"],
+        )?;
+        let bytes = IntGauge::new("cch_journal_bytes", "Bytes of the usage journal on disk.")?;
+        let unbooked =
+            IntGauge::new("cch_journal_unbooked_records", "Records that are not in the books yet.")?;
+        let is_written =
+            IntGauge::new("cch_journal_writable", "1 while the disk takes the usage journal, else 0.")?;
+        registry.register(Box::new(ends.clone()))?;
+        registry.register(Box::new(bytes.clone()))?;
+        registry.register(Box::new(unbooked.clone()))?;
+        registry.register(Box::new(is_written.clone()))?;
+        Ok(Self { ends, bytes, unbooked, is_written })
+    }
+
+    fn set(&self, standing: &Standing) {
+        let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (kept, count) in standing.ends {
+            let told = self.ends.with_label_values(&[kept]);
+            told.inc_by(count.saturating_sub(told.get()));
+        }
+        self.bytes.set(big(standing.bytes));
+        self.unbooked.set(big(standing.unbooked));
+        self.is_written.set(i64::from(standing.health == Health::Fine));
+    }
+}
+
 /// All metrics as Prometheus reads them.
 #[must_use]
 pub fn render(hub: &Hub) -> String {
     let Some(metrics) = &hub.metrics else { return String::new() };
     metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
+    metrics.journal.set(&hub.journal.standing());
     let revision = hub.live.load().revision();
     metrics.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
     if revision.0 > 0 {

@@ -73,7 +73,8 @@ impl Environment {
         let lookup = |name: &str| self.get(name);
         let mut vars = Vars::new(&lookup);
         let process = ProcessConfig::read(&mut vars);
-        let gateway = GatewayConfig::read(&mut vars);
+        let mut gateway = GatewayConfig::read(&mut vars);
+        gateway.journal.root = Some(process.data_dir.join("journal"));
         let admin = AdminConfig::read(&mut vars);
         first_start::check(&mut vars);
         vars.finish_required(admin.map(|admin| Settings { process, gateway, admin }))

@@ -25,7 +25,7 @@ impl Hub {
     async fn start(settings: Settings) -> Result<Self> {
         let Settings { gateway: gateway_config, admin: admin_config, .. } = settings;
         let config = Arc::new(MemoryConfig::new());
-        let usage = Arc::new(MemoryUsage::new(USAGE_QUEUE));
+        let usage = Arc::new(MemoryUsage::new(USAGE_BOUND));
         let token = admin_config.admin_token.clone();
         let hub_key = Arc::clone(&admin_config.hub_key);
         let nodes = Arc::new(MemoryNodes::new());
@@ -125,5 +125,5 @@ fn greet(hub: &Hub, new_token: Option<&Secret>, accounts: &[FromEnv], made: Opti
     say("\nCtrl-C stops it; running streams are finished first.");
 }
 
-/// Records that may wait for the books; the consumer empties it twenty times a second.
-const USAGE_QUEUE: usize = 100_000;
+/// Records that may wait for the books in memory, as in Redis; the others wait on disk.
+const USAGE_BOUND: usize = 10_000;

@@ -147,6 +147,11 @@ async fn try_one(
     book: &mut Book,
 ) -> TryEnd {
     let begun_ms = job.arrival.elapsed_ms();
+    // Written down before the provider gets a byte.
+    let interrupted = settle::row(job, provider, number, Outcome::Interrupted, &Spent::unknown());
+    if let Some(draft) = book.draft(interrupted, begun_ms) {
+        job.hub.journal.begin(job.arrival.id, draft);
+    }
     let mut end = None;
     {
         let mut attempt = pin!(attempt::attempt(job, provider, route, number));

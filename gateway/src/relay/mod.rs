@@ -7,12 +7,12 @@ mod whole;
 use crate::ctx::{Arrival, Book};
 use crate::dispatch::answer::{Answer, Body};
 use crate::hub::Hub;
-use crate::seat::Seat;
+use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
 use shared::rules::upstream;
 
-/// Relays an answer to its end.
+/// Relays an answer up to its end, which is held back: the answer is to be booked first.
 pub async fn relay(
     hub: &Hub,
     seat: &mut Seat<'_>,
@@ -20,7 +20,7 @@ pub async fn relay(
     book: &mut Book,
     answer: Box<Answer>,
     terms: &BillTerms,
-) {
+) -> Ending {
     let Answer { head, from, body, .. } = *answer;
     if seat.is_here() {
         book.answered(from.provider_id, head.status.as_u16());
@@ -30,16 +30,14 @@ pub async fn relay(
     entry.upstream_request_id = upstream::upstream_request_id(&head.headers).map(str::to_owned);
     let Ok(head) = seat_head(&head, arrival) else {
         book.broke("head_unusable");
-        return;
+        return Ending::Cut;
     };
     match body {
         Body::Stream(stream) => {
             let run = stream::Run { hub, arrival, from, terms };
-            run.relay(seat, book, head, stream).await;
+            run.relay(seat, book, head, stream).await
         }
-        Body::Whole(body) => {
-            Box::pin(whole::relay(hub, seat, book, head, &from, terms, body)).await;
-        }
+        Body::Whole(body) => Box::pin(whole::relay(hub, seat, book, head, &from, terms, body)).await,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::dispatch::answer::{From, Stream};
 use crate::dispatch::pass;
 use crate::dispatch::upstream::Upstream;
 use crate::hub::Hub;
-use crate::seat::Seat;
+use crate::seat::{Ending, Seat};
 use crate::settle::{BillTerms, Spent};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -65,14 +65,14 @@ impl Gathered {
 }
 
 impl Run<'_> {
-    /// Relays to the end and books what it took.
+    /// Relays up to the end and books what it took.
     pub async fn relay(
         &self,
         seat: &mut Seat<'_>,
         book: &mut Book,
         head: ResponseHeader,
         mut stream: Box<Stream>,
-    ) {
+    ) -> Ending {
         let mut head = head;
         head.remove_header("content-length");
         if stream.tap.withholds() {
@@ -84,10 +84,11 @@ impl Run<'_> {
         let end = self.pump(seat, &mut stream).await;
         let had_seat = seat.is_here();
         // Boxed: what the end needs, an open stream need not carry.
-        Box::pin(self.close(seat, book, stream, end)).await;
+        let ending = Box::pin(self.close(seat, book, stream, end)).await;
         if !had_seat {
             book.broke("client_closed");
         }
+        ending
     }
 
     async fn pump(&self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
@@ -197,29 +198,32 @@ impl Run<'_> {
         deadline.is_some_and(|at| now >= at).then_some(End::TimedOut)
     }
 
-    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Box<Stream>, end: End) {
+    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Box<Stream>, end: End) -> Ending {
         let rest = stream.tap.end();
-        seat.send(rest.bytes).await;
+        seat.add(rest.bytes).await;
         let facts = stream.tap.facts().clone();
         let end = if end == End::Complete && !facts.ended && facts.error.is_none() { End::Cut } else { end };
-        match end {
+        let ending = match end {
             End::Complete => {
-                seat.finish().await;
                 give_back(self.hub, stream.upstream).await;
+                Ending::Whole
             }
-            End::Abandoned => stream.upstream.close().await,
+            End::Abandoned => {
+                stream.upstream.close().await;
+                Ending::Whole
+            }
             End::Cut | End::TimedOut => {
                 stream.upstream.close().await;
                 let label = if end == End::Cut { "upstream_cut" } else { "upstream_timed_out" };
                 book.broke(label);
                 if stream.sidecar.is_some() && !stream.tap.withholds() {
                     // Plain words inside a compressed body would be noise: the client sees the cut itself.
-                    seat.abort().await;
+                    Ending::Cut
                 } else {
-                    self.tell(seat, &stream.tap, end).await;
+                    self.tell(seat, &stream.tap, end).await
                 }
             }
-        }
+        };
         if end == End::Complete && facts.error.is_some() {
             book.broke("upstream_error");
         }
@@ -231,10 +235,11 @@ impl Run<'_> {
         };
         book.entry_mut().stop_reason.clone_from(&facts.stop_reason);
         book.attempt(self.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
+        ending
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.
-    async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) {
+    async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) -> Ending {
         let id = self.arrival.id.to_string();
         let (status, message) = match end {
             End::TimedOut => (504, "The provider stopped sending; please try again."),
@@ -246,10 +251,10 @@ impl Run<'_> {
         let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
         let bytes = tap.closing_error(&fault);
         if bytes.is_empty() {
-            return seat.abort().await;
+            return Ending::Cut;
         }
-        seat.send(bytes.into()).await;
-        seat.finish().await;
+        seat.add(bytes.into()).await;
+        Ending::Whole
     }
 }
 

@@ -3,14 +3,14 @@
 use crate::ctx::Book;
 use crate::dispatch::answer::{From, Whole};
 use crate::hub::Hub;
-use crate::seat::Seat;
+use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
 use shared::contract::usage::Outcome;
 use std::time::Duration;
 
-/// Sends the body and books what it took.
+/// Sends the body but for its end and books what it took.
 pub async fn relay(
     hub: &Hub,
     seat: &mut Seat<'_>,
@@ -19,7 +19,7 @@ pub async fn relay(
     from: &From,
     terms: &BillTerms,
     whole: Whole,
-) {
+) -> Ending {
     let outcome = if seat.is_here() { Outcome::Served } else { Outcome::Drained };
     if let Some(spent) = &whole.spent {
         book.attempt(terms.row(from.attempt, outcome, spent));
@@ -30,13 +30,16 @@ pub async fn relay(
         let _ = head.insert_header("content-length", length.to_string());
     }
     seat.start(head).await;
-    for piece in whole.pieces {
-        seat.send(piece).await;
+    // One piece behind: it might be the last.
+    let mut pieces = whole.pieces.into_iter();
+    let mut last = pieces.next().unwrap_or_default();
+    for piece in pieces {
+        seat.send(std::mem::replace(&mut last, piece)).await;
     }
     if let Some(mut upstream) = whole.rest {
         loop {
             match timeout(REST_PATIENCE, upstream.read()).await {
-                Ok(Ok(Some(piece))) => seat.send(piece).await,
+                Ok(Ok(Some(piece))) => seat.send(std::mem::replace(&mut last, piece)).await,
                 Ok(Ok(None)) => {
                     hub.upstreams.release(*upstream).await;
                     break;
@@ -44,7 +47,7 @@ pub async fn relay(
                 Ok(Err(_)) | Err(_) => {
                     book.broke("upstream_cut");
                     upstream.close().await;
-                    return seat.abort().await;
+                    return Ending::Cut;
                 }
             }
             if !seat.is_here() {
@@ -53,10 +56,11 @@ pub async fn relay(
             }
         }
     }
-    seat.finish().await;
+    seat.add_last(last).await;
     if !seat.is_here() {
         book.broke("client_closed");
     }
+    Ending::Whole
 }
 
 /// The longest pause in a body that is too large to hold.

@@ -19,6 +19,7 @@ use simulator::{Script, Simulator, SimulatorConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 /// How long anything in a test may take before the test says so.
@@ -29,6 +30,7 @@ pub struct Hub {
     pub handle: GatewayHandle,
     pub usage: Arc<MemoryUsage>,
     pub client: Client<HttpConnector, Full<Bytes>>,
+    _data_dir: TempDir,
 }
 
 /// A whole answer.
@@ -81,6 +83,8 @@ impl Hub {
         let mut vars = Vars::new(&lookup);
         let mut config = GatewayConfig::read(&mut vars);
         config.upstream_ca_file = upstream_ca_file;
+        let data_dir = tempfile::tempdir().expect("a temporary directory");
+        config.journal.root = Some(data_dir.path().join("journal"));
         let feed = Arc::new(MemoryConfig::new());
         feed.publish(snapshot).await.expect("the first snapshot is newer than none");
         let usage = Arc::new(MemoryUsage::new(10_000));
@@ -94,7 +98,7 @@ impl Hub {
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, usage, client };
+        let hub = Self { handle, usage, client, _data_dir: data_dir };
         hub.ready().await;
         hub
     }
@@ -146,7 +150,7 @@ impl Hub {
         loop {
             let lent = self.usage.take(10_000).await.expect("memory answers");
             if lent.len() >= count {
-                return lent.records.into_iter().map(|(_, record)| record).collect();
+                return lent.records.into_iter().map(|lent| lent.record).collect();
             }
             assert!(Instant::now() < until, "{count} records in time, got {}", lent.len());
             tokio::task::yield_now().await;

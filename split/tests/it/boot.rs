@@ -49,8 +49,8 @@ async fn processes_start_in_any_order_and_say_what_they_wait_for() {
     assert!(ops.get("/metrics").await.text.contains("cch_admin_config_published 1"));
 
     let (Admin { mut process, .. }, Gateway { process: mut other, .. }) = (admin, gateway);
+    assert!(other.stop().await.iter().any(|line| line.contains("in the books to the last record")));
     assert!(process.stop().await.iter().any(|line| line.contains("usage is booked to the last record")));
-    assert!(other.stop().await.iter().any(|line| line.contains("handed over to the last record")));
 }
 
 #[tokio::test]

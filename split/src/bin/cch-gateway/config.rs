@@ -29,6 +29,7 @@ impl Settings {
         let process = ProcessConfig::read(&mut vars);
         let mut gateway = GatewayConfig::read(&mut vars);
         gateway.snapshot_file = Some(process.data_dir.join("config.snapshot"));
+        gateway.journal.root = Some(process.data_dir.join("journal"));
         let redis = RedisConfig::read(&mut vars);
         let settings = hub_key.zip(redis);
         vars.finish_required(settings.map(|(hub_key, redis)| Self { process, gateway, redis, hub_key }))

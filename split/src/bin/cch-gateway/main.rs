@@ -12,16 +12,10 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals};
-use redis_adapters::{Link, RedisFeed, RedisNodes, RedisUsage, Shipper};
-use shared::ids::unique_id;
-use shared::memory::MemoryUsage;
-use shared::time::UnixMillis;
+use redis_adapters::{Link, RedisFeed, RedisNodes, RedisUsage};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use swap::Predecessor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -104,25 +98,8 @@ async fn live(settings: Settings, is_upgrade: bool) -> Result<()> {
 /// A gateway and what joins it to Redis.
 struct Node {
     gateway: GatewayHandle,
-    joint: Joint,
-}
-
-/// What joins a gateway to Redis.
-struct Joint {
-    shipping: TaskTracker,
-    stop_shipping: CancellationToken,
     feed: Arc<RedisFeed>,
     link: Arc<Link>,
-}
-
-impl Joint {
-    /// Hands the rest of the usage over, then lets go of Redis. After the gateway has ended.
-    async fn end(self) {
-        self.stop_shipping.cancel();
-        self.shipping.wait().await;
-        self.feed.close().await;
-        self.link.close().await;
-    }
 }
 
 impl Node {
@@ -130,11 +107,11 @@ impl Node {
         let Settings { gateway: config, redis, hub_key, .. } = settings;
         let link = Link::open(&redis)?;
         let feed = RedisFeed::open(&redis, link.clone())?;
-        let queue = Arc::new(MemoryUsage::new(USAGE_QUEUE));
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
-            usage: queue.clone(),
+            // A gateway takes nothing from the stream: the name is nobody's consumer.
+            usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
             hub_key,
             metrics_parts: vec![link.clone()],
@@ -152,32 +129,20 @@ impl Node {
                 gateway
             }
         };
-        let (stop_shipping, shipping) = (CancellationToken::new(), TaskTracker::new());
-        // A gateway takes nothing from the stream: the name is nobody's consumer.
-        let shipper = Shipper::new(queue, RedisUsage::new(link.clone(), name()));
-        shipping.spawn(shipper.run(stop_shipping.clone()));
-        shipping.close();
         let (seats, ops) = (gateway.address, gateway.ops_address);
         tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
-        Ok(Self { gateway, joint: Joint { shipping, stop_shipping, feed, link } })
+        Ok(Self { gateway, feed, link })
     }
 
     async fn stop(self) {
         self.gateway.stop().await;
-        self.joint.end().await;
+        self.feed.close().await;
+        self.link.close().await;
     }
 
     async fn stop_for_successor(self) {
         self.gateway.stop_for_successor().await;
-        self.joint.end().await;
+        self.feed.close().await;
+        self.link.close().await;
     }
 }
-
-fn name() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    unique_id(now, &rand::random())
-}
-
-/// Records that may wait for Redis: some hundred megabytes at worst.
-const USAGE_QUEUE: usize = 100_000;

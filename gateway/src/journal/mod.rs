@@ -1,0 +1,209 @@
+//! The usage journal on disk: every request is written down before a provider hears of it and before its seat has the
+//! last byte (design §8). What is written and what may go is decided in [`shared::journal`]; here are the files, the
+//! clock and the tasks.
+//!
+//! `begin` and `end` write on the caller's thread: a kilobyte into the page cache costs about as much as waking a
+//! writer would. A disk that stops answering is noticed by the sync beside them ([`keeper`]) and left alone.
+
+mod directory;
+pub mod keeper;
+mod left;
+pub mod ship;
+
+use crate::events;
+use bytes::Bytes;
+use directory::Directory;
+use parking_lot::Mutex;
+use shared::contract::usage::UsageRecord;
+use shared::ids::{JournalId, RequestId};
+use shared::journal::{Bounds, Draft, Health, Journal, Kept, Next};
+use shared::ports::{PortError, Progress};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Where journals are, and how much this one may take.
+#[derive(Debug, Clone)]
+pub struct JournalConfig {
+    /// The directory of all journals of this machine. Not a variable: the process that has a directory of its own says
+    /// so. `None`: records wait in memory alone.
+    pub root: Option<PathBuf>,
+    /// `JOURNAL_MAX_MB`: MiB of disk for records that are not in the books yet. Default 4096. Beyond it records wait in
+    /// memory, and are lost, counted and told when that is full as well.
+    pub total_bytes: u64,
+}
+
+/// The journal of this process.
+pub struct UsageJournal {
+    id: JournalId,
+    root: Option<PathBuf>,
+    journal: Mutex<Journal<Directory>>,
+    written: Notify,
+    is_dirty: AtomicBool,
+    clock: Instant,
+    counts: Counts,
+}
+
+/// What became of the ends so far.
+#[derive(Debug, Default)]
+struct Counts {
+    on_disk: AtomicU64,
+    in_memory: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// How the journal is, for operators.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Can the disk be written?
+    pub health: Health,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Records that are not in the books yet.
+    pub unbooked: u64,
+    /// Ends that were written, that had to wait in memory, and that were lost.
+    pub ends: [(&'static str, u64); 3],
+}
+
+impl UsageJournal {
+    /// A journal of this name. Its directory is made with the first record.
+    #[must_use]
+    pub fn new(id: JournalId, config: &JournalConfig) -> Self {
+        let bounds = Bounds {
+            segment_bytes: SEGMENT_BYTES,
+            total_bytes: config.total_bytes,
+            memory_bytes: MEMORY_BYTES,
+        };
+        Self {
+            id,
+            root: config.root.clone(),
+            journal: Mutex::new(Journal::new(Directory::new(config.root.as_deref(), id), bounds)),
+            written: Notify::new(),
+            is_dirty: AtomicBool::new(false),
+            clock: Instant::now(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Its name, which is the node's as well.
+    #[must_use]
+    pub fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// Writes down what is to be booked should the process die now.
+    pub fn begin(&self, id: RequestId, draft: Draft) {
+        self.journal.lock().begin(id, draft, self.now_ms());
+        self.note_written();
+    }
+
+    /// Writes down what is to be booked.
+    pub fn end(&self, record: &UsageRecord) {
+        match Draft::of(record) {
+            Ok(draft) => self.end_as(record.request.id, draft),
+            // Only memory could fail here: all of its maps have text for keys.
+            Err(_) => self.count(record.request.id, Kept::Lost),
+        }
+    }
+
+    fn end_as(&self, id: RequestId, draft: Draft) {
+        let kept = self.journal.lock().end(id, draft, self.now_ms());
+        self.note_written();
+        self.count(id, kept);
+    }
+
+    fn count(&self, id: RequestId, kept: Kept) {
+        let counter = match kept {
+            Kept::OnDisk => &self.counts.on_disk,
+            Kept::InMemory => &self.counts.in_memory,
+            Kept::Lost => {
+                events::usage_lost(id);
+                &self.counts.lost
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let journal = self.journal.lock();
+        Standing {
+            health: journal.health(),
+            bytes: journal.total_bytes(),
+            unbooked: journal.last_seq() - journal.watermark(),
+            ends: [
+                ("on_disk", count(&self.counts.on_disk)),
+                ("in_memory", count(&self.counts.in_memory)),
+                ("lost", count(&self.counts.lost)),
+            ],
+        }
+    }
+
+    /// One wake-up for all that is written until the keeper comes by.
+    fn note_written(&self) {
+        if !self.is_dirty.swap(true, Ordering::AcqRel) {
+            self.written.notify_one();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The records from this number on, at most `max`.
+    async fn read(&self, from: u64, max: usize, cache: &mut Cache) -> Result<Vec<Bytes>, PortError> {
+        let (number, last, path) = {
+            let journal = self.journal.lock();
+            match journal.next(from, max) {
+                Next::Nothing => return Ok(Vec::new()),
+                Next::Here(records) => return Ok(records),
+                Next::There(number) => (number, journal.end_of(number), journal.disk().segment(number)),
+            }
+        };
+        let segment = cache.segment(number, last, path).await?;
+        Ok(shared::journal::records(&segment, from, last, max))
+    }
+
+    fn advance(&self, progress: Progress) {
+        self.journal.lock().advance(progress);
+    }
+}
+
+/// The segment that was read last: it is handed over in many steps.
+#[derive(Debug, Default)]
+struct Cache(Option<(u64, u64, Bytes)>);
+
+impl Cache {
+    /// The bytes of a segment that ends with this number.
+    async fn segment(&mut self, number: u64, last: u64, path: PathBuf) -> Result<Bytes, PortError> {
+        if let Some((_, _, bytes)) = self.0.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
+            return Ok(bytes.clone());
+        }
+        let bytes = match tokio::fs::read(&path).await {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => {
+                events::journal_unreadable(&path, &error);
+                if error.kind() != io::ErrorKind::NotFound {
+                    return Err(PortError::Unreadable);
+                }
+                // Somebody took it away. To wait for it would hold up all that came after it.
+                Bytes::new()
+            }
+        };
+        self.0 = Some((number, last, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// Thousands of requests; a start after a crash reads a segment at a time.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// Ends that wait for a disk that takes none: some ten thousand.
+const MEMORY_BYTES: usize = 64 << 20;
+/// How often the far side is asked how far the books are when there is nothing to hand over.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a loss of power may cost (design §8).
+const SYNC_EVERY: Duration = Duration::from_millis(50);
