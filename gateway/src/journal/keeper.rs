@@ -57,8 +57,10 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
     if let Some(unsynced) = unsynced {
         let newest = unsynced.newest;
         if let Err(error) = sync(journal, unsynced).await {
-            events::journal_sync_failed(&error);
-            return journal.journal.lock().sync_failed(journal.now_ms());
+            if journal.journal.lock().sync_failed(journal.now_ms()) {
+                events::journal_sync_failed(&error);
+            }
+            return;
         }
         *synced = newest;
     }

@@ -207,3 +207,32 @@ const MEMORY_BYTES: usize = 64 << 20;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long a loss of power may cost (design §8).
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::journal::UNREADABLE_RECORD;
+    use shared::time::UnixMillis;
+
+    #[tokio::test]
+    async fn records_whose_segment_was_taken_away_hold_up_none_that_came_after() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = JournalConfig { root: Some(directory.path().to_owned()), total_bytes: 1 << 30 };
+        let journal = UsageJournal::new(JournalId::from_parts(UnixMillis(1), &[1; 10]), &config);
+        let record = |n: u8| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1 << 20));
+        // More than is kept in memory beside the disk.
+        for n in 1..=20 {
+            journal.end_as(RequestId::from_bytes([n; 16]), Draft::of_json(record(n).as_bytes()));
+        }
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        let mut cache = Cache::default();
+        let mut told = Vec::new();
+        while told.len() < 20 {
+            let records = journal.read(told.len() as u64 + 1, 100, &mut cache).await.unwrap();
+            assert!(!records.is_empty());
+            told.extend(records);
+        }
+        assert_eq!(told[0], UNREADABLE_RECORD);
+        assert!(told[19] == record(20), "what memory has is not lost");
+    }
+}

@@ -30,7 +30,7 @@ pub struct Hub {
     pub handle: GatewayHandle,
     pub usage: Arc<MemoryUsage>,
     pub client: Client<HttpConnector, Full<Bytes>>,
-    _data_dir: TempDir,
+    data_dir: TempDir,
 }
 
 /// A whole answer.
@@ -76,15 +76,20 @@ impl Hub {
     }
 
     pub async fn start_with(snapshot: Snapshot, upstream_ca_file: Option<PathBuf>) -> Self {
+        Self::start_as(snapshot, |config| config.upstream_ca_file = upstream_ca_file).await
+    }
+
+    /// With what this makes of its configuration.
+    pub async fn start_as(snapshot: Snapshot, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let lookup = |name: &str| match name {
             "GATEWAY_LISTEN" | "OPS_LISTEN" => Some("127.0.0.1:0".to_owned()),
             _ => None,
         };
         let mut vars = Vars::new(&lookup);
         let mut config = GatewayConfig::read(&mut vars);
-        config.upstream_ca_file = upstream_ca_file;
         let data_dir = tempfile::tempdir().expect("a temporary directory");
         config.journal.root = Some(data_dir.path().join("journal"));
+        change(&mut config);
         let feed = Arc::new(MemoryConfig::new());
         feed.publish(snapshot).await.expect("the first snapshot is newer than none");
         let usage = Arc::new(MemoryUsage::new(10_000));
@@ -98,7 +103,7 @@ impl Hub {
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, usage, client, _data_dir: data_dir };
+        let hub = Self { handle, usage, client, data_dir };
         hub.ready().await;
         hub
     }
@@ -116,6 +121,19 @@ impl Hub {
             assert!(Instant::now() < until, "the gateway is ready in time");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Where its journal is.
+    pub fn journal_root(&self) -> PathBuf {
+        self.data_dir.path().join("journal")
+    }
+
+    /// A figure of the operators' page.
+    pub async fn figure(&self, name: &str) -> u64 {
+        let uri = format!("http://{}/metrics", self.handle.ops_address);
+        let page = self.send(Request::get(uri).body(Full::default()).expect("a request")).await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |figure| figure.parse().expect("a whole number"))
     }
 
     pub fn url(&self, path: &str) -> String {

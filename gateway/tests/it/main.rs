@@ -13,3 +13,4 @@ mod endings;
 mod failover;
 mod fidelity;
 mod harness;
+mod journal;

@@ -196,15 +196,21 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// The last number in this segment.
+    /// The last number in this segment that is not in memory as well.
     #[must_use]
     pub fn end_of(&self, number: u64) -> u64 {
-        self.segments.iter().find(|segment| segment.number == number).map_or(0, |segment| segment.last)
+        let last = self.segments.iter().find(|s| s.number == number).map_or(0, |segment| segment.last);
+        self.recent.front().map_or(last, |first| last.min(first.seq - 1))
     }
 
     /// The disk answered a sync with an error: what was written may not be there. Nothing is added to that segment.
-    pub fn sync_failed(&mut self, now_ms: u64) {
-        self.fail(now_ms);
+    /// True when that is news; to hear it again does not put off the next try.
+    pub fn sync_failed(&mut self, now_ms: u64) -> bool {
+        let is_news = self.health == Health::Fine;
+        if is_news {
+            self.fail(now_ms);
+        }
+        is_news
     }
 
     /// True when all ends are on disk or in the books.
