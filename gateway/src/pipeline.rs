@@ -99,7 +99,7 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
         }
     };
     // 14 settle: always runs, also when the seat has left. Only then the last byte leaves.
-    settle::settle(hub, arrival, book);
+    settle::settle(hub, arrival, book).await;
     end(seat, ending).await;
 }
 
@@ -223,7 +223,7 @@ async fn turn_away(
         Some(principal) => {
             let mut book = Book::open(arrival, &principal, endpoint, rand::random());
             book.refused(reject.status(), reject.label());
-            settle::settle(hub, arrival, book);
+            settle::settle(hub, arrival, book).await;
         }
     }
     end(seat, ending).await;

@@ -159,9 +159,9 @@ pub fn row(
 }
 
 /// Books a finished request, once.
-pub fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
+pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
     let record = book.close(arrival.elapsed_ms());
-    hub.journal.end(&record);
+    hub.journal.end(&record).await;
     events::request_finished(&record);
     if let Some(metrics) = &hub.metrics {
         metrics.count(&record);

@@ -7,7 +7,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
-use shared::journal::Health;
+use shared::journal::{Ends, Health};
 
 /// The metrics of one process.
 pub struct Metrics {
@@ -136,7 +136,8 @@ impl JournalMetrics {
 
     fn set(&self, standing: &Standing) {
         let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        for (kept, count) in standing.ends {
+        let Ends { on_disk, in_memory, lost } = standing.ends;
+        for (kept, count) in [("on_disk", on_disk), ("in_memory", in_memory), ("lost", lost)] {
             let told = self.ends.with_label_values(&[kept]);
             told.inc_by(count.saturating_sub(told.get()));
         }

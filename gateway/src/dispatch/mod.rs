@@ -150,7 +150,7 @@ async fn try_one(
     // Written down before the provider gets a byte.
     let interrupted = settle::row(job, provider, number, Outcome::Interrupted, &Spent::unknown());
     if let Some(draft) = book.draft(interrupted, begun_ms) {
-        job.hub.journal.begin(job.arrival.id, draft);
+        job.hub.journal.begin(job.arrival.id, draft).await;
     }
     let mut end = None;
     {

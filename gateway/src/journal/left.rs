@@ -5,7 +5,7 @@ use super::directory::Abandoned;
 use super::{ASK_EVERY, Cache, UsageJournal};
 use crate::events;
 use shared::ids::JournalId;
-use shared::journal::{Draft, Next, Replay, records};
+use shared::journal::{Next, Replay, records};
 use shared::ports::{PortError, Progress, UsageBatch, UsageStream};
 use std::fs::File;
 use std::io::{self, Read};
@@ -67,7 +67,7 @@ impl Left {
         }
         let found = replay.finish();
         for (id, record) in &found.open {
-            journal.end_as(*id, Draft::of_json(record));
+            journal.end_at_once(*id, record);
         }
         events::journal_adopted(directory.id, &found);
         let progress = Progress { taken: found.floor, watermark: found.floor };

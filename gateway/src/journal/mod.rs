@@ -2,8 +2,8 @@
 //! last byte (design §8). What is written and what may go is decided in [`shared::journal`]; here are the files, the
 //! clock and the tasks.
 //!
-//! `begin` and `end` write on the caller's thread: a kilobyte into the page cache costs about as much as waking a
-//! writer would. A disk that stops answering is noticed by the sync beside them ([`keeper`]) and left alone.
+//! `begin` and `end` write on the caller's thread, one of them for all that are ready in the same moment: that costs less
+//! than waking a writer. A disk that stops answering is noticed by the sync beside them ([`keeper`]) and left alone.
 
 mod directory;
 pub mod keeper;
@@ -16,11 +16,11 @@ use directory::Directory;
 use parking_lot::Mutex;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, RequestId};
-use shared::journal::{Bounds, Draft, Health, Journal, Kept, Next};
+use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next, Turn};
 use shared::ports::{PortError, Progress};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -43,15 +43,6 @@ pub struct UsageJournal {
     written: Notify,
     is_dirty: AtomicBool,
     clock: Instant,
-    counts: Counts,
-}
-
-/// What became of the ends so far.
-#[derive(Debug, Default)]
-struct Counts {
-    on_disk: AtomicU64,
-    in_memory: AtomicU64,
-    lost: AtomicU64,
 }
 
 /// How the journal is, for operators.
@@ -63,8 +54,8 @@ pub struct Standing {
     pub bytes: u64,
     /// Records that are not in the books yet.
     pub unbooked: u64,
-    /// Ends that were written, that had to wait in memory, and that were lost.
-    pub ends: [(&'static str, u64); 3],
+    /// What became of the ends so far.
+    pub ends: Ends,
 }
 
 impl UsageJournal {
@@ -83,7 +74,6 @@ impl UsageJournal {
             written: Notify::new(),
             is_dirty: AtomicBool::new(false),
             clock: Instant::now(),
-            counts: Counts::default(),
         }
     }
 
@@ -94,52 +84,55 @@ impl UsageJournal {
     }
 
     /// Writes down what is to be booked should the process die now.
-    pub fn begin(&self, id: RequestId, draft: Draft) {
-        self.journal.lock().begin(id, draft, self.now_ms());
-        self.note_written();
+    pub async fn begin(&self, id: RequestId, draft: Draft) {
+        let turn = self.journal.lock().begin(id, draft);
+        self.written(turn).await;
     }
 
     /// Writes down what is to be booked.
-    pub fn end(&self, record: &UsageRecord) {
-        match Draft::of(record) {
-            Ok(draft) => self.end_as(record.request.id, draft),
-            // Only memory could fail here: all of its maps have text for keys.
-            Err(_) => self.count(record.request.id, Kept::Lost),
+    pub async fn end(&self, record: &UsageRecord) {
+        let id = record.request.id;
+        // A record always makes JSON: all of its maps have text for keys.
+        let draft = Draft::of(record).ok();
+        let turn = draft.and_then(|draft| self.journal.lock().end(id, draft, self.now_ms()));
+        match turn {
+            Some(turn) => self.written(turn).await,
+            None => events::usage_lost(id),
         }
     }
 
-    fn end_as(&self, id: RequestId, draft: Draft) {
-        let kept = self.journal.lock().end(id, draft, self.now_ms());
-        self.note_written();
-        self.count(id, kept);
+    /// Waits until this is written. Whoever else is ready now takes a turn first: one write serves all, which is what
+    /// makes the journal cheap under load.
+    async fn written(&self, turn: Turn) {
+        tokio::task::yield_now().await;
+        let mut journal = self.journal.lock();
+        if !journal.is_flushed(turn) {
+            journal.flush(self.now_ms());
+            drop(journal);
+            self.note_written();
+        }
     }
 
-    fn count(&self, id: RequestId, kept: Kept) {
-        let counter = match kept {
-            Kept::OnDisk => &self.counts.on_disk,
-            Kept::InMemory => &self.counts.in_memory,
-            Kept::Lost => {
-                events::usage_lost(id);
-                &self.counts.lost
-            }
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// The same for a record that is JSON already, where waiting for others is worth nothing.
+    fn end_at_once(&self, id: RequestId, json: &[u8]) {
+        let mut journal = self.journal.lock();
+        if journal.end(id, Draft::of_json(json), self.now_ms()).is_none() {
+            events::usage_lost(id);
+        }
+        journal.flush(self.now_ms());
+        drop(journal);
+        self.note_written();
     }
 
     /// How it is.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let journal = self.journal.lock();
         Standing {
             health: journal.health(),
             bytes: journal.total_bytes(),
             unbooked: journal.last_seq() - journal.watermark(),
-            ends: [
-                ("on_disk", count(&self.counts.on_disk)),
-                ("in_memory", count(&self.counts.in_memory)),
-                ("lost", count(&self.counts.lost)),
-            ],
+            ends: journal.ends(),
         }
     }
 
@@ -222,7 +215,7 @@ mod tests {
         let record = |n: u8| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1 << 20));
         // More than is kept in memory beside the disk.
         for n in 1..=20 {
-            journal.end_as(RequestId::from_bytes([n; 16]), Draft::of_json(record(n).as_bytes()));
+            journal.end_at_once(RequestId::from_bytes([n; 16]), record(n).as_bytes());
         }
         std::fs::remove_dir_all(directory.path()).unwrap();
         let mut cache = Cache::default();

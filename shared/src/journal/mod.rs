@@ -10,18 +10,21 @@
 //!  segment 1                                  segment 2
 //!  floor 0 │ begin A │ begin B │ end A (1)    floor 0 │ begin B │ begin C │ end C (2) │ end B (3)
 //! ```
+//! What comes in the same moment is written together: whoever has something to write takes a turn, lets the others who are
+//! ready take theirs, and writes for all ([`Journal::flush`]), unless that was done meanwhile.
+//!
 //! A disk that is full or broken stops nothing: ends wait in memory, are handed over from there, and are written when
 //! the disk takes them again.
 
+mod facts;
 mod frame;
 mod replay;
-mod segment;
 #[cfg(test)]
 mod tests;
 
+pub use facts::{Bounds, Ends, Health, Kept, Next, Segment, Turn};
 pub use frame::{Draft, ends};
 pub use replay::{Found, Replay, UNREADABLE_RECORD, records};
-pub use segment::Segment;
 
 use crate::ids::RequestId;
 use crate::ports::Progress;
@@ -40,52 +43,6 @@ pub trait Disk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// How much a journal may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// A segment ends when it has this many bytes beside its copies, or a quarter of all: only whole segments go.
-    pub segment_bytes: u64,
-    /// All segments together.
-    pub total_bytes: u64,
-    /// Ends that the disk does not take and that wait in memory.
-    pub memory_bytes: usize,
-}
-
-/// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// It outlives the process.
-    OnDisk,
-    /// It waits in memory: for the disk, and to be handed over.
-    InMemory,
-    /// Memory has no room for it either: nobody knows of it any more.
-    Lost,
-}
-
-/// Can the disk be written?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Yes.
-    Fine,
-    /// The journal's own bound is reached.
-    Full,
-    /// It answers with errors.
-    Failing,
-    /// It does not answer.
-    Stalled,
-}
-
-/// Where the records to hand over next are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// There are none.
-    Nothing,
-    /// In memory: these.
-    Here(Vec<Bytes>),
-    /// In this segment.
-    There(u64),
-}
-
 /// The journal of a running process.
 pub struct Journal<D> {
     disk: D,
@@ -96,6 +53,12 @@ pub struct Journal<D> {
     recent: VecDeque<Recent>,
     recent_bytes: usize,
     unwritten_bytes: usize,
+    /// What the next flush writes: begins and ends as they came.
+    gathered: Vec<u8>,
+    gathered_ends: u64,
+    turn: Turn,
+    flushed: Turn,
+    ends: Ends,
     segments: VecDeque<Segment>,
     /// The last number that was tried.
     last_number: u64,
@@ -128,6 +91,11 @@ impl<D: Disk> Journal<D> {
             recent: VecDeque::new(),
             recent_bytes: 0,
             unwritten_bytes: 0,
+            gathered: Vec::new(),
+            gathered_ends: 0,
+            turn: Turn::default(),
+            flushed: Turn::default(),
+            ends: Ends::default(),
             segments: VecDeque::new(),
             last_number: 0,
             copied_bytes: None,
@@ -140,42 +108,97 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Writes what is to be booked if nothing more is heard of this request. A later begin of the same request takes
-    /// its place.
-    pub fn begin(&mut self, id: RequestId, draft: Draft, now_ms: u64) -> Kept {
+    /// Takes what is to be booked if nothing more is heard of this request; a later begin of the same request takes its
+    /// place. It is written by the next [`Journal::flush`]: answers its turn.
+    pub fn begin(&mut self, id: RequestId, draft: Draft) -> Turn {
         let frame = draft.seal(Kind::Begin, id, 0);
-        let is_ready = self.make_ready(frame.len(), now_ms);
-        let is_written = is_ready && self.append(&frame, now_ms);
+        self.gathered.extend_from_slice(&frame);
         self.open.insert(id, frame);
-        if is_written { Kept::OnDisk } else { Kept::InMemory }
+        self.next_turn()
     }
 
-    /// Writes what is booked of this request, under the next number.
-    pub fn end(&mut self, id: RequestId, draft: Draft, now_ms: u64) -> Kept {
-        let is_ready = self.make_ready(draft.len(), now_ms);
-        if !is_ready && self.unwritten_bytes + draft.len() > self.bounds.memory_bytes {
-            self.open.remove(&id);
-            return Kept::Lost;
+    /// Takes what is booked of this request, under the next number; `None` when it is lost.
+    pub fn end(&mut self, id: RequestId, draft: Draft, now_ms: u64) -> Option<Turn> {
+        if self.unwritten_bytes + draft.len() > self.bounds.memory_bytes {
+            self.flush(now_ms);
+            if self.unwritten_bytes + draft.len() > self.bounds.memory_bytes {
+                self.open.remove(&id);
+                self.ends.lost += 1;
+                return None;
+            }
         }
         self.last_seq += 1;
         let seq = self.last_seq;
         let frame = draft.seal(Kind::End, id, seq);
-        let is_written = is_ready && self.append(&frame, now_ms);
-        if is_written {
-            self.open.remove(&id);
-            if let Some(segment) = self.segments.back_mut() {
-                segment.add(seq);
-            }
-        } else {
-            // Its begin stays open: until the end is on disk, or in the books, it is all there is.
-            self.unwritten_bytes += frame.len();
-        }
+        self.gathered.extend_from_slice(&frame);
+        self.gathered_ends += 1;
+        // Its begin stays open: until the end is on disk, or in the books, it is all there is.
+        self.unwritten_bytes += frame.len();
         self.recent_bytes += frame.len();
-        self.recent.push_back(Recent { id, seq, frame, is_written });
+        self.recent.push_back(Recent { id, seq, frame, is_written: false });
+        Some(self.next_turn())
+    }
+
+    /// Has what was taken up to this turn been written, as far as the disk took it?
+    #[must_use]
+    pub fn is_flushed(&self, turn: Turn) -> bool {
+        turn <= self.flushed
+    }
+
+    /// Writes what was taken since the last time. What the disk does not take waits in memory.
+    pub fn flush(&mut self, now_ms: u64) -> Kept {
+        let is_ready = self.make_ready(now_ms);
+        let kept = if is_ready && self.append_gathered(now_ms) { Kept::OnDisk } else { Kept::InMemory };
+        match kept {
+            Kept::OnDisk => self.ends.on_disk += self.gathered_ends,
+            Kept::InMemory => self.ends.in_memory += self.gathered_ends,
+        }
+        self.gathered_ends = 0;
+        self.gathered.clear();
+        // What a moment of many requests needed is not kept.
+        self.gathered.shrink_to(USUAL_GATHERED);
+        self.flushed = self.turn;
         while self.recent_bytes > RECENT_BYTES && self.recent.front().is_some_and(|r| r.is_written) {
             self.forget_first();
         }
-        if is_written { Kept::OnDisk } else { Kept::InMemory }
+        kept
+    }
+
+    fn next_turn(&mut self) -> Turn {
+        self.turn = Turn(self.turn.0 + 1);
+        self.turn
+    }
+
+    fn append_gathered(&mut self, now_ms: u64) -> bool {
+        if self.gathered.is_empty() {
+            return true;
+        }
+        if self.disk.append(&self.gathered).is_err() {
+            return self.fail(now_ms);
+        }
+        let length = self.gathered.len() as u64;
+        self.total_bytes += length;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.bytes += length;
+        }
+        self.note_written();
+        true
+    }
+
+    /// All ends that were taken are in the last segment now.
+    fn note_written(&mut self) {
+        let (mut first, mut last) = (0, 0);
+        for recent in self.recent.iter_mut().rev().take_while(|recent| !recent.is_written) {
+            recent.is_written = true;
+            self.open.remove(&recent.id);
+            first = recent.seq;
+            last = last.max(recent.seq);
+        }
+        self.unwritten_bytes = 0;
+        if let Some(segment) = self.segments.back_mut().filter(|_| last > 0) {
+            segment.add(first);
+            segment.add(last);
+        }
     }
 
     /// The records from this number on, at most `max`.
@@ -259,8 +282,14 @@ impl<D: Disk> Journal<D> {
     /// Writes what waits for the disk, if the disk takes it again.
     pub fn catch_up(&mut self, now_ms: u64) {
         if self.health != Health::Fine || self.unwritten_bytes > 0 {
-            self.make_ready(0, now_ms);
+            self.flush(now_ms);
         }
+    }
+
+    /// What became of the ends so far.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// Where it is written.
@@ -303,12 +332,12 @@ impl<D: Disk> Journal<D> {
         self.open.is_empty() && self.watermark == self.last_seq
     }
 
-    /// Is there a segment that takes `more` bytes? Makes one where that is what is missing.
-    fn make_ready(&mut self, more: usize, now_ms: u64) -> bool {
+    /// Is there a segment that takes what was gathered? Makes one where that is what is missing.
+    fn make_ready(&mut self, now_ms: u64) -> bool {
         if self.health == Health::Stalled {
             return false;
         }
-        let wanted = (more + self.unwritten_bytes) as u64;
+        let wanted = self.gathered.len().max(self.unwritten_bytes) as u64;
         if self.total_bytes + wanted > self.bounds.total_bytes {
             self.health = Health::Full;
             // Copies of long requests can fill it alone. Once all ends are in the books, it is begun anew.
@@ -336,36 +365,20 @@ impl<D: Disk> Journal<D> {
             head.extend_from_slice(frame);
         }
         let copied_bytes = head.len() as u64;
-        let mut segment = Segment { number, first: 0, last: 0, bytes: 0 };
         for waiting in self.recent.iter().filter(|recent| !recent.is_written) {
             head.extend_from_slice(&waiting.frame);
-            segment.add(waiting.seq);
         }
         if self.disk.create(number, &head).is_err() {
             return self.fail(now_ms);
         }
-        segment.bytes = head.len() as u64;
-        self.total_bytes += segment.bytes;
-        self.segments.push_back(segment);
+        let bytes = head.len() as u64;
+        self.total_bytes += bytes;
+        self.segments.push_back(Segment { number, first: 0, last: 0, bytes });
         self.copied_bytes = Some(copied_bytes);
         self.anchor = number;
-        for waiting in self.recent.iter_mut().filter(|recent| !recent.is_written) {
-            waiting.is_written = true;
-            self.open.remove(&waiting.id);
-        }
-        self.unwritten_bytes = 0;
+        self.note_written();
+        self.gathered.clear();
         self.health = Health::Fine;
-        true
-    }
-
-    fn append(&mut self, frame: &[u8], now_ms: u64) -> bool {
-        if self.disk.append(frame).is_err() {
-            return self.fail(now_ms);
-        }
-        if let Some(segment) = self.segments.back_mut() {
-            segment.bytes += frame.len() as u64;
-        }
-        self.total_bytes += frame.len() as u64;
         true
     }
 
@@ -390,5 +403,7 @@ impl<D: Disk> Journal<D> {
 
 /// Ends that are kept in memory although the disk has them: what is handed over in the next moment need not be read.
 const RECENT_BYTES: usize = 4 << 20;
+/// Room for what is gathered that is kept.
+const USUAL_GATHERED: usize = 64 << 10;
 /// How long a disk that failed is left alone.
 const RETRY_MS: u64 = 1_000;

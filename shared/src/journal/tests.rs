@@ -111,6 +111,8 @@ enum Op {
     End(usize),
     /// Begins the n-th of those under way once more, with another attempt.
     Again(usize),
+    /// What was taken is written.
+    Write,
     Ship(usize),
     Book(usize),
     Flush,
@@ -130,6 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => Just(Op::Begin),
         6 => (0usize..64).prop_map(Op::End),
         2 => (0usize..64).prop_map(Op::Again),
+        9 => Just(Op::Write),
         4 => (0usize..20).prop_map(Op::Ship),
         4 => (0usize..20).prop_map(Op::Book),
         1 => Just(Op::Flush),
@@ -193,6 +196,7 @@ impl World {
             let found = replay.finish();
             for (id, record) in &found.open {
                 journal.end(*id, Draft::of_json(record), self.clock);
+                journal.flush(self.clock);
             }
             let handed_on = journal.last_seq();
             let floor = found.floor;
@@ -200,27 +204,35 @@ impl World {
         }
         let mut progress = Progress::default();
         let mut crash = None;
+        // Taken and not written yet: the request, and whether it ended.
+        let mut gathered: Vec<(u64, bool)> = Vec::new();
         for op in ops.by_ref() {
             self.clock += 300;
             match op {
                 Op::Begin => {
                     let n = self.requests.len() as u64;
-                    let draft = Draft::of_json(record(n, "begin").as_bytes());
-                    let kept = journal.begin(id(n), draft, self.clock);
-                    self.requests.push(Known { is_begun: kept == Kept::OnDisk, ..Known::default() });
+                    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+                    self.requests.push(Known::default());
                     self.under_way.push(n);
+                    gathered.push((n, false));
                 }
                 Op::Again(which) if !self.under_way.is_empty() => {
                     let n = self.under_way[which % self.under_way.len()];
-                    let draft = Draft::of_json(record(n, "begin").as_bytes());
-                    let kept = journal.begin(id(n), draft, self.clock);
-                    self.requests[n as usize].is_begun |= kept == Kept::OnDisk;
+                    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+                    gathered.push((n, false));
                 }
                 Op::End(which) if !self.under_way.is_empty() => {
                     let n = self.under_way.remove(which % self.under_way.len());
-                    let kept = journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), self.clock);
-                    assert!(kept != Kept::Lost, "memory has room");
-                    self.requests[n as usize].has_ended = kept == Kept::OnDisk;
+                    let turn = journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), self.clock);
+                    assert!(turn.is_some(), "memory has room");
+                    gathered.push((n, true));
+                }
+                Op::Write => {
+                    let is_written = journal.flush(self.clock) == Kept::OnDisk;
+                    for (n, is_end) in gathered.drain(..).filter(|_| is_written) {
+                        let known = &mut self.requests[n as usize];
+                        *(if is_end { &mut known.has_ended } else { &mut known.is_begun }) = true;
+                    }
                 }
                 Op::Ship(most) => {
                     progress = ship(&mut journal, name, progress, most, &mut self.far);
@@ -351,7 +363,7 @@ proptest! {
         let mut files = Files::default();
         let mut journal = Journal::new(&mut files, Bounds { segment_bytes: 1 << 20, ..BOUNDS });
         for n in 0..count as u64 {
-            journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), 0);
+            end(&mut journal, n, 0);
         }
         let whole = files.segments.remove(&1).unwrap();
         let torn = &whole[..cut.min(whole.len())];
@@ -373,22 +385,32 @@ fn journal(bounds: Bounds, files: &mut Files) -> Journal<&mut Files> {
     Journal::new(files, bounds)
 }
 
-fn end(journal: &mut Journal<&mut Files>, n: u64, now_ms: u64) -> Kept {
-    journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), now_ms)
+fn begin(journal: &mut Journal<&mut Files>, n: u64) {
+    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+    journal.flush(0);
+}
+
+/// Ends a request by itself; `None` when that is lost.
+fn end(journal: &mut Journal<&mut Files>, n: u64, now_ms: u64) -> Option<Kept> {
+    let turn = journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), now_ms)?;
+    assert!(!journal.is_flushed(turn));
+    let kept = journal.flush(now_ms);
+    assert!(journal.is_flushed(turn));
+    Some(kept)
 }
 
 #[test]
 fn a_full_disk_is_left_alone_for_a_second_and_catches_up_in_a_segment_of_its_own() {
     let mut files = Files::default();
     let mut journal = journal(BOUNDS, &mut files);
-    journal.begin(id(1), Draft::of_json(record(1, "begin").as_bytes()), 0);
+    begin(&mut journal, 1);
     journal.disk.room = Some(10);
-    assert_eq!(end(&mut journal, 2, 0), Kept::InMemory);
+    assert_eq!(end(&mut journal, 2, 0), Some(Kept::InMemory));
     assert_eq!(journal.health(), Health::Failing);
     journal.disk.room = None;
-    assert_eq!(end(&mut journal, 3, 999), Kept::InMemory);
+    assert_eq!(end(&mut journal, 3, 999), Some(Kept::InMemory));
     assert!(matches!(journal.next(1, 9), Next::Here(records) if records.len() == 2));
-    assert_eq!(end(&mut journal, 4, 1_000), Kept::OnDisk);
+    assert_eq!(end(&mut journal, 4, 1_000), Some(Kept::OnDisk));
     assert_eq!(journal.health(), Health::Fine);
     let mut replay = Replay::default();
     for (number, bytes) in &files.segments {
@@ -405,18 +427,21 @@ fn a_journal_at_its_bound_keeps_ends_in_memory_and_then_none() {
     let mut files = Files::default();
     let bounds = Bounds { segment_bytes: 200, total_bytes: 400, memory_bytes: 200 };
     let mut journal = journal(bounds, &mut files);
-    let kept: Vec<Kept> = (0..20).map(|n| end(&mut journal, n, 0)).collect();
+    let kept: Vec<Option<Kept>> = (0..20).map(|n| end(&mut journal, n, 0)).collect();
     let count = |what| kept.iter().filter(|kept| **kept == what).count();
-    assert!(kept.is_sorted_by_key(|kept| *kept as u8));
-    assert!(count(Kept::OnDisk) >= 5 && count(Kept::InMemory) >= 2 && count(Kept::Lost) >= 5, "{kept:?}");
+    assert!(kept.is_sorted_by_key(|kept| kept.map_or(2, |kept| kept as u8)));
+    assert!(
+        count(Some(Kept::OnDisk)) >= 5 && count(Some(Kept::InMemory)) >= 2 && count(None) >= 5,
+        "{kept:?}"
+    );
     assert_eq!(journal.health(), Health::Full);
     // Numbers have no holes: what was lost has none.
     let last = journal.last_seq();
-    assert_eq!(last as usize, count(Kept::OnDisk) + count(Kept::InMemory));
+    assert_eq!(last as usize, count(Some(Kept::OnDisk)) + count(Some(Kept::InMemory)));
     // In the books: there is room again, first for what waits.
     journal.advance(Progress { taken: last, watermark: last - 1 });
     assert!(!journal.take_removable(u64::MAX).is_empty());
-    assert_eq!(end(&mut journal, 30, 2_000), Kept::OnDisk);
+    assert_eq!(end(&mut journal, 30, 2_000), Some(Kept::OnDisk));
     assert!(journal.total_bytes() <= 400);
 }
 
@@ -425,11 +450,11 @@ fn a_disk_that_was_full_for_long_counts_only_what_it_took() {
     let mut files = Files::default();
     let mut journal = journal(Bounds { total_bytes: 4_000, ..BOUNDS }, &mut files);
     for n in 0..10 {
-        journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()), 0);
+        begin(&mut journal, n);
     }
     let before = journal.total_bytes();
     journal.disk.room = Some(10);
-    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    assert_eq!(end(&mut journal, 1, 0), Some(Kept::InMemory));
     for at in 1..100 {
         journal.catch_up(at * 1_000);
     }
@@ -444,7 +469,7 @@ fn a_journal_that_long_requests_fill_begins_anew_when_they_are_over() {
     let mut files = Files::default();
     let mut journal = journal(Bounds { segment_bytes: 1_000, total_bytes: 1_000, ..BOUNDS }, &mut files);
     for n in 0..11 {
-        journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()), 0);
+        begin(&mut journal, n);
     }
     let kept = (0..20).map(|n| {
         let kept = end(&mut journal, n, n * 2_000);
@@ -455,7 +480,7 @@ fn a_journal_that_long_requests_fill_begins_anew_when_they_are_over() {
         }
         kept
     });
-    assert_eq!(kept.collect::<Vec<_>>()[11..], [Kept::OnDisk; 9]);
+    assert_eq!(kept.collect::<Vec<_>>()[11..], [Some(Kept::OnDisk); 9]);
     assert_eq!(journal.health(), Health::Fine);
 }
 
@@ -463,10 +488,11 @@ fn a_journal_that_long_requests_fill_begins_anew_when_they_are_over() {
 fn a_begin_stays_on_disk_until_its_end_is_there() {
     let mut files = Files::default();
     let mut journal = journal(Bounds { segment_bytes: 50, ..BOUNDS }, &mut files);
-    journal.begin(id(1), Draft::of_json(record(1, "begin").as_bytes()), 0);
-    // The next segment has room for its copies, but not for the end.
+    begin(&mut journal, 1);
+    // The next segment has no room for the end.
+    begin(&mut journal, 2);
     journal.disk.room = Some(120);
-    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    assert_eq!(end(&mut journal, 1, 0), Some(Kept::InMemory));
     for number in journal.take_removable(u64::MAX) {
         journal.disk.segments.remove(&number);
     }
@@ -515,7 +541,7 @@ fn a_disk_that_does_not_answer_is_not_asked() {
     let mut files = Files::default();
     let mut journal = journal(BOUNDS, &mut files);
     journal.stall(true);
-    assert_eq!(end(&mut journal, 1, 0), Kept::InMemory);
+    assert_eq!(end(&mut journal, 1, 0), Some(Kept::InMemory));
     journal.stall(false);
     journal.catch_up(1);
     assert_eq!(journal.next(1, 1), Next::Here(vec![record(1, "end").into()]));
