@@ -89,6 +89,11 @@ impl Directory {
         }
     }
 
+    /// True when there is none: not yet, or not any more.
+    pub fn is_removed(&self) -> bool {
+        self.current.is_none()
+    }
+
     /// Nobody sees the directory before it is locked: it is made under another name.
     fn make(&mut self) -> io::Result<()> {
         let Some(root) = &self.root else { return Err(io::ErrorKind::Unsupported.into()) };

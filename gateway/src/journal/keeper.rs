@@ -57,7 +57,12 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
     if let Some(unsynced) = unsynced {
         let newest = unsynced.newest;
         if let Err(error) = sync(journal, unsynced).await {
-            if journal.journal.lock().sync_failed(journal.now_ms()) {
+            let is_news = {
+                let mut inner = journal.journal.lock();
+                // Removed meanwhile, because nothing of it is needed any more: the process ends.
+                !inner.disk().is_removed() && inner.sync_failed(journal.now_ms())
+            };
+            if is_news {
                 events::journal_sync_failed(&error);
             }
             return;
