@@ -16,6 +16,7 @@ pub mod routes;
 pub mod service;
 pub mod start;
 pub mod telemetry;
+pub mod upkeep;
 
 pub use config::AdminConfig;
 pub use start::{AdminHandle, FarSides, Options, StartError, StopError, WhenAway, start, start_with};

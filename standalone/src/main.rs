@@ -11,6 +11,7 @@ mod hub;
 mod publisher;
 mod secrets;
 
+use admin_api::upkeep::{self, Task};
 use clap::{Parser, Subcommand};
 use environment::Environment;
 use process::{ProcessConfig, fail};
@@ -33,17 +34,19 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Subcommand, Clone, Copy)]
+#[derive(Subcommand)]
 enum Command {
     /// Start on a throw-away database with a simulated upstream and show a short conversation.
     Demo,
+    #[command(flatten)]
+    Task(Task),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let environment = match (cli.command, cli.check_config) {
+    let environment = match (&cli.command, cli.check_config) {
         (Some(Command::Demo), _) => Environment::for_demo(),
-        (None, true) => Environment::without_files(),
+        (Some(Command::Task(_)), _) | (None, true) => Environment::without_files(),
         (None, false) => Environment::with_files(),
     };
     let environment = match environment {
@@ -57,12 +60,16 @@ fn main() -> ExitCode {
     if cli.check_config {
         return process::is_valid();
     }
-    settings.process.log.start();
     let threads = settings.gateway.limits.threads;
+    if let Some(Command::Task(task)) = &cli.command {
+        let done = async { Ok(upkeep::run(task, &settings.admin.database, process::say).await?) };
+        return process::run(threads, done);
+    }
+    settings.process.log.start();
     let life = async {
         match cli.command {
             Some(Command::Demo) => hub::demo(settings).await,
-            None => hub::serve(settings, &environment).await,
+            Some(Command::Task(_)) | None => hub::serve(settings, &environment).await,
         }
     };
     process::run(threads, life)

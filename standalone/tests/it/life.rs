@@ -53,6 +53,14 @@ async fn a_first_start_with_an_upstreams_key_is_all_a_seat_needs_and_a_second_ke
     assert_eq!(again.log_rows(1).await.len(), 1);
     let url = format!("{}/v1/messages", again.seats());
     assert_eq!(again.call(Method::POST, &url, &key, Some(message(false))).await.status(), 200);
+    again.log_rows(2).await;
+    let look_after = async |arguments: [&str; 2]| {
+        let output = command(data.path()).args(arguments).output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    // Beside the process that serves.
+    assert_eq!(look_after(["ledger", "check"]).await, (Some(0), "the books agree\n".to_owned()));
+    assert!(look_after(["rollups", "rebuild"]).await.1.ends_with(" 0 made again\n"));
     again.terminate();
     assert!(again.ended().await.success());
 }

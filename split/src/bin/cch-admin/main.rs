@@ -8,6 +8,7 @@ mod config;
 
 use admin_api::ops::Ops;
 use admin_api::telemetry::Metrics;
+use admin_api::upkeep::{self, Task};
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -41,18 +42,31 @@ struct Cli {
 enum Command {
     /// Ask the process that runs beside this one (OPS_LISTEN) whether it lives: status 0 or 1.
     Healthcheck,
+    #[command(flatten)]
+    Task(Task),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Healthcheck) = cli.command {
-        return process::healthcheck::run();
+    match cli.command {
+        Some(Command::Healthcheck) => return process::healthcheck::run(),
+        Some(Command::Task(task)) if !cli.check_config => return look_after(&task),
+        Some(Command::Task(_)) | None => {}
     }
     let settings = match process::enter(Settings::read, |settings| &settings.process, cli.check_config) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
     process::run(THREADS, live(settings))
+}
+
+/// Does a task beside the process that serves.
+fn look_after(task: &Task) -> ExitCode {
+    let settings = match Settings::read(&process::variables()) {
+        Ok(settings) => settings,
+        Err(problems) => return process::refuse(&problems),
+    };
+    process::run(THREADS, async { Ok(upkeep::run(task, &settings.admin.database, process::say).await?) })
 }
 
 async fn live(settings: Settings) -> Result<()> {
