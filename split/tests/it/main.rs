@@ -10,6 +10,7 @@ mod balancer;
 mod boot;
 mod faults;
 mod harness;
+mod journal;
 mod load;
 mod measured;
 mod plane;
