@@ -78,6 +78,38 @@ impl Postgres {
         self.end("-INT");
     }
 
+    /// Ends the server as a crash of it would: what it has in memory alone is gone, and its next start recovers.
+    pub fn crash_server(&mut self) {
+        self.end("-QUIT");
+    }
+
+    /// Stops the server and its connections where they are; nothing answers.
+    pub fn pause(&self) {
+        self.signal_all("-STOP");
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let server = self.child.as_ref().unwrap().id();
+        let send =
+            |id: u32| Command::new("kill").args([signal, &id.to_string()]).stderr(Stdio::null()).status();
+        // Stopped first and woken last, it starts no connection in between that would be missed.
+        if signal == "-STOP" {
+            send(server).unwrap();
+        }
+        for child in children(server) {
+            // One may have ended by itself.
+            let _ = send(child);
+        }
+        if signal == "-CONT" {
+            send(server).unwrap();
+        }
+    }
+
     fn end(&mut self, signal: &str) {
         if let Some(mut child) = self.child.take() {
             let _ = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
@@ -118,6 +150,18 @@ impl Drop for Postgres {
         // SIGQUIT: stops at once and cleans its shared memory up.
         self.end("-QUIT");
     }
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let is_child = |stat: &str| {
+        // pid (name) state parent …
+        let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        behind_name.split_whitespace().nth(1) == Some(parent.to_string().as_str())
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_child(&stat)))
+        .collect()
 }
 
 /// What initdb made, ready to be copied.
