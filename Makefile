@@ -44,6 +44,11 @@ test-clients: setup-build ## the real SDKs and command-line clients through the 
 	cargo build -p standalone -p simulator --bins
 	sh clients/run.sh
 
+# SOAK: --rounds, --minutes, --seed, e.g. make soak SOAK="--rounds 100 --seed 7".
+.PHONY: soak
+soak: setup-build setup-test ## every part of the split shape killed, stopped, emptied under load; then the books beside the providers' record
+	SOAK="$(SOAK)" cargo test -p split --test it -- --ignored --exact soak::soak --nocapture
+
 .PHONY: check-compose
 check-compose: ## Dockerfiles, compose files and the balancer, as far as that goes without a Docker engine
 	@sh scripts/check-compose.sh

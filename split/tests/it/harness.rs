@@ -42,6 +42,11 @@ impl Shape {
         }
     }
 
+    /// Where it all is.
+    pub fn site(&self) -> Site {
+        Site { dsn: self.dsn(), redis_url: self.redis_url(), directory: self.directory.path().to_owned() }
+    }
+
     pub fn dsn(&self) -> String {
         self.postgres.dsn("hub")
     }
@@ -50,27 +55,8 @@ impl Shape {
         format!("redis://{}", self.redis.door.address)
     }
 
-    pub fn data_dir(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A clean environment with everything that is needed; `name` is the data directory's.
     pub fn command(&self, binary: &str, name: &str) -> Command {
-        let mut command = Command::new(binary);
-        command
-            .env_clear()
-            .env("DATA_DIR", self.data_dir(name))
-            .env("LOG_FORMAT", "json")
-            .env("REDIS_URL", self.redis_url())
-            .env("HUB_SECRET_KEY", HUB_KEY)
-            .env("OPS_LISTEN", "127.0.0.1:0");
-        match binary == ADMIN {
-            true => {
-                command.env("ADMIN_LISTEN", "127.0.0.1:0").env("DSN", self.dsn()).env("ADMIN_TOKEN", TOKEN)
-            }
-            false => command.env("GATEWAY_LISTEN", "127.0.0.1:0"),
-        };
-        command
+        self.site().command(binary, name)
     }
 
     pub async fn admin(&self, name: &str) -> Admin {
@@ -79,6 +65,35 @@ impl Shape {
 
     pub async fn gateway(&self, name: &str) -> Gateway {
         Gateway::up(Process::start(self.command(GATEWAY, name))).await
+    }
+}
+
+/// What a process of the shape must be told, for those who do not hold the shape itself.
+#[derive(Clone)]
+pub struct Site {
+    pub dsn: String,
+    pub redis_url: String,
+    pub directory: PathBuf,
+}
+
+impl Site {
+    /// A clean environment with everything that is needed; `name` is the data directory's.
+    pub fn command(&self, binary: &str, name: &str) -> Command {
+        let mut command = Command::new(binary);
+        command
+            .env_clear()
+            .env("DATA_DIR", self.directory.join(name))
+            .env("LOG_FORMAT", "json")
+            .env("REDIS_URL", &self.redis_url)
+            .env("HUB_SECRET_KEY", HUB_KEY)
+            .env("OPS_LISTEN", "127.0.0.1:0");
+        match binary == ADMIN {
+            true => {
+                command.env("ADMIN_LISTEN", "127.0.0.1:0").env("DSN", &self.dsn).env("ADMIN_TOKEN", TOKEN)
+            }
+            false => command.env("GATEWAY_LISTEN", "127.0.0.1:0"),
+        };
+        command
     }
 }
 

@@ -16,5 +16,6 @@ mod measured;
 mod plane;
 mod process;
 mod secrets;
+mod soak;
 mod stop;
 mod swap;
