@@ -338,7 +338,7 @@ impl<D: Disk> Journal<D> {
             return false;
         }
         let wanted = self.gathered.len().max(self.unwritten_bytes) as u64;
-        if self.total_bytes + wanted > self.bounds.total_bytes {
+        if self.needed_bytes() + wanted > self.bounds.total_bytes {
             self.health = Health::Full;
             // Copies of long requests can fill it alone. Once all ends are in the books, it is begun anew.
             let is_stuck = self.segments.iter().all(|segment| segment.last <= self.watermark);
@@ -354,6 +354,13 @@ impl<D: Disk> Journal<D> {
             Some(copied) if size - copied < self.bounds.segment_bytes && self.health == Health::Fine => true,
             _ => now_ms >= self.retry_at_ms && self.new_segment(now_ms),
         }
+    }
+
+    /// Bytes on disk without the segments that go with the next sync.
+    fn needed_bytes(&self) -> u64 {
+        let needless =
+            self.segments.iter().take_while(|s| s.number < self.anchor && s.last <= self.watermark);
+        self.total_bytes - needless.map(|segment| segment.bytes).sum::<u64>()
     }
 
     /// Begins a segment with what is open and with the ends that the disk did not take so far.

@@ -88,7 +88,8 @@ pub fn compare(round: &Round<'_>) -> Tally {
         if !wrong.is_empty() {
             let billed = logged.first().and_then(|row| round.books.ledger.get(&row.id));
             tally.differences.push(format!(
-                "{}\n  seat: {seen:?}\n  provider: {}\n  log: {logged:?}\n  ledger: {billed:?}",
+                "{}: {}\n  seat: {seen:?}\n  provider: {}\n  log: {logged:?}\n  ledger: {billed:?}",
+                seen.path,
                 wrong.join("; "),
                 served.iter().map(told).collect::<Vec<_>>().join(" | "),
             ));
