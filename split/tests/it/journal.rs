@@ -1,7 +1,5 @@
 //! Each request is in the books once, whatever dies meanwhile.
 
-#![expect(clippy::print_stdout, reason = "the figures of a long outage are for the one who asked")]
-
 use crate::harness::{Admin, Gateway, Shape, message, open};
 use crate::load::Load;
 use crate::process::{ADMIN, GATEWAY, Process};
