@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 impl Shape {
     pub fn journal_root(&self, name: &str) -> PathBuf {
-        self.data_dir(name).join("journal")
+        self.directory.path().join(name).join("journal")
     }
 
     fn count(&self, sql: &str) -> usize {
