@@ -144,7 +144,7 @@ pub struct LogList {
     provider_id: Option<i64>,
     /// The model the seat asked for, in full.
     model: Option<String>,
-    /// The HTTP status the seat saw.
+    /// The HTTP status the seat saw; 499 when it left before one, 0 when nobody knows because the gateway died meanwhile.
     status: Option<u16>,
     session_id: Option<String>,
     /// Why the request was refused here, e.g. `model_not_allowed`.

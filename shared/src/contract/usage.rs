@@ -57,7 +57,7 @@ pub struct RequestEntry {
     pub is_stream: bool,
     /// The provider whose answer the seat got.
     pub provider_id: Option<ProviderId>,
-    /// HTTP status the seat saw; 499 when it left before the head.
+    /// HTTP status the seat saw; 499 when it left before the head, 0 when nobody knows because the gateway died meanwhile.
     pub status: u16,
     /// Why the request was refused here, e.g. `model_not_allowed`.
     pub blocked_by: Option<String>,
