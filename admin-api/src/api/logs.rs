@@ -70,7 +70,7 @@ pub struct LogItem {
     /// The model the last provider was asked for.
     upstream_model: Option<String>,
     is_stream: bool,
-    /// The HTTP status the seat saw.
+    /// The HTTP status the seat saw; 499 when it left before one, 0 when nobody knows because the gateway died meanwhile.
     status: i32,
     /// What went wrong after the head was sent.
     error: Option<String>,
@@ -144,7 +144,7 @@ pub struct LogList {
     provider_id: Option<i64>,
     /// The model the seat asked for, in full.
     model: Option<String>,
-    /// The HTTP status the seat saw; 499 when it left before one, 0 when nobody knows because the gateway died meanwhile.
+    /// The HTTP status the seat saw.
     status: Option<u16>,
     session_id: Option<String>,
     /// Why the request was refused here, e.g. `model_not_allowed`.
