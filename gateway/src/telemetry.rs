@@ -3,6 +3,7 @@
 
 use crate::hub::{Hub, now};
 use crate::journal::Standing;
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -110,7 +111,8 @@ impl Metrics {
 
 /// What is told of the usage journal.
 struct JournalMetrics {
-    ends: IntCounterVec,
+    /// Locked while it is set: two readers of the page must not both add what is new.
+    ends: Mutex<IntCounterVec>,
     bytes: IntGauge,
     unbooked: IntGauge,
     is_written: IntGauge,
@@ -131,14 +133,15 @@ impl JournalMetrics {
         registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(unbooked.clone()))?;
         registry.register(Box::new(is_written.clone()))?;
-        Ok(Self { ends, bytes, unbooked, is_written })
+        Ok(Self { ends: Mutex::new(ends), bytes, unbooked, is_written })
     }
 
     fn set(&self, standing: &Standing) {
         let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let ends = self.ends.lock();
         let Ends { on_disk, in_memory, lost } = standing.ends;
         for (kept, count) in [("on_disk", on_disk), ("in_memory", in_memory), ("lost", lost)] {
-            let told = self.ends.with_label_values(&[kept]);
+            let told = ends.with_label_values(&[kept]);
             told.inc_by(count.saturating_sub(told.get()));
         }
         self.bytes.set(big(standing.bytes));

@@ -10,11 +10,8 @@ use shared::contract::scripts::{
     USAGE_APPEND, USAGE_BACKLOG, USAGE_SETTLE, USAGE_TAKE, append_usage, place, progress, receipt,
     settle_usage, take_usage, usage_backlog,
 };
-use shared::contract::usage::UsageRecord;
 use shared::ids::JournalId;
-use shared::ports::{
-    Backlog, Delivery, Lent, PortError, Progress, Receipt, UsageBatch, UsageSource, UsageStream,
-};
+use shared::ports::{Backlog, Delivery, PortError, Progress, Receipt, UsageBatch, UsageSource, UsageStream};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,10 +52,7 @@ impl UsageSource for RedisUsage {
             let [id, journal, seq, floor, record] = entry else { continue };
             let receipt = receipt(id).ok_or(PortError::Unreadable)?;
             let place = place(journal, seq, floor);
-            match UsageRecord::from_json(record.as_bytes()) {
-                Some(record) => delivery.records.push(Lent { receipt, place, record }),
-                None => delivery.unreadable.push(Lent { receipt, place, record: record.clone() }),
-            }
+            delivery.add(receipt, place, record.as_bytes());
         }
         Ok(delivery)
     }

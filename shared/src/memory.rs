@@ -5,8 +5,8 @@ use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::{JournalId, Revision};
 use crate::ports::{
-    Backlog, ConfigFeed, ConfigNews, Delivery, Lent, NodeRegistry, Place, PortError, Progress, Publisher,
-    Receipt, UsageBatch, UsageSource, UsageStream,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, Place, PortError, Progress, Publisher, Receipt,
+    UsageBatch, UsageSource, UsageStream,
 };
 use crate::rules::journal::intake;
 use async_trait::async_trait;
@@ -165,14 +165,7 @@ impl UsageSource for MemoryUsage {
         let entries: Vec<Entry> = self.lock().entries.iter().take(max).cloned().collect();
         let mut delivery = Delivery::default();
         for Entry { receipt, place, json } in entries {
-            let place = Some(place);
-            match UsageRecord::from_json(&json) {
-                Some(record) => delivery.records.push(Lent { receipt, place, record }),
-                None => {
-                    let record = String::from_utf8_lossy(&json).into_owned();
-                    delivery.unreadable.push(Lent { receipt, place, record });
-                }
-            }
+            delivery.add(receipt, Some(place), &json);
         }
         Ok(delivery)
     }

@@ -180,6 +180,17 @@ pub struct Place {
 }
 
 impl Delivery {
+    /// Adds an entry: among the records when this release can read it.
+    pub fn add(&mut self, receipt: Receipt, place: Option<Place>, json: &[u8]) {
+        match UsageRecord::from_json(json) {
+            Some(record) => self.records.push(Lent { receipt, place, record }),
+            None => {
+                let record = String::from_utf8_lossy(json).into_owned();
+                self.unreadable.push(Lent { receipt, place, record });
+            }
+        }
+    }
+
     /// How many entries it has, readable or not.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Moves records from journals into the stream.
@@ -19,6 +19,9 @@ pub struct Shipper {
     progress: Progress,
     cache: Cache,
     left: VecDeque<Left>,
+    /// A look for more of them. A disk that does not answer holds it up, and nothing else.
+    adopting: Option<JoinHandle<Vec<Left>>>,
+    adopt_at: Instant,
     asked_at: Option<Instant>,
     was_fine: bool,
 }
@@ -33,6 +36,8 @@ impl Shipper {
             progress: Progress::default(),
             cache: Cache::default(),
             left: VecDeque::new(),
+            adopting: None,
+            adopt_at: Instant::now(),
             asked_at: None,
             was_fine: true,
         }
@@ -40,12 +45,8 @@ impl Shipper {
 
     /// Ships until `stop` is true, then what there still is, for a while.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut adopt_at = Instant::now();
         while !*stop.borrow() {
-            if Instant::now() >= adopt_at {
-                self.adopt().await;
-                adopt_at = Instant::now() + ADOPT_EVERY;
-            }
+            self.adopt().await;
             let pause = match self.round().await {
                 Ok(Step::Moved) => continue,
                 Ok(Step::Idle) => IDLE_PAUSE,
@@ -83,11 +84,19 @@ impl Shipper {
         }
     }
 
+    /// Looks now and then for journals whose processes are gone; never waits for the disk.
     async fn adopt(&mut self) {
         let Some(root) = self.journal.root.clone() else { return };
-        let journal = self.journal.clone();
-        if let Ok(left) = spawn_blocking(move || Left::adopt(&journal, &root)).await {
-            self.left.extend(left);
+        match self.adopting.take_if(|adopting| adopting.is_finished()) {
+            Some(adopting) => {
+                self.left.extend(adopting.await.unwrap_or_default());
+                self.adopt_at = Instant::now() + ADOPT_EVERY;
+            }
+            None if self.adopting.is_none() && Instant::now() >= self.adopt_at => {
+                let journal = self.journal.clone();
+                self.adopting = Some(spawn_blocking(move || Left::adopt(&journal, &root)));
+            }
+            None => {}
         }
     }
 

@@ -8,6 +8,7 @@ use shared::ports::UsageSource;
 use shared::testing;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -280,4 +281,37 @@ async fn a_journal_at_its_bound_stays_there_and_is_written_again_when_the_books_
     assert!(look(&hub.journal_root()).1.is_superset(&served));
     assert!(hub.usage.take(100).await.unwrap().len() <= 3);
     assert_eq!(hub.figure("cch_journal_records_total{kept=\"lost\"}").await, 0);
+}
+
+/// A file whose reader waits, as on a disk that does not answer: a pipe. It ends the waiting when it goes, because a
+/// runtime ends with its threads.
+struct Stuck(PathBuf);
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        // Open for both, it waits for nobody; once the name is gone, nobody comes to wait.
+        let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        let _ = std::fs::remove_file(&self.0);
+        drop(pipe);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_answer_does_not_hold_up_what_memory_has() {
+    let upstream = upstream().await;
+    let snapshot = testing::snapshot(vec![claude(1, &upstream.base_url())]);
+    let mut stuck = None;
+    let hub = Hub::start_as(snapshot, |config| {
+        let dead = config.journal.root.as_ref().unwrap().join("01a21532-9600-7cf6-b67e-d42f6b1d49b7");
+        std::fs::create_dir_all(&dead).unwrap();
+        std::fs::write(dead.join("lock"), "").unwrap();
+        let pipe = dead.join("00000001.seg");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        stuck = Some(Stuck(pipe));
+    })
+    .await;
+    let served = serve(&hub, 3).await;
+    let booked = hub.records(3).await;
+    drop(stuck);
+    assert_eq!(booked.iter().map(|record| record.request.id.to_string()).collect::<BTreeSet<_>>(), served);
 }
