@@ -52,20 +52,26 @@ pub struct RequestEntry {
     /// Endpoint family, e.g. `anthropic_messages`.
     pub endpoint: String,
     /// The model the seat asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// True when the seat asked for a stream.
     pub is_stream: bool,
     /// The provider whose answer the seat got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<ProviderId>,
     /// HTTP status the seat saw; 499 when it left before the head, 0 when nobody knows because the gateway died meanwhile.
     pub status: u16,
     /// Why the request was refused here, e.g. `model_not_allowed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
     /// A label of what went wrong after the head was sent, e.g. `upstream_cut`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the model stopped, in the dialect's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,
     /// The upstream's own request id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
     /// When things happened.
     pub timing: Timing,
@@ -83,8 +89,10 @@ pub struct Caller {
     /// The key.
     pub key_id: KeyId,
     /// Address of the seat (or of the last untrusted hop).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<String>,
     /// `User-Agent`, cut at 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
 }
 
@@ -92,8 +100,10 @@ pub struct Caller {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// Until the provider's first byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u64>,
     /// Until the first content of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_content_ms: Option<u64>,
     /// Until everything was over.
     pub duration_ms: u64,
@@ -103,8 +113,10 @@ pub struct Timing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFacts {
     /// The conversation's id, when the client names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// Number of messages in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_count: Option<u32>,
 }
 
@@ -116,6 +128,7 @@ pub struct AttemptEntry {
     /// Who was tried.
     pub provider_id: ProviderId,
     /// The model the provider was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_model: Option<String>,
     /// What it came to.
     pub outcome: Outcome,
@@ -162,22 +175,31 @@ impl Outcome {
 #[serde(default)]
 pub struct TokenUsage {
     /// Uncached input, images not included.
+    #[serde(skip_serializing_if = "is_default")]
     pub input_tokens: u64,
     /// Input written to the five-minute cache.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_write_5m_tokens: u64,
     /// Input written to the one-hour cache.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_write_1h_tokens: u64,
     /// Input read from a cache.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_read_tokens: u64,
     /// Output, reasoning included, images not included.
+    #[serde(skip_serializing_if = "is_default")]
     pub output_tokens: u64,
     /// The part of the output that was reasoning. Not priced apart.
+    #[serde(skip_serializing_if = "is_default")]
     pub reasoning_tokens: u64,
     /// Image input.
+    #[serde(skip_serializing_if = "is_default")]
     pub image_input_tokens: u64,
     /// Image output.
+    #[serde(skip_serializing_if = "is_default")]
     pub image_output_tokens: u64,
     /// Web searches run by the provider.
+    #[serde(skip_serializing_if = "is_default")]
     pub web_search_requests: u64,
 }
 
@@ -198,18 +220,25 @@ impl TokenUsage {
 #[serde(default)]
 pub struct CostBreakdown {
     /// Uncached input, image input included.
+    #[serde(skip_serializing_if = "is_default")]
     pub input: NanoUsd,
     /// Five-minute cache writes.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_write_5m: NanoUsd,
     /// One-hour cache writes.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_write_1h: NanoUsd,
     /// Cache reads.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_read: NanoUsd,
     /// Output, image output included.
+    #[serde(skip_serializing_if = "is_default")]
     pub output: NanoUsd,
     /// Fees per request and per server tool.
+    #[serde(skip_serializing_if = "is_default")]
     pub fees: NanoUsd,
     /// The sum of the items above.
+    #[serde(skip_serializing_if = "is_default")]
     pub total: NanoUsd,
     /// The factors that are already in the items.
     pub factors: Factors,
@@ -220,12 +249,16 @@ pub struct CostBreakdown {
 #[serde(default)]
 pub struct UsageFlags {
     /// The provider gave no (or not the last) usage; the tokens are an estimate.
+    #[serde(skip_serializing_if = "is_default")]
     pub is_estimate: bool,
     /// The catalogue has no price for the model; the cost is 0.
+    #[serde(skip_serializing_if = "is_default")]
     pub is_unpriced: bool,
     /// A long-context band applied.
+    #[serde(skip_serializing_if = "is_default")]
     pub is_long_context: bool,
     /// The priority tier's rates applied.
+    #[serde(skip_serializing_if = "is_default")]
     pub is_priority_tier: bool,
 }
 
@@ -255,7 +288,7 @@ pub enum ChainStep {
         /// but for the one it drew.
         candidates: Vec<Candidate>,
         /// How many more there were than the chain has room for.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         candidates_left_out: u32,
         /// Why the others could not.
         excluded: Vec<Exclusion>,
@@ -285,9 +318,10 @@ pub enum ChainStep {
     },
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
+/// What says nothing is not written: a record is written twice, and every byte of it costs. Readers know that what is
+/// missing is 0, false or none, since the first release.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A provider that could be drawn.
