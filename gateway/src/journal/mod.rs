@@ -2,10 +2,11 @@
 //! last byte (design §8). What is written and what may go is decided in [`shared::journal`]; here are the files, the
 //! clock and the tasks.
 //!
-//! `begin` and `end` write on the caller's thread, one of them for all that are ready in the same moment: that costs less
-//! than waking a writer. A disk that stops answering is noticed by the sync beside them ([`keeper`]) and left alone.
+//! `begin` and `end` write on the caller's thread, one of them for all that are ready in the same moment ([`intake`]):
+//! that costs less than waking a writer. A disk that stops answering is noticed by the sync beside them ([`keeper`]) and left alone.
 
 mod directory;
+mod intake;
 pub mod keeper;
 mod left;
 pub mod ship;
@@ -13,10 +14,11 @@ pub mod ship;
 use crate::events;
 use bytes::Bytes;
 use directory::Directory;
-use parking_lot::Mutex;
+use intake::{Entry, Intake, Turn};
+use parking_lot::{Mutex, MutexGuard};
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, RequestId};
-use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next, Turn};
+use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next};
 use shared::ports::{PortError, Progress};
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ pub struct JournalConfig {
 pub struct UsageJournal {
     id: JournalId,
     root: Option<PathBuf>,
+    intake: Intake,
     journal: Mutex<Journal<Directory>>,
     written: Notify,
     is_dirty: AtomicBool,
@@ -70,6 +73,7 @@ impl UsageJournal {
         Self {
             id,
             root: config.root.clone(),
+            intake: Intake::default(),
             journal: Mutex::new(Journal::new(Directory::new(config.root.as_deref(), id), bounds)),
             written: Notify::new(),
             is_dirty: AtomicBool::new(false),
@@ -85,38 +89,58 @@ impl UsageJournal {
 
     /// Writes down what is to be booked should the process die now.
     pub async fn begin(&self, id: RequestId, draft: Draft) {
-        let turn = self.journal.lock().begin(id, draft);
-        self.written(turn).await;
+        self.written(self.intake.put(Entry::Begin(id, draft))).await;
     }
 
     /// Writes down what is to be booked.
     pub async fn end(&self, record: &UsageRecord) {
         let id = record.request.id;
-        // A record always makes JSON: all of its maps have text for keys.
-        let draft = Draft::of(record).ok();
-        let turn = draft.and_then(|draft| self.journal.lock().end(id, draft, self.now_ms()));
-        match turn {
-            Some(turn) => self.written(turn).await,
-            None => events::usage_lost(id),
+        match Draft::of(record) {
+            Ok(draft) => self.written(self.intake.put(Entry::End(id, draft))).await,
+            // A record always makes JSON: all of its maps have text for keys.
+            Err(_) => events::usage_lost(id),
         }
     }
 
-    /// Waits until this is written. Whoever else is ready now takes a turn first: one write serves all, which is what
-    /// makes the journal cheap under load.
+    /// Waits until this is written. Whoever else is ready now goes first: one write serves all, which is what makes the
+    /// journal cheap under load. Nor does anybody stop a thread for the one who writes, unless the disk is slow.
     async fn written(&self, turn: Turn) {
-        tokio::task::yield_now().await;
-        let mut journal = self.journal.lock();
-        if !journal.is_flushed(turn) {
-            journal.flush(self.now_ms());
-            drop(journal);
-            self.note_written();
+        for _ in 0..YIELDS {
+            tokio::task::yield_now().await;
+            if self.intake.is_written(turn) {
+                return;
+            }
+            if let Some(journal) = self.journal.try_lock() {
+                return self.write(journal);
+            }
         }
+        let journal = self.journal.lock();
+        if !self.intake.is_written(turn) {
+            self.write(journal);
+        }
+    }
+
+    /// Writes all that came until now.
+    fn write(&self, mut journal: MutexGuard<'_, Journal<Directory>>) {
+        let now_ms = self.now_ms();
+        let turn = self.intake.take(|entry| match entry {
+            Entry::Begin(id, draft) => journal.begin(id, draft),
+            Entry::End(id, draft) => {
+                if !journal.end(id, draft, now_ms) {
+                    events::usage_lost(id);
+                }
+            }
+        });
+        journal.flush(now_ms);
+        self.intake.note_written(turn);
+        drop(journal);
+        self.note_written();
     }
 
     /// The same for a record that is JSON already, where waiting for others is worth nothing.
     fn end_at_once(&self, id: RequestId, json: &[u8]) {
         let mut journal = self.journal.lock();
-        if journal.end(id, Draft::of_json(json), self.now_ms()).is_none() {
+        if !journal.end(id, Draft::of_json(json), self.now_ms()) {
             events::usage_lost(id);
         }
         journal.flush(self.now_ms());
@@ -196,6 +220,9 @@ impl Cache {
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Ends that wait for a disk that takes none: some ten thousand.
 const MEMORY_BYTES: usize = 64 << 20;
+/// How often somebody who waits for another's write lets others go first, before it waits on its thread: a write takes
+/// some microseconds.
+const YIELDS: usize = 32;
 /// How often the far side is asked how far the books are when there is nothing to hand over.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long a loss of power may cost (design §8).

@@ -48,10 +48,6 @@ pub enum Kept {
     InMemory,
 }
 
-/// When something was taken: what came before it has an earlier turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn(pub(super) u64);
-
 /// What became of the ends so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ends {

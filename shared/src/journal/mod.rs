@@ -10,8 +10,7 @@
 //!  segment 1                                  segment 2
 //!  floor 0 │ begin A │ begin B │ end A (1)    floor 0 │ begin B │ begin C │ end C (2) │ end B (3)
 //! ```
-//! What comes in the same moment is written together: whoever has something to write takes a turn, lets the others who are
-//! ready take theirs, and writes for all ([`Journal::flush`]), unless that was done meanwhile.
+//! What comes in the same moment is written together: it is taken first, and written by one [`Journal::flush`].
 //!
 //! A disk that is full or broken stops nothing: ends wait in memory, are handed over from there, and are written when
 //! the disk takes them again.
@@ -23,7 +22,7 @@ mod replay;
 mod tests;
 mod write;
 
-pub use facts::{Bounds, Ends, Health, Kept, Next, Segment, Turn};
+pub use facts::{Bounds, Ends, Health, Kept, Next, Segment};
 pub use frame::{Draft, ends};
 pub use replay::{Found, Replay, UNREADABLE_RECORD, records};
 
@@ -57,8 +56,6 @@ pub struct Journal<D> {
     /// What the next flush writes: begins and ends as they came.
     gathered: Vec<u8>,
     gathered_ends: u64,
-    turn: Turn,
-    flushed: Turn,
     ends: Ends,
     segments: VecDeque<Segment>,
     /// The last number that was tried.
@@ -94,8 +91,6 @@ impl<D: Disk> Journal<D> {
             unwritten_bytes: 0,
             gathered: Vec::new(),
             gathered_ends: 0,
-            turn: Turn::default(),
-            flushed: Turn::default(),
             ends: Ends::default(),
             segments: VecDeque::new(),
             last_number: 0,
@@ -110,22 +105,22 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Takes what is to be booked if nothing more is heard of this request; a later begin of the same request takes its
-    /// place. It is written by the next [`Journal::flush`]: answers its turn.
-    pub fn begin(&mut self, id: RequestId, draft: Draft) -> Turn {
+    /// place. It is written by the next [`Journal::flush`].
+    pub fn begin(&mut self, id: RequestId, draft: Draft) {
         let frame = draft.seal(Kind::Begin, id, 0);
         self.gathered.extend_from_slice(&frame);
         self.open.insert(id, frame);
-        self.next_turn()
     }
 
-    /// Takes what is booked of this request, under the next number; `None` when it is lost.
-    pub fn end(&mut self, id: RequestId, draft: Draft, now_ms: u64) -> Option<Turn> {
+    /// Takes what is booked of this request, under the next number; false when it is lost.
+    #[must_use]
+    pub fn end(&mut self, id: RequestId, draft: Draft, now_ms: u64) -> bool {
         if self.unwritten_bytes + draft.len() > self.bounds.memory_bytes {
             self.flush(now_ms);
             if self.unwritten_bytes + draft.len() > self.bounds.memory_bytes {
                 self.open.remove(&id);
                 self.ends.lost += 1;
-                return None;
+                return false;
             }
         }
         self.last_seq += 1;
@@ -137,13 +132,7 @@ impl<D: Disk> Journal<D> {
         self.unwritten_bytes += frame.len();
         self.recent_bytes += frame.len();
         self.recent.push_back(Recent { id, seq, frame, is_written: false });
-        Some(self.next_turn())
-    }
-
-    /// Has what was taken up to this turn been written, as far as the disk took it?
-    #[must_use]
-    pub fn is_flushed(&self, turn: Turn) -> bool {
-        turn <= self.flushed
+        true
     }
 
     /// Writes what was taken since the last time. What the disk does not take waits in memory.
@@ -158,16 +147,10 @@ impl<D: Disk> Journal<D> {
         self.gathered.clear();
         // What a moment of many requests needed is not kept.
         self.gathered.shrink_to(USUAL_GATHERED);
-        self.flushed = self.turn;
         while self.recent_bytes > RECENT_BYTES && self.recent.front().is_some_and(|r| r.is_written) {
             self.forget_first();
         }
         kept
-    }
-
-    fn next_turn(&mut self) -> Turn {
-        self.turn = Turn(self.turn.0 + 1);
-        self.turn
     }
 
     /// The records from this number on, at most `max`.
