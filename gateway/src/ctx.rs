@@ -3,10 +3,10 @@
 
 use crate::guards::receive::Held;
 use crate::live::{Live, Principal};
-use serde::Serialize;
+use shared::contract::begin::Begin;
 use shared::contract::usage::{
-    AttemptEntry, Caller, ChainStep, DecisionChain, Outcome, RequestEntry, SessionFacts, Timing,
-    USAGE_SCHEMA, UsageRecord,
+    AttemptEntry, Caller, ChainStep, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA,
+    UsageRecord,
 };
 use shared::ids::{ProviderId, RequestId};
 use shared::journal::Draft;
@@ -177,24 +177,18 @@ impl Book {
 
     /// What is to be booked should the process die during this attempt.
     #[must_use]
-    pub fn draft(&mut self, attempt: Option<AttemptEntry>, elapsed_ms: u64) -> Option<Draft> {
-        self.entry.timing.duration_ms = elapsed_ms;
-        let known = (self.entry.status, self.entry.provider_id, self.entry.error.take());
-        self.entry.status = NOBODY_KNOWS;
-        self.entry.provider_id = attempt.as_ref().map(|attempt| attempt.provider_id);
-        self.entry.error = Some(Outcome::Interrupted.as_str().to_owned());
-        let chain = self.entry.decision_chain.fitted();
-        let whole = chain.map(|fitted| std::mem::replace(&mut self.entry.decision_chain, fitted));
-        let count = self.attempts.len();
-        self.attempts.extend(attempt);
-        let record = RecordView { schema: USAGE_SCHEMA, request: &self.entry, attempts: &self.attempts };
-        let draft = Draft::of(&record).ok();
-        self.attempts.truncate(count);
-        if let Some(whole) = whole {
-            self.entry.decision_chain = whole;
-        }
-        (self.entry.status, self.entry.provider_id, self.entry.error) = known;
-        draft
+    pub fn draft(&self, attempt: &AttemptEntry, elapsed_ms: u64) -> Option<Draft> {
+        let chain = &self.entry.decision_chain;
+        let fitted = chain.fitted();
+        let begin = Begin {
+            request: &self.entry,
+            chain: fitted.as_ref().unwrap_or(chain),
+            elapsed_ms,
+            earlier: &self.attempts,
+            attempt,
+        };
+        // Only memory could fail here.
+        Draft::written(|bytes| begin.write(bytes)).ok()
     }
 
     /// Closes the page.
@@ -204,14 +198,6 @@ impl Book {
         self.entry.decision_chain.fit();
         UsageRecord { schema: USAGE_SCHEMA, request: self.entry, attempts: self.attempts }
     }
-}
-
-/// A [`UsageRecord`] that is only written down.
-#[derive(Serialize)]
-struct RecordView<'a> {
-    schema: u32,
-    request: &'a RequestEntry,
-    attempts: &'a [AttemptEntry],
 }
 
 /// At most `limit` bytes of a text, cut between characters.
@@ -226,7 +212,5 @@ pub fn cut(mut text: String, limit: usize) -> String {
 
 /// What the log says of a seat that left before the head.
 const CLIENT_CLOSED: u16 = 499;
-/// The status of a request during which the process died.
-const NOBODY_KNOWS: u16 = 0;
 /// Longer model names are cut in the books.
 const MODEL_LIMIT: usize = 128;

@@ -4,6 +4,7 @@
 
 use crate::live::disk::DiskError;
 use crate::reject::Reject;
+use shared::contract::begin::BeginError;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
@@ -93,6 +94,11 @@ pub fn journal_sync_failed(error: &io::Error) {
 /// A journal, or a part of one, cannot be read.
 pub fn journal_unreadable(path: &Path, error: &io::Error) {
     error!(path = %path.display(), %error, "a usage journal cannot be read");
+}
+
+/// What is to be booked of a request that a dead process left cannot be read.
+pub fn begin_unreadable(request_id: RequestId, error: &BeginError) {
+    error!(%request_id, %error, "an interrupted request cannot be booked");
 }
 
 /// The journal of a dead process was taken over.

@@ -149,7 +149,7 @@ async fn try_one(
     let begun_ms = job.arrival.elapsed_ms();
     // Written down before the provider gets a byte.
     let interrupted = settle::row(job, provider, number, Outcome::Interrupted, &Spent::unknown());
-    if let Some(draft) = book.draft(interrupted, begun_ms) {
+    if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
     }
     let mut end = None;

@@ -4,6 +4,7 @@
 use super::directory::Abandoned;
 use super::{ASK_EVERY, Cache, UsageJournal};
 use crate::events;
+use shared::contract::begin::Begin;
 use shared::ids::JournalId;
 use shared::journal::{Next, Replay, records};
 use shared::ports::{PortError, Progress, UsageBatch, UsageStream};
@@ -66,8 +67,11 @@ impl Left {
             return None;
         }
         let found = replay.finish();
-        for (id, record) in &found.open {
-            journal.end_at_once(*id, record);
+        for (id, begin) in &found.open {
+            match Begin::read(*id, begin).and_then(|record| Ok(record.to_json()?)) {
+                Ok(json) => journal.end_at_once(*id, &json),
+                Err(error) => events::begin_unreadable(*id, &error),
+            }
         }
         events::journal_adopted(directory.id, &found);
         let progress = Progress { taken: found.floor, watermark: found.floor };

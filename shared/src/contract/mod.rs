@@ -3,6 +3,7 @@
 //! These are wire types: tolerant of unknown fields, with a schema revision, so that an old reader lives
 //! with a new writer and the reverse. `keys` names everything in Redis, `scripts` has the Lua.
 
+pub mod begin;
 pub mod chain;
 pub mod codec;
 pub mod delta;

@@ -1,7 +1,7 @@
 //! How a record looks in a segment. All numbers little-endian.
 //!
 //! ```text
-//!  length of the record (4) │ CRC-32 of all that follows (4) │ kind (1) │ number (8) │ request id (16) │ record, JSON
+//!  length of the record (4) │ CRC-32 of all that follows (4) │ kind (1) │ number (8) │ request id (16) │ record
 //! ```
 //! What is torn, zeroed or overwritten does not check, and ends the segment there.
 
@@ -32,9 +32,14 @@ pub struct Draft(Vec<u8>);
 impl Draft {
     /// A draft of this record.
     pub fn of<T: Serialize>(record: &T) -> serde_json::Result<Self> {
+        Self::written(|bytes| serde_json::to_writer(bytes, record))
+    }
+
+    /// A draft of what is written here.
+    pub fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
         bytes.resize(HEAD, 0);
-        serde_json::to_writer(&mut bytes, record)?;
+        write(&mut bytes)?;
         Ok(Self(bytes))
     }
 
@@ -146,4 +151,4 @@ const BEGIN: u8 = 1;
 const END: u8 = 2;
 const FLOOR: u8 = 3;
 /// Most records are smaller.
-const USUAL_BYTES: usize = 2 << 10;
+const USUAL_BYTES: usize = 1 << 10;

@@ -15,7 +15,7 @@ pub struct Replay {
 /// What they say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Requests that began and did not end: what is to be booked of them, as JSON.
+    /// Requests that began and did not end: what is to be booked of them.
     pub open: BTreeMap<RequestId, Bytes>,
     /// The segments, with the numbers of their ends.
     pub segments: Vec<Segment>,

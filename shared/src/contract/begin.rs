@@ -1,0 +1,290 @@
+//! What a journal keeps of a request under way: the record to be booked should nothing more be heard of it.
+//!
+//! It is written for each attempt and hardly ever read, so it is an array in MessagePack: less than half of the
+//! record's JSON. A new field is added at the end, with a default; a new [`BEGIN_SCHEMA`] is for what readers would misunderstand.
+
+use super::usage::{
+    AttemptEntry, Caller, ChainStep, CostBreakdown, DecisionChain, Outcome, RequestEntry, SessionFacts,
+    TokenUsage, USAGE_SCHEMA, UsageFlags, UsageRecord,
+};
+use crate::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
+use crate::model::price::Factors;
+use crate::money::NanoUsd;
+use crate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// Raised when a reader of the last number would misunderstand a begin of this one.
+pub const BEGIN_SCHEMA: u8 = 1;
+
+/// A request under way, as its page stands when an attempt begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// The log row so far.
+    pub request: &'a RequestEntry,
+    /// Its chain, cut to what is stored.
+    pub chain: &'a DecisionChain,
+    /// Milliseconds since the request's head was read.
+    pub elapsed_ms: u64,
+    /// The attempts before.
+    pub earlier: &'a [AttemptEntry],
+    /// What is to be booked of the attempt that begins: its input, estimated.
+    pub attempt: &'a AttemptEntry,
+}
+
+/// Why a begin cannot be written or read.
+#[derive(Debug, Error)]
+pub enum BeginError {
+    /// It cannot be written.
+    #[error("cannot be encoded")]
+    Encode(#[from] rmp_serde::encode::Error),
+    /// It is no begin.
+    #[error("not a begin")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// A part of it is not what it should be.
+    #[error("not the expected document")]
+    Json(#[from] serde_json::Error),
+    /// A later release wrote it, and this one would misunderstand it.
+    #[error("schema {0} is newer than {BEGIN_SCHEMA}")]
+    TooNew(u8),
+}
+
+impl Begin<'_> {
+    /// Adds its bytes to `bytes`.
+    pub fn write(&self, bytes: &mut Vec<u8>) -> Result<(), BeginError> {
+        let Self { request, chain, elapsed_ms, earlier, attempt } = *self;
+        let doc = Doc {
+            schema: BEGIN_SCHEMA,
+            started_at: request.started_at,
+            user_id: request.caller.user_id,
+            key_id: request.caller.key_id,
+            client_ip: request.caller.client_ip.as_deref().map(Cow::Borrowed),
+            client: request.caller.client.as_deref().map(Cow::Borrowed),
+            endpoint: Cow::Borrowed(&request.endpoint),
+            model: request.model.as_deref().map(Cow::Borrowed),
+            is_stream: request.is_stream,
+            session_id: request.session.session_id.as_deref().map(Cow::Borrowed),
+            message_count: request.session.message_count,
+            elapsed_ms,
+            revision: chain.revision,
+            seed: chain.seed,
+            // Few, and of many shapes: as they are in the record.
+            steps: Cow::Owned(serde_json::to_string(&chain.steps)?),
+            earlier: match earlier {
+                [] => None,
+                some => Some(Cow::Owned(serde_json::to_string(some)?)),
+            },
+            attempt: attempt.attempt,
+            provider_id: attempt.provider_id,
+            upstream_model: attempt.upstream_model.as_deref().map(Cow::Borrowed),
+            input_tokens: attempt.usage.input_tokens,
+            cost_input: attempt.cost.input,
+            cost_fees: attempt.cost.fees,
+            factors: (attempt.cost.factors.provider.0, attempt.cost.factors.group.0),
+            is_estimate: attempt.flags.is_estimate,
+            is_unpriced: attempt.flags.is_unpriced,
+            is_long_context: attempt.flags.is_long_context,
+            is_priority_tier: attempt.flags.is_priority_tier,
+        };
+        Ok(rmp_serde::encode::write(bytes, &doc)?)
+    }
+
+    /// The record that is booked of a begin, when no more is heard of its request.
+    pub fn read(id: RequestId, bytes: &[u8]) -> Result<UsageRecord, BeginError> {
+        if bytes.starts_with(b"{") {
+            // As it was written before there was a form of its own: the record itself.
+            return Ok(serde_json::from_slice(bytes)?);
+        }
+        let doc: Doc<'_> = rmp_serde::from_slice(bytes)?;
+        if doc.schema > BEGIN_SCHEMA {
+            return Err(BeginError::TooNew(doc.schema));
+        }
+        doc.into_record(id)
+    }
+}
+
+/// An array: the order of its fields is their name.
+#[derive(Serialize, Deserialize)]
+struct Doc<'a> {
+    schema: u8,
+    started_at: UnixMillis,
+    user_id: UserId,
+    key_id: KeyId,
+    #[serde(borrow)]
+    client_ip: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    client: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    endpoint: Cow<'a, str>,
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    is_stream: bool,
+    #[serde(borrow)]
+    session_id: Option<Cow<'a, str>>,
+    message_count: Option<u32>,
+    elapsed_ms: u64,
+    revision: Revision,
+    seed: u64,
+    #[serde(borrow)]
+    steps: Cow<'a, str>,
+    #[serde(borrow)]
+    earlier: Option<Cow<'a, str>>,
+    attempt: u32,
+    provider_id: ProviderId,
+    #[serde(borrow)]
+    upstream_model: Option<Cow<'a, str>>,
+    input_tokens: u64,
+    cost_input: NanoUsd,
+    cost_fees: NanoUsd,
+    factors: (u64, u64),
+    is_estimate: bool,
+    is_unpriced: bool,
+    is_long_context: bool,
+    is_priority_tier: bool,
+}
+
+impl Doc<'_> {
+    fn into_record(self, id: RequestId) -> Result<UsageRecord, BeginError> {
+        let steps: Vec<ChainStep> = serde_json::from_str(&self.steps)?;
+        let mut attempts: Vec<AttemptEntry> = match &self.earlier {
+            Some(earlier) => serde_json::from_str(earlier)?,
+            None => Vec::new(),
+        };
+        attempts.push(self.interrupted());
+        let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        let request = RequestEntry {
+            id,
+            started_at: self.started_at,
+            caller: Caller {
+                user_id: self.user_id,
+                key_id: self.key_id,
+                client_ip: text(self.client_ip),
+                client: text(self.client),
+            },
+            endpoint: self.endpoint.into_owned(),
+            model: text(self.model),
+            is_stream: self.is_stream,
+            provider_id: Some(self.provider_id),
+            status: NOBODY_KNOWS,
+            blocked_by: None,
+            error: Some(Outcome::Interrupted.as_str().to_owned()),
+            stop_reason: None,
+            upstream_request_id: None,
+            timing: super::usage::Timing { duration_ms: self.elapsed_ms, ..Default::default() },
+            session: SessionFacts { session_id: text(self.session_id), message_count: self.message_count },
+            decision_chain: DecisionChain { revision: self.revision, seed: self.seed, steps },
+        };
+        Ok(UsageRecord { schema: USAGE_SCHEMA, request, attempts })
+    }
+
+    fn interrupted(&self) -> AttemptEntry {
+        let (provider, group) = self.factors;
+        let mut total = self.cost_input;
+        total.0 = total.0.saturating_add(self.cost_fees.0);
+        AttemptEntry {
+            attempt: self.attempt,
+            provider_id: self.provider_id,
+            upstream_model: self.upstream_model.as_deref().map(str::to_owned),
+            outcome: Outcome::Interrupted,
+            usage: TokenUsage { input_tokens: self.input_tokens, ..TokenUsage::default() },
+            cost: CostBreakdown {
+                input: self.cost_input,
+                fees: self.cost_fees,
+                total,
+                factors: Factors {
+                    provider: crate::money::Multiplier(provider),
+                    group: crate::money::Multiplier(group),
+                },
+                ..CostBreakdown::default()
+            },
+            flags: UsageFlags {
+                is_estimate: self.is_estimate,
+                is_unpriced: self.is_unpriced,
+                is_long_context: self.is_long_context,
+                is_priority_tier: self.is_priority_tier,
+            },
+        }
+    }
+}
+
+/// The status of a request during which the process died.
+const NOBODY_KNOWS: u16 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Multiplier;
+    use crate::testing::usage_record;
+
+    fn id() -> RequestId {
+        RequestId::from_bytes([7; 16])
+    }
+
+    fn record() -> UsageRecord {
+        let mut record = usage_record(7);
+        record.request.id = id();
+        record.request.caller.client = Some("claude-cli/2.0.14 (external, cli)".to_owned());
+        record.request.session = SessionFacts { session_id: Some("s-1".to_owned()), message_count: Some(3) };
+        record.request.decision_chain.steps = vec![ChainStep::LeftOut { steps: 4 }];
+        record
+    }
+
+    fn interrupted(attempt: u32) -> AttemptEntry {
+        AttemptEntry {
+            attempt,
+            provider_id: ProviderId(9),
+            upstream_model: Some("claude-sonnet-4-5".to_owned()),
+            outcome: Outcome::Interrupted,
+            usage: TokenUsage { input_tokens: 512, ..TokenUsage::default() },
+            cost: CostBreakdown {
+                input: NanoUsd(1_536_000),
+                fees: NanoUsd(7),
+                total: NanoUsd(1_536_007),
+                factors: Factors { provider: Multiplier(1_500_000), group: Multiplier(1_000_000) },
+                ..CostBreakdown::default()
+            },
+            flags: UsageFlags { is_estimate: true, is_long_context: true, ..UsageFlags::default() },
+        }
+    }
+
+    fn written(record: &UsageRecord, earlier: &[AttemptEntry], attempt: &AttemptEntry) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let begin = Begin {
+            request: &record.request,
+            chain: &record.request.decision_chain,
+            elapsed_ms: 12,
+            earlier,
+            attempt,
+        };
+        begin.write(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_read_is_the_page_as_it_stood_with_the_attempt_interrupted() {
+        let page = record();
+        let earlier = [AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) }];
+        let mut wanted = page.clone();
+        wanted.request.status = 0;
+        wanted.request.blocked_by = None;
+        wanted.request.provider_id = Some(ProviderId(9));
+        wanted.request.error = Some("interrupted".to_owned());
+        wanted.request.timing.duration_ms = 12;
+        wanted.attempts = vec![earlier[0].clone(), interrupted(2)];
+        assert_eq!(Begin::read(id(), &written(&page, &earlier, &interrupted(2))).unwrap(), wanted);
+        wanted.attempts = vec![interrupted(1)];
+        assert_eq!(Begin::read(id(), &written(&page, &[], &interrupted(1))).unwrap(), wanted);
+    }
+
+    #[test]
+    fn earlier_begins_are_read_and_what_is_none_is_not_guessed_at() {
+        let mut bytes = written(&record(), &[], &interrupted(1));
+        assert_eq!(Begin::read(id(), &record().to_json().unwrap()).unwrap(), record());
+        assert!(matches!(Begin::read(id(), &bytes[..bytes.len() - 1]), Err(BeginError::Decode(_))));
+        assert!(matches!(Begin::read(id(), b"{}"), Err(BeginError::Json(_))));
+        // The first entry of the array.
+        bytes[3] = BEGIN_SCHEMA + 1;
+        assert!(matches!(Begin::read(id(), &bytes), Err(BeginError::TooNew(2))));
+    }
+}
