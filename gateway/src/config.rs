@@ -17,6 +17,9 @@ pub struct GatewayConfig {
     pub trusted_proxies: TrustedProxies,
     /// How much the process may take.
     pub limits: Limits,
+    /// `STREAM_KEEP_ALIVE_SECS`: seconds of silence after which a seat that waits for a stream gets a sign of life; 0 = it
+    /// gets none. Default 15.
+    pub stream_keep_alive: Option<Duration>,
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
@@ -92,6 +95,15 @@ impl GatewayConfig {
                     },
                 ),
             },
+            stream_keep_alive: vars.read(
+                "STREAM_KEEP_ALIVE_SECS",
+                Some(Duration::from_secs(15)),
+                "a whole number of seconds from 0 to 300",
+                |t| {
+                    let secs = t.parse().ok().filter(|s| *s <= 300)?;
+                    Some((secs > 0).then(|| Duration::from_secs(secs)))
+                },
+            ),
             journal: JournalConfig {
                 root: None,
                 total_bytes: vars.read(

@@ -12,7 +12,7 @@ use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What all requests share.
 pub struct Hub {
@@ -38,6 +38,8 @@ pub struct Door {
     pub body_memory: BodyMemory,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// How long a seat that waits for a stream may hear nothing; `None`: for ever.
+    pub stream_keep_alive: Option<Duration>,
 }
 
 impl Hub {
@@ -55,6 +57,7 @@ impl Hub {
                 failures: Failures::new(),
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),
                 trusted_proxies: config.trusted_proxies.clone(),
+                stream_keep_alive: config.stream_keep_alive,
             },
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),

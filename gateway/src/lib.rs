@@ -13,6 +13,7 @@ mod guards;
 mod heartbeat;
 mod hub;
 mod journal;
+mod keep_alive;
 mod live;
 mod ops;
 mod pages;

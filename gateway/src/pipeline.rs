@@ -16,6 +16,7 @@ use crate::dispatch;
 use crate::events;
 use crate::guards::{authenticate, receive, understand};
 use crate::hub::{Hub, now};
+use crate::keep_alive::KeepAlive;
 use crate::live::Principal;
 use crate::pages;
 use crate::reject::Reject;
@@ -94,7 +95,7 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
     let ending = match steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
         Ok(ending) => ending,
         Err(reject) => {
-            book.refused(reject.status(), reject.label());
+            book.refused(if seat.has_begun() { 200 } else { reject.status() }, reject.label());
             refuse(hub, seat, dialect, arrival, &reject).await
         }
     };
@@ -124,13 +125,15 @@ async fn steps(
     let headers = seat.session().req_header().headers.clone();
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };
     // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
-    let found = Box::pin(dispatch::find_answer(&job, seat, book)).await?;
+    let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
+    let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive)).await?;
     match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
         dispatch::Found::Answer(answer) => {
             let terms = settle::BillTerms::of(&job, &answer);
             drop(asked);
-            Ok(Box::pin(relay::relay(hub, seat, arrival, book, answer, &terms)).await)
+            let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive };
+            Ok(Box::pin(relay::relay(relay, seat, book, answer)).await)
         }
         dispatch::Found::ClientGone => {
             book.client_closed();
@@ -237,7 +240,7 @@ async fn end(seat: &mut Seat<'_>, ending: Ending) {
     }
 }
 
-/// Writes a refusal but for its end.
+/// Writes a refusal but for its end; into the stream, when that has begun.
 async fn refuse(
     hub: &Hub,
     seat: &mut Seat<'_>,
@@ -247,6 +250,10 @@ async fn refuse(
 ) -> Ending {
     if let Some(metrics) = &hub.metrics {
         metrics.count_refusal(reject.label());
+    }
+    if seat.has_begun() {
+        seat.add(reject.in_stream(dialect, arrival.id)).await;
+        return Ending::Whole;
     }
     if !seat.session().is_body_done() {
         // A body that was not read would be taken for the next request.

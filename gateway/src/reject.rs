@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use shared::ids::RequestId;
 use shared::protocol::Dialect;
-use shared::protocol::error::{DialectError, ErrorKind};
+use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
 use shared::protocol::scan::ScanError;
 use shared::rules::access::{Denied, ModelDenied};
 
@@ -176,6 +176,18 @@ impl Reject {
             Self::UnknownModel => "No model of this name is served here.".into(),
             Self::AllRateLimited(_) => "All providers are at their rate limit; try again later.".into(),
         }
+    }
+
+    /// The refusal as an error in a stream whose head was sent already.
+    #[must_use]
+    pub fn in_stream(&self, dialect: Dialect, id: RequestId) -> Bytes {
+        let entry = self.entry();
+        let (request_id, message) = (id.to_string(), self.message());
+        let error = DialectError::new(entry.status, &message, &request_id)
+            .with_kind(entry.kind)
+            .with_code(entry.code);
+        let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
+        dialect.stream_error(&fault).into()
     }
 
     /// Head and body of the answer in the caller's dialect.

@@ -12,13 +12,14 @@ use std::time::Duration;
 pub struct Seat<'a> {
     session: &'a mut ServerSession,
     is_here: bool,
+    has_begun: bool,
 }
 
 impl<'a> Seat<'a> {
     /// Takes over a session whose request head has been read.
     pub fn new(session: &'a mut ServerSession) -> Self {
         session.set_write_timeout(Some(WRITE_DEADLINE));
-        Self { session, is_here: true }
+        Self { session, is_here: true, has_begun: false }
     }
 
     /// The session, for what only concerns the request.
@@ -30,6 +31,12 @@ impl<'a> Seat<'a> {
     #[must_use]
     pub fn is_here(&self) -> bool {
         self.is_here
+    }
+
+    /// True once the head was written: there is no other answer any more.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Waits until the client leaves; once it is gone, waits forever. Call only after its body was read. A client
@@ -44,10 +51,10 @@ impl<'a> Seat<'a> {
         pending::<()>().await;
     }
 
-    /// Writes the head, to leave with what follows. A body of unknown length is chunked where the client can read
-    /// that.
+    /// Writes the head, to leave with what follows; once one was written, nothing. A body of unknown length is chunked
+    /// where the client can read that.
     pub async fn start(&mut self, mut head: ResponseHeader) {
-        if !self.is_here {
+        if !self.is_here || std::mem::replace(&mut self.has_begun, true) {
             return;
         }
         let has_length = head.headers.contains_key(http::header::CONTENT_LENGTH);

@@ -10,6 +10,7 @@ use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage, UsageFlags};
 use shared::ids::ProviderId;
 use shared::model::Provider;
 use shared::model::price::Factors;
+use shared::protocol::Dialect;
 use shared::protocol::detect::Family;
 use shared::protocol::tally::UsageState;
 use shared::protocol::tap::StreamFacts;
@@ -104,6 +105,12 @@ impl BillTerms {
             provider: provider.map(|p| (p.id, factors(p, groups, |name| terms.group_multiplier(name)))),
             upstream_model: Some(redirected.unwrap_or(&job.asked.model).to_owned()),
         }
+    }
+
+    /// What the seat speaks.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.family.dialect()
     }
 
     /// The ledger row of an attempt.

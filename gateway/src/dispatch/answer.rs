@@ -56,6 +56,30 @@ pub struct Stream {
     pub opened: Vec<Bytes>,
 }
 
+impl Stream {
+    /// The seat was told that it gets plain bytes: what the gate held is decoded, and so is what follows.
+    pub fn make_plain(&mut self, head: &ResponseHeader) {
+        if self.tap.wants_plain() {
+            return;
+        }
+        self.tap.promise_plain();
+        let encoding = head.headers.get("content-encoding").and_then(|value| value.to_str().ok());
+        // From the start again: the one that read along is past what was held.
+        self.sidecar = Sidecar::new(encoding.unwrap_or_default());
+        if let Some(sidecar) = &mut self.sidecar {
+            for piece in &mut self.opened {
+                *piece = sidecar.decode(piece).into();
+            }
+        }
+    }
+
+    /// True when the seat cannot be given what comes: it was promised plain bytes, and the encoding is not known here.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        self.tap.wants_plain() && matches!(self.sidecar, Some(Sidecar::Blind))
+    }
+}
+
 /// A body that was read whole, or so far that nobody can be asked instead.
 pub struct Whole {
     /// The pieces read.

@@ -6,12 +6,15 @@ mod attempt;
 mod pools;
 mod prepare;
 mod read;
-pub use read::pass;
 mod sidecar;
 pub mod upstream;
 
+pub use read::{pass, plain};
+pub use sidecar::Sidecar;
+
 use crate::ctx::{Arrival, Asked, Book};
 use crate::hub::Hub;
+use crate::keep_alive::{Came, KeepAlive, watch};
 use crate::live::{Principal, Route};
 use crate::reject::Reject;
 use crate::seat::Seat;
@@ -19,16 +22,17 @@ use crate::settle::{self, Spent};
 use answer::Answer;
 use attempt::{Failed, Tried};
 use http::HeaderMap;
+use pingora::prelude::timeout;
 use shared::contract::usage::{ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
 use shared::rules::access::effective_groups;
-use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, final_answer};
+use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
 use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, select};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// A request that looks for an answer.
 pub struct Job<'a> {
@@ -52,35 +56,43 @@ pub enum Found {
     ClientGone,
 }
 
-/// Tries providers until an answer is real.
-pub async fn find_answer(job: &Job<'_>, seat: &mut Seat<'_>, book: &mut Book) -> Result<Found, Reject> {
+/// Tries providers until an answer is real. A seat that waits for a stream is kept alive meanwhile.
+pub async fn find_answer(
+    job: &Job<'_>,
+    seat: &mut Seat<'_>,
+    book: &mut Book,
+    keep_alive: &mut Option<KeepAlive>,
+) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
-    let mut plan = Plan::new(None);
+    let told = job.headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
+    let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
     let mut out: Vec<Out> = Vec::new();
     let mut failures: Vec<Failed> = Vec::new();
-    let mut excluded = Vec::new();
     let mut current: Option<ProviderId> = None;
     let mut fallback: Option<ProviderId> = None;
     loop {
-        let provider_id = match current.take() {
-            Some(id) => id,
-            None => match choose(job, &out, &mut draws, book) {
-                Ok(id) => id,
-                Err(reasons) => match fallback.take() {
-                    Some(id) => {
-                        plan.return_to_last();
-                        id
-                    }
-                    None => {
-                        excluded = reasons;
-                        break;
-                    }
-                },
+        let chosen = match current.take() {
+            Some(id) => Ok(id),
+            None => choose(job, &out, &mut draws, book).or_else(|reasons| {
+                let id = fallback.take().ok_or(reasons)?;
+                plan.return_to_last();
+                Ok(id)
+            }),
+        };
+        let provider_id = match chosen {
+            Ok(id) => id,
+            Err(reasons) => match next_round(job, seat, keep_alive, &mut plan, &failures).await {
+                Round::Next => {
+                    out.retain(|out| out.why == OutReason::Unusable);
+                    continue;
+                }
+                Round::Last => return give_up(failures, reasons),
+                Round::ClientGone => return Ok(Found::ClientGone),
             },
         };
         let Some((provider, route)) = job.arrival.live.provider(provider_id) else { break };
         let number = plan.begin();
-        let failed = match try_one(job, seat, provider, route, number, book).await {
+        let failed = match try_one(job, seat, (provider, route), number, book, keep_alive).await {
             TryEnd::Answer(answer) => return Ok(Found::Answer(answer)),
             TryEnd::ClientGone => return Ok(Found::ClientGone),
             TryEnd::Failed(failed) => failed,
@@ -100,7 +112,40 @@ pub async fn find_answer(job: &Job<'_>, seat: &mut Seat<'_>, book: &mut Book) ->
             Step::End(_) => break,
         }
     }
-    give_up(failures, excluded)
+    give_up(failures, Vec::new())
+}
+
+enum Round {
+    /// All may be asked once more.
+    Next,
+    /// That was all.
+    Last,
+    ClientGone,
+}
+
+/// Waits, when everybody was asked in vain and the client would not ask again by itself: its stream has begun.
+async fn next_round(
+    job: &Job<'_>,
+    seat: &mut Seat<'_>,
+    keep_alive: &mut Option<KeepAlive>,
+    plan: &mut Plan,
+    failures: &[Failed],
+) -> Round {
+    let wait = if seat.has_begun() { plan.next_round(&attempts(failures), job.arrival.now()) } else { None };
+    let Some(wait_ms) = wait else { return Round::Last };
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match timeout(left, watch(seat, keep_alive.as_ref())).await {
+            Ok(Came::SeatLeft) => return Round::ClientGone,
+            Ok(Came::Due) => {
+                if let Some(keep_alive) = keep_alive {
+                    keep_alive.send(seat, job.arrival).await;
+                }
+            }
+            Err(_) => return Round::Next,
+        }
+    }
 }
 
 /// Draws the next provider; `Err` has the reason classes why nobody is left.
@@ -141,10 +186,10 @@ enum TryEnd {
 async fn try_one(
     job: &Job<'_>,
     seat: &mut Seat<'_>,
-    provider: &Provider,
-    route: &Arc<Route>,
+    (provider, route): (&Provider, &Arc<Route>),
     number: u32,
     book: &mut Book,
+    keep_alive: &mut Option<KeepAlive>,
 ) -> TryEnd {
     let begun_ms = job.arrival.elapsed_ms();
     // Written down before the provider gets a byte.
@@ -161,13 +206,17 @@ async fn try_one(
             tokio::select! {
                 biased;
                 tried = &mut attempt => end = Some(tried),
-                () = seat.left() => {
+                came = watch(seat, keep_alive.as_ref()) => {
+                    if let (Came::Due, Some(keep_alive)) = (came, keep_alive.as_mut()) {
+                        keep_alive.send(seat, job.arrival).await;
+                        continue;
+                    }
                     if provider.client_abort == ClientAbort::Cancel {
                         break;
                     }
                     // Read on to learn the usage; what would follow is not sought any more.
                     is_drained = true;
-                    patience.as_mut().reset(tokio::time::Instant::now() + DRAIN_PATIENCE);
+                    patience.as_mut().reset(Instant::now() + DRAIN_PATIENCE);
                 }
                 () = &mut patience, if is_drained => break,
             }
@@ -201,11 +250,7 @@ async fn try_one(
 
 /// What the seat gets when nobody answered.
 fn give_up(mut failures: Vec<Failed>, excluded: Vec<&'static str>) -> Result<Found, Reject> {
-    let attempts: Vec<FailedAttempt> = failures
-        .iter()
-        .map(|f| FailedAttempt { verdict: f.verdict, retry_after_secs: f.retry_after_secs })
-        .collect();
-    match final_answer(&attempts) {
+    match final_answer(&attempts(&failures)) {
         FinalAnswer::Relay { attempt } if attempt < failures.len() => {
             match failures.swap_remove(attempt).into_answer() {
                 Some(answer) => Ok(Found::Answer(Box::new(answer))),
@@ -218,6 +263,11 @@ fn give_up(mut failures: Vec<Failed>, excluded: Vec<&'static str>) -> Result<Fou
             Err(none_left(if reasons.is_empty() { excluded } else { reasons }, retry_after_secs))
         }
     }
+}
+
+fn attempts(failures: &[Failed]) -> Vec<FailedAttempt> {
+    let attempt = |f: &Failed| FailedAttempt { verdict: f.verdict, retry_after_secs: f.retry_after_secs };
+    failures.iter().map(attempt).collect()
 }
 
 fn none_left(reasons: Vec<&'static str>, retry_after_secs: Option<u64>) -> Reject {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use shared::protocol::tap::{Passed, StreamTap};
 use tokio::time::Instant;
 
-/// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless the tap has to change them.
+/// Lets the tap see a piece. Encoded bytes reach the seat as they came, unless it wants them plain.
 pub fn pass(tap: &mut StreamTap, sidecar: &mut Option<Sidecar>, piece: Bytes) -> Passed {
     match sidecar {
         None => tap.push(piece),
-        Some(sidecar) if tap.withholds() => tap.push(sidecar.decode(&piece).into()),
+        Some(sidecar) if tap.wants_plain() => tap.push(sidecar.decode(&piece).into()),
         Some(sidecar) => {
             let seen = tap.observe(&sidecar.decode(&piece));
             Passed { bytes: piece, seen }

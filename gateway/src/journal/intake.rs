@@ -87,9 +87,8 @@ mod tests {
         let mut taken = Vec::new();
         let mut late = None;
         let turn = intake.take(|entry| {
-            if let Entry::Begin(id, _) | Entry::End(id, _) = entry {
-                taken.push(id.to_bytes()[0]);
-            }
+            let (Entry::Begin(id, _) | Entry::End(id, _)) = entry;
+            taken.push(id.to_bytes()[0]);
             late.get_or_insert_with(|| intake.put(begin(3)));
         });
         assert_eq!(taken, [1, 2], "in the order in which they came");

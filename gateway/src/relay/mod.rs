@@ -1,43 +1,57 @@
 //! Sends an answer to the seat and reads along. From the first byte on there is no way back: what breaks now
 //! is told in the stream.
 
+mod late;
 mod stream;
 mod whole;
 
 use crate::ctx::{Arrival, Book};
 use crate::dispatch::answer::{Answer, Body};
 use crate::hub::Hub;
+use crate::keep_alive::KeepAlive;
 use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
 use shared::rules::upstream;
 
+/// What an answer is relayed by.
+#[derive(Clone, Copy)]
+pub struct Relay<'a> {
+    /// What all requests share.
+    pub hub: &'a Hub,
+    /// The request.
+    pub arrival: &'a Arrival,
+    /// What it is billed by.
+    pub terms: &'a BillTerms,
+    /// The signs of life, where there are any.
+    pub keep_alive: Option<KeepAlive>,
+}
+
 /// Relays an answer up to its end, which is held back: the answer is to be booked first.
-pub async fn relay(
-    hub: &Hub,
-    seat: &mut Seat<'_>,
-    arrival: &Arrival,
-    book: &mut Book,
-    answer: Box<Answer>,
-    terms: &BillTerms,
-) -> Ending {
+pub async fn relay(run: Relay<'_>, seat: &mut Seat<'_>, book: &mut Book, answer: Box<Answer>) -> Ending {
     let Answer { head, from, body, .. } = *answer;
     if seat.is_here() {
-        book.answered(from.provider_id, head.status.as_u16());
+        let status = if seat.has_begun() { COMMITTED } else { head.status.as_u16() };
+        book.answered(from.provider_id, status);
     }
     let entry = book.entry_mut();
     entry.timing.first_byte_ms = Some(from.first_byte_ms);
     entry.upstream_request_id = upstream::upstream_request_id(&head.headers).map(str::to_owned);
-    let Ok(head) = seat_head(&head, arrival) else {
+    let Ok(head) = seat_head(&head, run.arrival) else {
         book.broke("head_unusable");
         return Ending::Cut;
     };
     match body {
-        Body::Stream(stream) => {
-            let run = stream::Run { hub, arrival, from, terms };
-            run.relay(seat, book, head, stream).await
+        Body::Stream(mut stream) => {
+            if seat.has_begun() {
+                stream.make_plain(&head);
+            }
+            stream::Run { relay: run, from }.relay(seat, book, head, stream).await
         }
-        Body::Whole(body) => Box::pin(whole::relay(hub, seat, book, head, &from, terms, body)).await,
+        Body::Whole(body) if seat.has_begun() => {
+            Box::pin(late::tell(run, seat, book, &head, &from, body)).await
+        }
+        Body::Whole(body) => Box::pin(whole::relay(run, seat, book, head, &from, body)).await,
     }
 }
 
@@ -54,3 +68,6 @@ fn seat_head(head: &ResponseHeader, arrival: &Arrival) -> pingora::Result<Respon
     out.insert_header("x-request-id", arrival.id.to_string())?;
     Ok(out)
 }
+
+/// The status of an answer whose head left before any provider had answered.
+const COMMITTED: u16 = 200;

@@ -1,13 +1,14 @@
 //! A stream that has become real: each event leaves as it comes, what is already there leaves together.
 
-use crate::ctx::{Arrival, Book};
+use super::Relay;
+use crate::ctx::Book;
 use crate::dispatch::DRAIN_PATIENCE;
 use crate::dispatch::answer::{From, Stream};
 use crate::dispatch::pass;
 use crate::dispatch::upstream::Upstream;
 use crate::hub::Hub;
 use crate::seat::{Ending, Seat};
-use crate::settle::{BillTerms, Spent};
+use crate::settle::Spent;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use pingora::http::ResponseHeader;
@@ -21,14 +22,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The relaying of one stream.
 pub struct Run<'a> {
-    /// What all requests share.
-    pub hub: &'a Hub,
-    /// The request.
-    pub arrival: &'a Arrival,
+    /// What it is relayed by.
+    pub relay: Relay<'a>,
     /// Whose stream.
     pub from: From,
-    /// What it is billed by.
-    pub terms: &'a BillTerms,
+}
+
+/// When what happened last.
+struct Pace {
+    /// A sign of progress came.
+    progress: Instant,
+    /// Something was sent.
+    sent: Instant,
+    /// The seat left.
+    gone: Option<Instant>,
 }
 
 /// How a relayed stream ended.
@@ -75,11 +82,11 @@ impl Run<'_> {
     ) -> Ending {
         let mut head = head;
         head.remove_header("content-length");
-        if stream.tap.withholds() {
+        if stream.tap.wants_plain() {
             // What was encoded leaves decoded: see `pass`.
             head.remove_header("content-encoding");
         }
-        book.entry_mut().timing.first_content_ms = Some(self.arrival.elapsed_ms());
+        book.entry_mut().timing.first_content_ms = Some(self.relay.arrival.elapsed_ms());
         seat.start(head).await;
         let end = self.pump(seat, &mut stream).await;
         let had_seat = seat.is_here();
@@ -92,14 +99,17 @@ impl Run<'_> {
     }
 
     async fn pump(&self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
-        let mut last_progress = Instant::now();
+        if stream.is_unreadable() {
+            return End::Cut;
+        }
         let opened = std::mem::take(&mut stream.opened);
         if let Some(end) = self.gather(stream, opened).leave(seat).await {
             return end;
         }
-        let mut gone_at: Option<Instant> = (!seat.is_here()).then(Instant::now);
-        let mut alarm = pin!(sleep_until(Instant::now() + FAR));
-        self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at);
+        let now = Instant::now();
+        let mut pace = Pace { progress: now, sent: now, gone: (!seat.is_here()).then_some(now) };
+        let mut alarm = pin!(sleep_until(now + FAR));
+        self.set_alarm(alarm.as_mut(), stream, &pace);
         loop {
             let event = tokio::select! {
                 biased;
@@ -112,9 +122,10 @@ impl Run<'_> {
                 }
                 () = &mut alarm => {
                     // Set once and checked late: no timer is touched per event.
-                    if let Some(end) = self.overdue(stream, last_progress, gone_at) {
+                    if let Some(end) = self.overdue(stream, &pace) {
                         return end;
                     }
+                    self.keep_alive(seat, stream, &mut pace).await;
                     None
                 }
             };
@@ -123,8 +134,9 @@ impl Run<'_> {
                     let passed = pass(&mut stream.tap, &mut stream.sidecar, piece);
                     let mut gathered = self.gather(stream, vec![passed.bytes]);
                     gathered.has_progress |= passed.seen.progress;
+                    pace.sent = Instant::now();
                     if gathered.has_progress {
-                        last_progress = Instant::now();
+                        pace.progress = pace.sent;
                     }
                     if let Some(end) = gathered.leave(seat).await {
                         return end;
@@ -132,16 +144,32 @@ impl Run<'_> {
                 }
                 Some(Ok(None)) => return End::Complete,
                 Some(Err(_)) => return End::Cut,
-                None => self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at),
+                None => self.set_alarm(alarm.as_mut(), stream, &pace),
             }
-            if gone_at.is_none() && !seat.is_here() {
+            if pace.gone.is_none() && !seat.is_here() {
                 if self.from.client_abort == ClientAbort::Cancel {
                     return End::Abandoned;
                 }
-                gone_at = Some(Instant::now());
-                self.set_alarm(alarm.as_mut(), stream, last_progress, gone_at);
+                pace.gone = Some(Instant::now());
+                self.set_alarm(alarm.as_mut(), stream, &pace);
             }
         }
+    }
+
+    /// A sign of life, when nothing was sent for long and there is a place for one.
+    async fn keep_alive(&self, seat: &mut Seat<'_>, stream: &Stream, pace: &mut Pace) {
+        let Some(mut keep_alive) = self.relay.keep_alive else { return };
+        keep_alive.note_sent(pace.sent);
+        if Instant::now() < keep_alive.due() {
+            return;
+        }
+        // Half an event, or bytes that came encoded: there it would be noise. It is looked at again as late.
+        let has_place =
+            stream.tap.is_between_events() && (stream.sidecar.is_none() || stream.tap.wants_plain());
+        if has_place && seat.is_here() {
+            keep_alive.send(seat, self.relay.arrival).await;
+        }
+        pace.sent = Instant::now();
     }
 
     /// What there is to send, and whatever else has arrived already.
@@ -171,31 +199,28 @@ impl Run<'_> {
         Gathered { bytes: joined(pieces), has_progress, end }
     }
 
-    fn deadline(&self, stream: &Stream, last_progress: Instant, gone_at: Option<Instant>) -> Option<Instant> {
+    fn deadline(&self, stream: &Stream, pace: &Pace) -> Option<Instant> {
         let idle = idle_limit_ms(&self.from.timers, stream.tap.facts())
-            .and_then(|ms| last_progress.checked_add(Duration::from_millis(ms)));
-        let drained = gone_at.map(|at| at + DRAIN_PATIENCE);
+            .and_then(|ms| pace.progress.checked_add(Duration::from_millis(ms)));
+        let drained = pace.gone.map(|at| at + DRAIN_PATIENCE);
         [idle, drained].into_iter().flatten().min()
     }
 
-    fn set_alarm(
-        &self,
-        alarm: Pin<&mut Sleep>,
-        stream: &Stream,
-        last_progress: Instant,
-        gone_at: Option<Instant>,
-    ) {
-        let at = self.deadline(stream, last_progress, gone_at);
+    fn set_alarm(&self, alarm: Pin<&mut Sleep>, stream: &Stream, pace: &Pace) {
+        let sign_of_life = self.relay.keep_alive.filter(|_| pace.gone.is_none()).map(|mut keep_alive| {
+            keep_alive.note_sent(pace.sent);
+            keep_alive.due()
+        });
+        let at = [self.deadline(stream, pace), sign_of_life].into_iter().flatten().min();
         alarm.reset(at.unwrap_or_else(|| Instant::now() + FAR));
     }
 
-    fn overdue(&self, stream: &Stream, last_progress: Instant, gone_at: Option<Instant>) -> Option<End> {
+    fn overdue(&self, stream: &Stream, pace: &Pace) -> Option<End> {
         let now = Instant::now();
-        if gone_at.is_some_and(|at| now >= at + DRAIN_PATIENCE) {
+        if pace.gone.is_some_and(|at| now >= at + DRAIN_PATIENCE) {
             return Some(End::Abandoned);
         }
-        let deadline = self.deadline(stream, last_progress, gone_at);
-        deadline.is_some_and(|at| now >= at).then_some(End::TimedOut)
+        self.deadline(stream, pace).is_some_and(|at| now >= at).then_some(End::TimedOut)
     }
 
     async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Box<Stream>, end: End) -> Ending {
@@ -205,7 +230,7 @@ impl Run<'_> {
         let end = if end == End::Complete && !facts.ended && facts.error.is_none() { End::Cut } else { end };
         let ending = match end {
             End::Complete => {
-                give_back(self.hub, stream.upstream).await;
+                give_back(self.relay.hub, stream.upstream).await;
                 Ending::Whole
             }
             End::Abandoned => {
@@ -216,7 +241,7 @@ impl Run<'_> {
                 stream.upstream.close().await;
                 let label = if end == End::Cut { "upstream_cut" } else { "upstream_timed_out" };
                 book.broke(label);
-                if stream.sidecar.is_some() && !stream.tap.withholds() {
+                if stream.sidecar.is_some() && !stream.tap.wants_plain() {
                     // Plain words inside a compressed body would be noise: the client sees the cut itself.
                     Ending::Cut
                 } else {
@@ -234,13 +259,13 @@ impl Run<'_> {
             (End::Complete | End::Cut | End::TimedOut, true) => Outcome::Failed,
         };
         book.entry_mut().stop_reason.clone_from(&facts.stop_reason);
-        book.attempt(self.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
+        book.attempt(self.relay.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
         ending
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.
     async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) -> Ending {
-        let id = self.arrival.id.to_string();
+        let id = self.relay.arrival.id.to_string();
         let (status, message) = match end {
             End::TimedOut => (504, "The provider stopped sending; please try again."),
             End::Cut | End::Complete | End::Abandoned => {

@@ -1,10 +1,9 @@
 //! A whole body: length known, sent at once.
 
+use super::Relay;
 use crate::ctx::Book;
 use crate::dispatch::answer::{From, Whole};
-use crate::hub::Hub;
 use crate::seat::{Ending, Seat};
-use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
 use shared::contract::usage::Outcome;
@@ -12,17 +11,16 @@ use std::time::Duration;
 
 /// Sends the body but for its end and books what it took.
 pub async fn relay(
-    hub: &Hub,
+    run: Relay<'_>,
     seat: &mut Seat<'_>,
     book: &mut Book,
     mut head: ResponseHeader,
     from: &From,
-    terms: &BillTerms,
     whole: Whole,
 ) -> Ending {
     let outcome = if seat.is_here() { Outcome::Served } else { Outcome::Drained };
     if let Some(spent) = &whole.spent {
-        book.attempt(terms.row(from.attempt, outcome, spent));
+        book.attempt(run.terms.row(from.attempt, outcome, spent));
     }
     book.entry_mut().stop_reason = whole.stop_reason;
     if whole.rest.is_none() {
@@ -41,7 +39,7 @@ pub async fn relay(
             match timeout(REST_PATIENCE, upstream.read()).await {
                 Ok(Ok(Some(piece))) => seat.send(std::mem::replace(&mut last, piece)).await,
                 Ok(Ok(None)) => {
-                    hub.upstreams.release(*upstream).await;
+                    run.hub.upstreams.release(*upstream).await;
                     break;
                 }
                 Ok(Err(_)) | Err(_) => {

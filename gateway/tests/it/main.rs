@@ -14,3 +14,4 @@ mod failover;
 mod fidelity;
 mod harness;
 mod journal;
+mod waiting;

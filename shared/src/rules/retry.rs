@@ -23,6 +23,7 @@ pub struct Plan {
     attempts_before: u32,
     switches: u32,
     has_resent_after_timer: bool,
+    rounds: u32,
 }
 
 /// What to do after a failed attempt.
@@ -117,12 +118,39 @@ impl Plan {
         step
     }
 
+    /// Nobody is left, but the seat's stream has begun, so that its client will not ask again by itself: how many
+    /// milliseconds to wait before all are asked once more; `None` when that is worth nothing or there is no time.
+    pub fn next_round(&mut self, failed: &[FailedAttempt], now: UnixMillis) -> Option<u64> {
+        if failed.is_empty() || matches!(final_answer(failed), FinalAnswer::Relay { .. }) {
+            return None;
+        }
+        let told_ms =
+            failed.iter().filter_map(|a| a.retry_after_secs).min().unwrap_or(0).saturating_mul(1_000);
+        let wait_ms = told_ms.max(ROUND_PAUSE_MS << self.rounds.min(MAX_ROUND_DOUBLINGS));
+        let is_in_time = self.deadline.is_some_and(|deadline| now.plus_ms(wait_ms) < deadline);
+        if !is_in_time || self.switches >= MAX_SWITCHES {
+            return None;
+        }
+        self.rounds += 1;
+        self.attempts_here = 0;
+        Some(wait_ms)
+    }
+
     /// Nobody else was there after [`Step::OtherProviderElseSame`]: the last provider is asked again, and
     /// its earlier tries still count.
     pub fn return_to_last(&mut self) {
         self.switches = self.switches.saturating_sub(1);
         self.attempts_here = self.attempts_before;
     }
+}
+
+/// When the client of a request gives up, by its SDK's own word (`x-stainless-timeout`, in seconds) or, without one, after
+/// the ten minutes that all of the vendors' SDKs wait (reference/protocols.md): nothing is tried again after that.
+#[must_use]
+pub fn caller_deadline(arrived_at: UnixMillis, stainless_timeout: Option<&str>) -> UnixMillis {
+    let told = stainless_timeout.and_then(|text| text.trim().parse::<f64>().ok());
+    let secs = told.filter(|secs| (1.0..=86_400.0).contains(secs)).unwrap_or(SDK_TIMEOUT_SECS);
+    arrived_at.plus_ms(std::time::Duration::from_secs_f64(secs).as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 /// How much a node may re-send: a token bucket that earns a fifth of a token per request, or ten a second if
@@ -234,6 +262,11 @@ pub fn final_answer(attempts: &[FailedAttempt]) -> FinalAnswer {
     }
     FinalAnswer::Unavailable { reasons, retry_after_secs: shortest_wait }
 }
+
+/// The first pause before all providers are asked once more; it doubles up to 16 s.
+const ROUND_PAUSE_MS: u64 = 1_000;
+const MAX_ROUND_DOUBLINGS: u32 = 4;
+const SDK_TIMEOUT_SECS: f64 = 600.0;
 
 /// 20 % of a token.
 const MILLITOKENS_PER_REQUEST: u64 = 200;

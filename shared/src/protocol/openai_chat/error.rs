@@ -3,8 +3,9 @@
 use crate::protocol::error::{DialectError, ErrorKind, StreamFault, push_data, to_json};
 use serde::Serialize;
 
-/// A comment, which OpenAI's clients skip.
-pub const KEEP_ALIVE: &[u8] = b": ping\n\n";
+/// A comment, which OpenAI's clients skip. Without an empty line after it: that would end an event, and a client that has
+/// seen an `id` takes it for one without data.
+pub const KEEP_ALIVE: &[u8] = b": ping\n";
 
 /// The body of one of our own errors, in chat and in Responses.
 #[must_use]

@@ -49,6 +49,7 @@ pub struct StreamTap {
     options: TapOptions,
     /// True when [`Self::end`] has handed out the first bytes of an event that never ended.
     ended_mid_event: bool,
+    is_plain_promised: bool,
 }
 
 /// What came out of a chunk.
@@ -91,7 +92,13 @@ impl StreamTap {
             Framing::Sse => Cutter::Sse(SseReader::with_limit(limit)),
             Framing::JsonArray => Cutter::Array(ArrayReader::with_limit(limit)),
         };
-        Self { cutter, reader: EventReader::new(dialect), options, ended_mid_event: false }
+        Self {
+            cutter,
+            reader: EventReader::new(dialect),
+            options,
+            ended_mid_event: false,
+            is_plain_promised: false,
+        }
     }
 
     /// Takes a chunk and returns what to relay now: the very same bytes unless an option asks otherwise.
@@ -151,10 +158,25 @@ impl StreamTap {
         passed
     }
 
-    /// True when it changes what passes, so that the seat must get plain bytes whatever came encoded.
+    /// The seat was told that it gets plain bytes, whatever comes encoded.
+    pub fn promise_plain(&mut self) {
+        self.is_plain_promised = true;
+    }
+
+    /// True when the seat must get plain bytes whatever came encoded: it was promised that, or what passes is changed.
     #[must_use]
-    pub fn withholds(&self) -> bool {
-        self.options.withhold_usage_chunk
+    pub fn wants_plain(&self) -> bool {
+        self.is_plain_promised || self.options.withhold_usage_chunk
+    }
+
+    /// True where bytes of our own can be put between what was relayed and what will be: server-sent events, none of
+    /// them half relayed.
+    #[must_use]
+    pub fn is_between_events(&self) -> bool {
+        match &self.cutter {
+            Cutter::Sse(cutter) => self.options.withhold_usage_chunk || !cutter.is_mid_event(),
+            Cutter::Array(_) => false,
+        }
     }
 
     /// What is known so far.

@@ -175,3 +175,45 @@ fn the_final_answer_is_what_the_failures_agree_on() {
         assert_eq!(final_answer(&failures), answer, "{failures:?}");
     }
 }
+
+#[test]
+fn a_begun_stream_is_searched_for_in_rounds_until_its_caller_gives_up() {
+    let mut plan = Plan::new(Some(START.plus_ms(60_000)));
+    let down = [failed(status(503), None)];
+    let mut now = START;
+    let mut waits = Vec::new();
+    while let Some(wait_ms) = plan.next_round(&down, now) {
+        waits.push(wait_ms);
+        now = now.plus_ms(wait_ms);
+    }
+    assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 16_000]);
+    assert!(now < START.plus_ms(60_000), "nothing is asked after that");
+}
+
+#[test]
+fn a_round_waits_as_long_as_the_soonest_provider_asked_for() {
+    let mut plan = Plan::new(Some(START.plus_ms(60_000)));
+    let rates = [failed(status(429), Some(30)), failed(status(429), Some(7))];
+    assert_eq!(plan.next_round(&rates, START), Some(7_000));
+    assert_eq!(plan.next_round(&[failed(status(429), Some(61))], START), None, "the caller is gone by then");
+}
+
+#[test]
+fn there_is_no_other_round_for_what_would_end_the_same() {
+    let mut plan = Plan::new(Some(START.plus_ms(60_000)));
+    assert_eq!(plan.next_round(&[], START), None, "nobody was asked");
+    assert_eq!(plan.next_round(&[failed(status(400), None)], START), None);
+    assert_eq!(plan.next_round(&[failed(missing_model(), None)], START), None);
+    let mut endless = Plan::new(None);
+    assert_eq!(endless.next_round(&[failed(status(503), None)], START), None, "nobody says when to stop");
+}
+
+#[test]
+fn the_callers_deadline_is_its_sdks_word_or_ten_minutes() {
+    let after = |told: Option<&str>| caller_deadline(START, told).since(START);
+    assert_eq!(after(Some("30")), 30_000);
+    assert_eq!(after(Some(" 1.5 ")), 1_500);
+    for untold in [None, Some(""), Some("NaN"), Some("-1"), Some("1e300"), Some("soon")] {
+        assert_eq!(after(untold), 600_000, "{untold:?}");
+    }
+}
