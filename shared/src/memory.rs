@@ -1,5 +1,9 @@
 //! In-process adapters of all ports: for `standalone` and for tests.
 
+mod breakers;
+
+pub use breakers::MemoryBreakers;
+
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
@@ -242,6 +246,8 @@ impl NodeRegistry for MemoryNodes {
 mod tests {
     use super::*;
     use crate::testing::conformance;
+    use crate::time::UnixMillis;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[tokio::test]
     async fn the_in_process_adapters_conform() {
@@ -253,5 +259,9 @@ mod tests {
         conformance::usage_before_a_loss(&before, &before).await;
         conformance::usage_after_a_loss(&after, &after).await;
         conformance::nodes(&MemoryNodes::new()).await;
+        // Each look at the clock is a millisecond later.
+        let clock = AtomicI64::new(1_790_000_000_000);
+        let now = move || UnixMillis(clock.fetch_add(1, Ordering::Relaxed));
+        conformance::breakers(&MemoryBreakers::new(now)).await;
     }
 }

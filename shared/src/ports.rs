@@ -4,6 +4,7 @@
 //! `testing::conformance`. Every call is bounded: an adapter carries its own deadline and answers [`PortError`]
 //! instead of hanging.
 
+use crate::contract::breaker::{CircuitDoc, Order, PermitAsk, Report, Taken};
 use crate::contract::delta::Delta;
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
@@ -219,6 +220,76 @@ pub trait NodeRegistry: Send + Sync {
 
     /// The last beat of each node that is there, in the order of their ids.
     async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError>;
+}
+
+/// Where breakers and cool-downs are kept for all gateways. The rules are in [`crate::rules::breaker`]; what a gateway
+/// asks for each request is its own [`crate::rules::breaker::table::Table`], never this.
+///
+/// One node's worth of following: [`Self::changed`] goes by the last [`Self::read`] through the same value.
+#[async_trait]
+pub trait BreakerStore: Send + Sync {
+    /// A node starts. True when nobody else was there (a cold start of the fleet): all state is gone for that. To be
+    /// called until it answers, before the first read in the node's name.
+    async fn join(&self, node: &str) -> Result<bool, PortError>;
+
+    /// A node goes on purpose: its permits are free.
+    async fn leave(&self, node: &str) -> Result<(), PortError>;
+
+    /// Waits until there may be something newer than `since`: it is announced, or the way there was cut and is back. An
+    /// announcement can be lost, so a follower also reads by itself, every
+    /// [`crate::contract::breaker::READ_MS`]; that keeps it there, too.
+    async fn changed(&self, since: Since);
+
+    /// What changed since then, or all there is. A node that reads in its own name is there for
+    /// [`crate::contract::keys::NODE_TTL_SECS`] from now on.
+    async fn read(&self, node: Option<&str>, since: Since) -> Result<CircuitNews, PortError>;
+
+    /// How an attempt ended. Only worth a call where the table says so. When it fails, it may have arrived all the same.
+    async fn report(&self, report: &Report) -> Result<Told, PortError>;
+
+    /// Takes the permit to probe, if it is to be had. One that is given in an answer that never arrives lapses by itself.
+    async fn take_permit(&self, ask: &PermitAsk) -> Result<(Taken, Told), PortError>;
+
+    /// Does something to breakers apart from attempts.
+    async fn order(&self, order: &Order) -> Result<Told, PortError>;
+
+    /// Tells what a node saw while the store was away. The later generation wins.
+    async fn merge(&self, local: &[CircuitDoc]) -> Result<(), PortError>;
+}
+
+/// How far a reader has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Since {
+    /// The store's first number: it has another one when it lost everything. 0 = nothing was read.
+    pub born: u64,
+    /// The store's last number.
+    pub upto: u64,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CircuitNews {
+    /// The store's clock.
+    pub at: UnixMillis,
+    /// True when these are all documents that there are; else those that changed.
+    pub is_whole: bool,
+    /// How far that is.
+    pub upto: Since,
+    /// The last reset of all: what has an older generation is void.
+    pub floor: u64,
+    /// In the order of their providers.
+    pub docs: Vec<CircuitDoc>,
+}
+
+/// What came of something that was said to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The store's clock.
+    pub at: UnixMillis,
+    /// The provider's document after it; `None` when it has none.
+    pub doc: Option<CircuitDoc>,
+    /// True when this made a transition: whoever caused it tells the operators.
+    pub has_moved: bool,
 }
 
 /// A part of an operators' `/metrics` page that is written by somebody else than the page. A page is its parts, one

@@ -16,6 +16,12 @@
 //! | [`node_index`] | sorted set | with its beat | node id by the Unix second (Redis's clock) of its last beat |
 //! | [`usage`] | stream | until booked | fields `journal`, `seq`, `floor`, `record`: [`super::usage::UsageRecord`] as JSON |
 //! | [`usage_journal`] | hash | [`USAGE_JOURNAL_TTL_SECS`] | `taken`, `watermark` ([`crate::ports::Progress`]), `born`: of which stream |
+//! | [`circuit_docs`] | hash | [`super::breaker::CIRCUIT_KEEP_MS`] a field | provider id → [`super::breaker::CircuitDoc`] as JSON |
+//! | [`circuit_versions`] | sorted set | with its document | provider id by the number of its last change |
+//! | [`circuit_head`] | hash | for ever | `born`, `last`, `floor`: the first and last number, and that of the last reset of all |
+//! | [`circuit_nodes`] | sorted set | [`NODE_TTL_SECS`] | node id by the millisecond (Redis's clock) in which it last read |
+//! | [`circuit_permits`] | hash | with the permit | provider id → node whose probe is out |
+//! | [`circuit_changed`] | channel | – | the new last number, in digits |
 //!
 //! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat, usage by
 //! the journals of the gateways, which keep each record until it is in the books. Which of the two usage keys is gone,
@@ -119,6 +125,42 @@ pub fn usage_journal(id: JournalId) -> String {
     format!("{PREFIX}{{usage}}:journal:{id}")
 }
 
+/// How each provider stands.
+#[must_use]
+pub fn circuit_docs() -> String {
+    format!("{PREFIX}{{brk}}:docs")
+}
+
+/// In which order that changed.
+#[must_use]
+pub fn circuit_versions() -> String {
+    format!("{PREFIX}{{brk}}:versions")
+}
+
+/// The breakers' numbers.
+#[must_use]
+pub fn circuit_head() -> String {
+    format!("{PREFIX}{{brk}}:head")
+}
+
+/// Who follows the breakers.
+#[must_use]
+pub fn circuit_nodes() -> String {
+    format!("{PREFIX}{{brk}}:nodes")
+}
+
+/// Whose probes are out.
+#[must_use]
+pub fn circuit_permits() -> String {
+    format!("{PREFIX}{{brk}}:permits")
+}
+
+/// Where a change of a breaker or a cool-down is announced.
+#[must_use]
+pub fn circuit_changed() -> String {
+    format!("{PREFIX}{{brk}}:changed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +173,11 @@ mod tests {
         assert!(names.iter().all(|name| name.starts_with("cch:{cfg}:")));
         let journal = JournalId::from_parts(crate::time::UnixMillis(0), &[0; 10]);
         assert!([usage(), usage_journal(journal)].iter().all(|name| name.starts_with("cch:{usage}:")));
-        names.extend([node_beats(), node_index(), usage(), usage_journal(journal)]);
+        let breakers =
+            [circuit_docs(), circuit_versions(), circuit_head(), circuit_nodes(), circuit_permits()];
+        assert!(breakers.iter().all(|name| name.starts_with("cch:{brk}:")));
+        names.extend(breakers);
+        names.extend([circuit_changed(), node_beats(), node_index(), usage(), usage_journal(journal)]);
         let count = names.len();
         names.sort();
         names.dedup();

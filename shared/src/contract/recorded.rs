@@ -2,6 +2,7 @@
 //!
 //! A file is never changed. A new schema, or a field that readers come to need, is another file beside it.
 
+use super::breaker::{Cause, Circuit, CircuitDoc, CoolKind, Cooldown, Permit, Terms};
 use super::delta::{Delta, between};
 use super::snapshot::Snapshot;
 use super::usage::{
@@ -11,16 +12,18 @@ use super::usage::{
 use crate::ids::{ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
 use crate::money::{NanoUsd, PicoUsd};
-use crate::testing::{key_doc, node_beat, provider, snapshot, usage_record, user_doc};
+use crate::testing::{key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc};
 use crate::time::UnixMillis;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 
 const SNAPSHOT: &str = include_str!("recorded/snapshot_schema_2.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
+const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 
 #[test]
@@ -29,6 +32,11 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(DELTA, &delta(), |_| false);
     holds(USAGE, &usage(), says_nothing);
     holds(NODE, &node_beat("node-1"), |_| false);
+    let [half_open, open, closed] = circuits();
+    let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
+    holds(was_half_open.get(), &half_open, |_| false);
+    holds(was_open.get(), &open, |_| false);
+    holds(was_closed.get(), &closed, |_| false);
 }
 
 /// The document says today what it said then, whatever a later release adds to it; and what this release writes has
@@ -146,4 +154,41 @@ fn usage() -> UsageRecord {
         ],
     };
     made
+}
+
+/// One with everything in it, and the other two states.
+fn circuits() -> [CircuitDoc; 3] {
+    let at = UnixMillis(1_790_000_000_000);
+    let half_open = CircuitDoc {
+        version: 1_790_000_000_003,
+        generation: 1_790_000_000_002,
+        circuit: Circuit::HalfOpen {
+            successes: 1,
+            permit: Some(Permit {
+                owner: "node-1".to_owned(),
+                fence: 1_790_000_000_003,
+                until: at.plus_ms(60_000),
+            }),
+        },
+        cause: Some(Cause::Due),
+        changed_at: Some(at),
+        samples: vec![sample(1, Some(502), at), sample(2, None, at)],
+        cooldowns: vec![Cooldown {
+            kind: CoolKind::RateLimit,
+            model: Some("claude-sonnet-4-5".to_owned()),
+            until: at.plus_ms(30_000),
+            memory_ms: 300_000,
+            strikes: 1,
+            number: 1_790_000_000_001,
+            sample: sample(3, Some(429), at),
+        }],
+        ..CircuitDoc::fresh(ProviderId(7), Terms { account: 7, ..Terms::default() }, 0)
+    };
+    let open = CircuitDoc {
+        circuit: Circuit::Open { until: at },
+        cause: Some(Cause::Failures),
+        cooldowns: vec![],
+        ..half_open.clone()
+    };
+    [half_open, open, CircuitDoc::fresh(ProviderId(8), Terms::default(), 0)]
 }

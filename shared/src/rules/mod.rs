@@ -1,7 +1,9 @@
 //! Decisions: `(facts, now, rng) -> verdict with its reason`. A file each.
 
 pub mod access;
+pub mod breaker;
 pub mod classify;
+pub mod cooldown;
 pub mod gate;
 pub mod journal;
 pub mod link;

@@ -8,6 +8,10 @@
     reason = "a suite for tests: what does not hold must stop them"
 )]
 
+mod breakers;
+
+pub use breakers::breakers;
+
 use super::{key_doc, node_beat, provider, snapshot, usage_record};
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;

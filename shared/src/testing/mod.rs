@@ -5,6 +5,7 @@
 
 pub mod conformance;
 
+use crate::contract::breaker::{Mark, Pass, Report, Sample, Terms};
 use crate::contract::node::{NODE_SCHEMA, NodeBeat, NodeKind};
 use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use crate::contract::usage::{
@@ -155,6 +156,28 @@ pub fn node_beat(id: &str) -> NodeBeat {
         is_ready: true,
         running_requests: 0,
     }
+}
+
+/// The evidence of attempt `n` of a request made of `n`, which ended with this status at this moment.
+#[must_use]
+pub fn sample(n: u32, status: Option<u16>, at: UnixMillis) -> Sample {
+    let mut chance = [0; 10];
+    chance[6..].copy_from_slice(&n.to_be_bytes());
+    let request_id = RequestId::from_parts(1_790_000_000_000, &chance);
+    let label = if status == Some(200) { "served" } else { "server_error" };
+    Sample { at, request_id: Some(request_id), attempt: n, status, label: label.to_owned() }
+}
+
+/// A report of provider `id` under [`Terms::default`], without a cool-down.
+#[must_use]
+pub fn report(id: i64, pass: Pass, mark: Mark) -> Report {
+    let status = match mark {
+        Mark::Success => Some(200),
+        Mark::Failure => Some(502),
+        Mark::Neutral => None,
+    };
+    let sample = sample(1, status, UnixMillis(1_790_000_000_000));
+    Report { provider_id: ProviderId(id), terms: Terms::default(), pass, mark, cool: None, sample }
 }
 
 /// The key that seals the secrets of [`provider`].
