@@ -40,7 +40,7 @@ impl RedisFeed {
     pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
         let (client, upkeep) = connect(config)?;
         let announced = watch::Sender::new(0);
-        upkeep.until_closed(listen(client, announced.clone()));
+        upkeep.until_closed(listen(client, config_changed(), announced.clone()));
         Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), upkeep }))
     }
 
@@ -145,7 +145,7 @@ fn documents(list: Value) -> Option<Vec<Bytes>> {
 }
 
 /// Subscribes at each connection and counts announcements, until the client is closed.
-async fn listen(client: Client, announced: watch::Sender<u64>) {
+pub(crate) async fn listen(client: Client, channel: String, announced: watch::Sender<u64>) {
     let mut connections = client.reconnect_rx();
     let mut messages = client.message_rx();
     let mut is_subscribed = false;
@@ -162,7 +162,7 @@ async fn listen(client: Client, announced: watch::Sender<u64>) {
             return;
         }
         if !is_subscribed {
-            let subscribing = timeout(NEWS_DEADLINE, client.subscribe(config_changed())).await;
+            let subscribing = timeout(NEWS_DEADLINE, client.subscribe(channel.clone())).await;
             is_subscribed = matches!(subscribing, Ok(Ok(())));
         }
         announced.send_modify(|count| *count += 1);

@@ -4,6 +4,7 @@
 //! Everything goes through one [`Link`]: versioned Lua with a deadline, behind a breaker, so that Redis's absence
 //! costs microseconds. What the scripts are, and all names, is in `shared::contract`.
 
+mod breakers;
 mod config;
 mod connection;
 mod feed;
@@ -13,6 +14,7 @@ mod publisher;
 mod telemetry;
 mod usage;
 
+pub use breakers::RedisBreakers;
 pub use config::{ConfigError, RedisConfig};
 pub use feed::RedisFeed;
 pub use link::Link;

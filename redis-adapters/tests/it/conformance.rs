@@ -1,7 +1,7 @@
 //! The suite that the in-process adapters pass, over Redis, plain and with TLS.
 
 use crate::redis::{Door, Linked, PATIENCE, Redis};
-use redis_adapters::{Link, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
 use shared::contract::keys::USAGE_JOURNAL_BOUND;
 use shared::testing::conformance;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ async fn conforms(redis: &Redis, config: &RedisConfig) {
         redis.cli(&["FLUSHALL"]);
         conformance::usage_after_a_loss(&*usage, &*usage).await;
         conformance::nodes(&*RedisNodes::new(link.clone())).await;
+        let breakers = RedisBreakers::open(config, link.clone()).unwrap();
+        conformance::breakers(&*breakers).await;
+        breakers.close().await;
     };
     timeout(PATIENCE, suite).await.expect("the suite ends in time");
 }

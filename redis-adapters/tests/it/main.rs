@@ -1,6 +1,7 @@
 //! The adapters against a real Redis: the suite that memory passes, faults, and both halves of the product on it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod breakers;
 mod conformance;
 mod faults;
 mod halves;
