@@ -4,13 +4,14 @@ mod breakers;
 
 pub use breakers::MemoryBreakers;
 
+use crate::contract::in_flight::InFlight;
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::{JournalId, Revision};
 use crate::ports::{
-    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, Place, PortError, Progress, Publisher, Receipt,
-    UsageBatch, UsageSource, UsageStream,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeInFlight, NodeRegistry, Place, PortError, Progress,
+    Publisher, Receipt, UsageBatch, UsageSource, UsageStream,
 };
 use crate::rules::journal::intake;
 use async_trait::async_trait;
@@ -210,7 +211,14 @@ impl UsageSource for MemoryUsage {
 /// Nodes of one process. They end with it, so that none has to be missed: who beat and did not leave is there.
 #[derive(Debug, Default)]
 pub struct MemoryNodes {
-    beats: Mutex<BTreeMap<String, NodeBeat>>,
+    told: Mutex<BTreeMap<String, Told>>,
+}
+
+/// What a node told last.
+#[derive(Debug)]
+struct Told {
+    beat: NodeBeat,
+    in_flight: Option<InFlight>,
 }
 
 impl MemoryNodes {
@@ -220,15 +228,17 @@ impl MemoryNodes {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, NodeBeat>> {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl NodeRegistry for MemoryNodes {
-    async fn beat(&self, beat: NodeBeat) -> Result<(), PortError> {
-        self.lock().insert(beat.id.clone(), beat);
+    async fn beat(&self, beat: NodeBeat, in_flight: Option<InFlight>) -> Result<(), PortError> {
+        let mut told = self.lock();
+        let before = told.remove(&beat.id).and_then(|told| told.in_flight);
+        told.insert(beat.id.clone(), Told { beat, in_flight: in_flight.or(before) });
         Ok(())
     }
 
@@ -238,7 +248,13 @@ impl NodeRegistry for MemoryNodes {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError> {
-        Ok(self.lock().values().cloned().collect())
+        Ok(self.lock().values().map(|told| told.beat.clone()).collect())
+    }
+
+    async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError> {
+        let node =
+            |(id, told): (&String, &Told)| NodeInFlight { id: id.clone(), told: told.in_flight.clone() };
+        Ok(self.lock().iter().map(node).collect())
     }
 }
 

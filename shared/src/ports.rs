@@ -6,6 +6,7 @@
 
 use crate::contract::breaker::{CircuitDoc, Order, PermitAsk, Report, Taken};
 use crate::contract::delta::Delta;
+use crate::contract::in_flight::InFlight;
 use crate::contract::node::NodeBeat;
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
@@ -212,14 +213,27 @@ pub struct Receipt(pub u64, pub u64);
 /// Who is there, and how far.
 #[async_trait]
 pub trait NodeRegistry: Send + Sync {
-    /// A sign of life; it counts for [`crate::contract::keys::NODE_TTL_SECS`].
-    async fn beat(&self, beat: NodeBeat) -> Result<(), PortError>;
+    /// A sign of life and what runs there; both count for [`crate::contract::keys::NODE_TTL_SECS`]. `None`: what was
+    /// told last still holds, for as long as it counts.
+    async fn beat(&self, beat: NodeBeat, in_flight: Option<InFlight>) -> Result<(), PortError>;
 
     /// A node goes on purpose.
     async fn leave(&self, id: &str) -> Result<(), PortError>;
 
     /// The last beat of each node that is there, in the order of their ids.
     async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError>;
+
+    /// What each node that is there told last of what runs on it, in the order of their ids.
+    async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError>;
+}
+
+/// What runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInFlight {
+    /// The node.
+    pub id: String,
+    /// What it told; `None`: nothing that this release can read.
+    pub told: Option<InFlight>,
 }
 
 /// Where breakers and cool-downs are kept for all gateways. The rules are in [`crate::rules::breaker`]; what a gateway

@@ -12,18 +12,18 @@ async fn nodes_are_shown_with_the_revision_they_serve_by(hub: Hub) {
     let none = hub.client.get("/api/v1/nodes").await.expect(200);
     let newest = hub.revision().await;
     assert_eq!(none["summary"], format!("revision {newest} on 0/0 nodes"));
-    hub.nodes.beat(node_beat("a")).await.unwrap();
+    hub.nodes.beat(node_beat("a"), None).await.unwrap();
     let mut level = node_beat("b");
     level.revision = Some(newest);
-    hub.nodes.beat(level).await.unwrap();
+    hub.nodes.beat(level, None).await.unwrap();
     let mut fresh = node_beat("c");
     (fresh.revision, fresh.is_ready) = (None, false);
-    hub.nodes.beat(fresh).await.unwrap();
+    hub.nodes.beat(fresh, None).await.unwrap();
 
     hub.make_user("Ada").await;
     let mut ahead = node_beat("a");
     ahead.revision = Some(Revision(newest.0 + 1));
-    hub.nodes.beat(ahead).await.unwrap();
+    hub.nodes.beat(ahead, None).await.unwrap();
     let shown = hub.client.get("/api/v1/nodes").await.expect(200);
     assert_eq!(shown["summary"], format!("revision {} on 1/3 nodes", newest.0 + 1));
     assert_eq!((&shown["up_to_date"], &shown["total"]), (&json!(1), &json!(3)));

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use directory::Directory;
 use intake::{Entry, Intake, Turn};
 use parking_lot::{Mutex, MutexGuard};
+use shared::contract::begin::Begin;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, RequestId};
 use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next};
@@ -148,6 +149,20 @@ impl UsageJournal {
         self.note_written();
     }
 
+    /// What runs: of the oldest `max` requests whose begins stand what is to be booked should the process die now, the
+    /// oldest first, and how many more there are. Blocks for up to [`LOCK_PATIENCE`]; `None` when a disk that does not
+    /// answer has the journal for longer than that.
+    #[must_use]
+    pub fn running(&self, max: usize) -> Option<(Vec<UsageRecord>, usize)> {
+        // The lock is held for this line alone, some ten microseconds for ten thousand requests.
+        let (begins, left_out) = self.journal.try_lock_for(LOCK_PATIENCE)?.running(max);
+        let count = begins.len();
+        let records: Vec<UsageRecord> =
+            begins.iter().filter_map(|(id, begin)| Begin::read(*id, begin).ok()).collect();
+        let unread = count - records.len();
+        Some((records, left_out + unread))
+    }
+
     /// How it is.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -225,6 +240,8 @@ const MEMORY_BYTES: usize = 64 << 20;
 const YIELDS: usize = 32;
 /// How often the far side is asked how far the books are when there is nothing to hand over.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long what is only looked at waits for the journal: a beat must not wait for a disk.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a loss of power may cost (design §8).
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 
@@ -233,6 +250,33 @@ mod tests {
     use super::*;
     use shared::journal::UNREADABLE_RECORD;
     use shared::time::UnixMillis;
+
+    fn in_memory() -> UsageJournal {
+        let config = JournalConfig { root: None, total_bytes: 1 << 30 };
+        UsageJournal::new(JournalId::from_parts(UnixMillis(1), &[1; 10]), &config)
+    }
+
+    #[tokio::test]
+    async fn a_request_runs_from_its_begin_to_its_end_though_no_disk_takes_either() {
+        let journal = in_memory();
+        let records = [3, 1, 2].map(shared::testing::usage_record);
+        for record in &records {
+            journal.begin(record.request.id, Draft::of(record).unwrap()).await;
+        }
+        let [third, first, second] = records;
+        assert_eq!(journal.running(2), Some((vec![first.clone(), second.clone()], 1)));
+        journal.end(&first).await;
+        assert_eq!(journal.running(2), Some((vec![second, third], 0)));
+    }
+
+    #[test]
+    fn who_only_looks_does_not_wait_for_a_disk_that_has_the_journal() {
+        let journal = in_memory();
+        let held = journal.journal.lock();
+        assert_eq!(journal.running(1), None);
+        drop(held);
+        assert_eq!(journal.running(1), Some((Vec::new(), 0)));
+    }
 
     #[tokio::test]
     async fn records_whose_segment_was_taken_away_hold_up_none_that_came_after() {

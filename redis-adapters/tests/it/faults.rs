@@ -31,7 +31,7 @@ async fn a_redis_that_ends_and_comes_back_is_used_again() {
     let mut redis = Redis::start().await;
     let link = redis.link().await;
     let nodes = RedisNodes::new(link.clone());
-    nodes.beat(node_beat("a")).await.unwrap();
+    nodes.beat(node_beat("a"), None).await.unwrap();
     redis.kill();
     fails_without_waiting(&link, &nodes).await;
     redis.start_server();
@@ -45,7 +45,7 @@ async fn a_redis_that_falls_silent_is_left_alone_until_it_speaks() {
     let redis = Redis::start().await;
     let link = redis.link().await;
     let nodes = RedisNodes::new(link.clone());
-    nodes.beat(node_beat("a")).await.unwrap();
+    nodes.beat(node_beat("a"), None).await.unwrap();
     redis.pause();
     fails_without_waiting(&link, &nodes).await;
     redis.resume();
@@ -110,7 +110,7 @@ async fn a_links_metrics_tell_how_calls_ended_and_whether_it_is_open() {
     let mut redis = Redis::start().await;
     let link = redis.link().await;
     let nodes = RedisNodes::new(link.clone());
-    nodes.beat(node_beat("a")).await.unwrap();
+    nodes.beat(node_beat("a"), None).await.unwrap();
     redis.cli(&["SET", "cch:{nodes}:beats", "not a hash"]);
     assert_eq!(nodes.nodes().await, Err(PortError::Refused));
     let page = link.text().await;

@@ -6,6 +6,7 @@ mod conformance;
 mod faults;
 mod halves;
 mod journals;
+mod nodes;
 mod plane;
 mod redis;
 mod split;

@@ -14,6 +14,7 @@
 //! | [`config_changed`] | channel | – | the new revision, in digits |
 //! | [`node_beats`] | hash | [`NODE_TTL_SECS`] a field | node id → [`super::node::NodeBeat`] as JSON |
 //! | [`node_index`] | sorted set | with its beat | node id by the Unix second (Redis's clock) of its last beat |
+//! | [`node_in_flight`] | string | [`NODE_TTL_SECS`] | [`super::in_flight::InFlight`] of a node as JSON |
 //! | [`usage`] | stream | until booked | fields `journal`, `seq`, `floor`, `record`: [`super::usage::UsageRecord`] as JSON |
 //! | [`usage_journal`] | hash | [`USAGE_JOURNAL_TTL_SECS`] | `taken`, `watermark` ([`crate::ports::Progress`]), `born`: of which stream |
 //! | [`circuit_docs`] | hash | [`super::breaker::CIRCUIT_KEEP_MS`] a field | provider id → [`super::breaker::CircuitDoc`] as JSON |
@@ -113,6 +114,12 @@ pub fn node_index() -> String {
     format!("{PREFIX}{{nodes}}:index")
 }
 
+/// What runs on a node.
+#[must_use]
+pub fn node_in_flight(id: &str) -> String {
+    format!("{PREFIX}{{nodes}}:in_flight:{id}")
+}
+
 /// Finished requests on their way to the books.
 #[must_use]
 pub fn usage() -> String {
@@ -177,7 +184,11 @@ mod tests {
             [circuit_docs(), circuit_versions(), circuit_head(), circuit_nodes(), circuit_permits()];
         assert!(breakers.iter().all(|name| name.starts_with("cch:{brk}:")));
         names.extend(breakers);
-        names.extend([circuit_changed(), node_beats(), node_index(), usage(), usage_journal(journal)]);
+        names.push(circuit_changed());
+        let nodes = [node_beats(), node_index(), node_in_flight("a")];
+        assert!(nodes.iter().all(|name| name.starts_with("cch:{nodes}:")));
+        names.extend(nodes);
+        names.extend([usage(), usage_journal(journal)]);
         let count = names.len();
         names.sort();
         names.dedup();

@@ -4,6 +4,7 @@
 
 use super::breaker::{Cause, Circuit, CircuitDoc, CoolKind, Cooldown, Permit, Terms};
 use super::delta::{Delta, between};
+use super::in_flight::InFlight;
 use super::snapshot::Snapshot;
 use super::usage::{
     AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, TokenUsage,
@@ -12,7 +13,7 @@ use super::usage::{
 use crate::ids::{ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
 use crate::money::{NanoUsd, PicoUsd};
-use crate::testing::{key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc};
+use crate::testing::{in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc};
 use crate::time::UnixMillis;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +26,7 @@ const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
+const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 
 #[test]
 fn recorded_documents_are_read_and_their_readers_are_served() {
@@ -37,6 +39,7 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(was_half_open.get(), &half_open, |_| false);
     holds(was_open.get(), &open, |_| false);
     holds(was_closed.get(), &closed, |_| false);
+    holds(IN_FLIGHT, &told(), |_| false);
 }
 
 /// The document says today what it said then, whatever a later release adds to it; and what this release writes has
@@ -116,6 +119,13 @@ fn delta() -> Delta {
     new.principals.keys.remove(0);
     new.principals.keys[0].is_enabled = false;
     between(&old, &new)
+}
+
+fn told() -> InFlight {
+    let mut made = in_flight(1_790_000_002_500, [7]);
+    (made.requests[0].provider_id, made.requests[0].attempt) = (Some(ProviderId(3)), 2);
+    made.left_out = 4;
+    made
 }
 
 fn usage() -> UsageRecord {

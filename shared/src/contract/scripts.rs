@@ -4,6 +4,7 @@ pub mod breaker;
 
 use super::codec::DecodeError;
 use super::delta::Delta;
+use super::in_flight::InFlight;
 use super::keys::{
     KEPT_DELTAS, KEY_BUCKETS, USAGE_BOUND, USAGE_CLAIM_MS, USAGE_GROUP, USAGE_JOURNAL_BOUND,
     USAGE_JOURNAL_TTL_SECS, config_changed, config_core, config_deltas, config_head, config_keys,
@@ -35,8 +36,11 @@ pub const USAGE_SETTLE: &str = include_str!("lua/usage_settle_v2.lua");
 /// Says how much usage waits: [`usage_backlog`].
 pub const USAGE_BACKLOG: &str = include_str!("lua/usage_backlog_v1.lua");
 
-/// Keeps a sign of life and answers all: [`beat`].
-pub const NODE_BEAT: &str = include_str!("lua/node_beat_v1.lua");
+/// Keeps a sign of life and what runs there, and answers all signs of life: [`beat`], [`leave`], [`beats`].
+pub const NODE_BEAT: &str = include_str!("lua/node_beat_v2.lua");
+
+/// Says what runs on nodes: [`nodes_in_flight`].
+pub const NODE_IN_FLIGHT: &str = include_str!("lua/node_in_flight_v1.lua");
 
 /// Keys and arguments of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,24 +225,37 @@ pub fn place(journal: &str, seq: &str, floor: &str) -> Option<Place> {
     (place.seq > 0 && place.seq.max(place.floor) < 1 << 53).then_some(place)
 }
 
-/// Keeps this beat and answers all; `None` only asks.
-pub fn beat(beat: Option<&NodeBeat>) -> Result<ScriptCall, serde_json::Error> {
-    let (id, json) = match beat {
-        Some(beat) => (beat.id.clone(), serde_json::to_vec(beat)?),
-        None => (String::new(), Vec::new()),
-    };
-    Ok(nodes_call(id, json))
+/// Keeps this beat and what runs there (`None`: what was told last still holds), and answers all beats.
+pub fn beat(beat: &NodeBeat, in_flight: Option<&InFlight>) -> Result<ScriptCall, serde_json::Error> {
+    let in_flight = in_flight.map(serde_json::to_vec).transpose()?;
+    Ok(node_call(&beat.id, serde_json::to_vec(beat)?, in_flight.unwrap_or_default()))
 }
 
 /// Forgets this node.
 #[must_use]
 pub fn leave(id: &str) -> ScriptCall {
-    nodes_call(id.to_owned(), Vec::new())
+    node_call(id, Vec::new(), Vec::new())
 }
 
-fn nodes_call(id: String, json: Vec<u8>) -> ScriptCall {
-    let keys = vec![keys::node_beats(), keys::node_index()];
-    ScriptCall { keys, args: vec![keys::NODE_TTL_SECS.to_string().into(), id.into(), json.into()] }
+/// Answers all beats.
+#[must_use]
+pub fn beats() -> ScriptCall {
+    let args = vec![keys::NODE_TTL_SECS.to_string().into(), Bytes::new(), Bytes::new(), Bytes::new()];
+    ScriptCall { keys: vec![keys::node_beats(), keys::node_index()], args }
+}
+
+/// What runs on these nodes; one at least.
+#[must_use]
+pub fn nodes_in_flight<'a>(ids: impl IntoIterator<Item = &'a str>) -> ScriptCall {
+    ScriptCall { keys: ids.into_iter().map(keys::node_in_flight).collect(), args: Vec::new() }
+}
+
+fn node_call(id: &str, beat: Vec<u8>, in_flight: Vec<u8>) -> ScriptCall {
+    let ttl = keys::NODE_TTL_SECS.to_string();
+    ScriptCall {
+        keys: vec![keys::node_beats(), keys::node_index(), keys::node_in_flight(id)],
+        args: vec![ttl.into(), id.to_owned().into(), beat.into(), in_flight.into()],
+    }
 }
 
 fn document_keys() -> Vec<String> {

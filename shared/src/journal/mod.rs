@@ -18,6 +18,7 @@
 mod facts;
 mod frame;
 mod replay;
+mod running;
 #[cfg(test)]
 mod tests;
 mod write;

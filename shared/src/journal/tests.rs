@@ -260,6 +260,11 @@ impl World {
                 }
                 Op::Again(_) | Op::End(_) => {}
             }
+            self.under_way.sort_unstable();
+            let oldest = self.under_way.iter().take(MAX_TOLD);
+            let oldest: Vec<_> = oldest.map(|n| (id(*n), Bytes::from(record(*n, "begin")))).collect();
+            let left_out = self.under_way.len() - oldest.len();
+            assert_eq!(journal.running(MAX_TOLD), (oldest, left_out));
         }
         let is_over = crash.is_none();
         drop(journal);
@@ -334,6 +339,8 @@ fn ship(
     progress
 }
 
+/// Fewer than run at times.
+const MAX_TOLD: usize = 3;
 const BOUNDS: Bounds = Bounds { segment_bytes: 400, total_bytes: 1 << 20, memory_bytes: 1 << 20 };
 
 proptest! {
@@ -499,6 +506,35 @@ fn a_begin_stays_on_disk_until_its_end_is_there() {
         replay.read(*number, bytes);
     }
     assert!(replay.finish().open.contains_key(&id(1)));
+}
+
+#[test]
+fn the_newest_begins_of_the_oldest_requests_are_told_until_their_ends_are_taken() {
+    let mut files = Files::default();
+    let mut journal = journal(BOUNDS, &mut files);
+    for n in [5, 3, 9, 1, 7] {
+        begin(&mut journal, n);
+    }
+    let told = |journal: &Journal<&mut Files>, max| {
+        let (begins, left_out) = journal.running(max);
+        let begins = begins.into_iter().map(|(_, begin)| String::from_utf8(begin.to_vec()).unwrap());
+        (begins.collect::<Vec<_>>(), left_out)
+    };
+    let begins = |numbers: &[u64]| numbers.iter().map(|n| record(*n, "begin")).collect::<Vec<_>>();
+    assert_eq!(told(&journal, 9), (begins(&[1, 3, 5, 7, 9]), 0));
+    assert_eq!(told(&journal, 2), (begins(&[1, 3]), 3));
+    assert_eq!(told(&journal, 0), (begins(&[]), 5));
+    // Another attempt.
+    journal.begin(id(3), Draft::of_json(record(3, "again").as_bytes()));
+    assert_eq!(told(&journal, 2), (vec![record(1, "begin"), record(3, "again")], 3));
+    // Its end is nowhere but in memory: the begin stands, and does not run. One ends that never began.
+    journal.disk.room = Some(0);
+    assert_eq!(end(&mut journal, 1, 0), Some(Kept::InMemory));
+    assert_eq!(end(&mut journal, 8, 0), Some(Kept::InMemory));
+    assert_eq!(told(&journal, 2), (vec![record(3, "again"), record(5, "begin")], 2));
+    journal.disk.room = None;
+    journal.catch_up(1_000);
+    assert_eq!(told(&journal, 2), (vec![record(3, "again"), record(5, "begin")], 2));
 }
 
 #[test]

@@ -12,14 +12,14 @@ mod breakers;
 
 pub use breakers::breakers;
 
-use super::{key_doc, node_beat, provider, snapshot, usage_record};
+use super::{in_flight, key_doc, node_beat, provider, snapshot, usage_record};
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::{JournalId, Revision};
 use crate::model::Provider;
 use crate::ports::{
-    Backlog, ConfigFeed, ConfigNews, Delivery, NodeRegistry, Place, PortError, Progress, Publisher, Receipt,
-    UsageBatch, UsageSource, UsageStream,
+    Backlog, ConfigFeed, ConfigNews, Delivery, NodeInFlight, NodeRegistry, Place, PortError, Progress,
+    Publisher, Receipt, UsageBatch, UsageSource, UsageStream,
 };
 use crate::time::UnixMillis;
 use bytes::Bytes;
@@ -237,16 +237,34 @@ async fn acknowledge(source: &dyn UsageSource, delivery: &Delivery, watermarks: 
     source.acknowledge(&receipts, watermarks).await.unwrap();
 }
 
-/// Who beats is there with its last beat; who leaves is not.
+/// Who beats is there with its last beat and with what it last told of its requests; who leaves is not.
 pub async fn nodes(registry: &dyn NodeRegistry) {
     assert_eq!(registry.nodes().await, Ok(vec![]));
-    registry.beat(node_beat("b")).await.unwrap();
-    registry.beat(node_beat("a")).await.unwrap();
+    assert_eq!(registry.in_flight().await, Ok(vec![]));
+    registry.beat(node_beat("b"), Some(in_flight(1, [1, 2]))).await.unwrap();
+    // As of a release that tells nothing of its requests.
+    registry.beat(node_beat("a"), None).await.unwrap();
+    let node = |id: &str, told| NodeInFlight { id: id.to_owned(), told };
+    let first = vec![node("a", None), node("b", Some(in_flight(1, [1, 2])))];
+    assert_eq!(registry.in_flight().await.as_ref(), Ok(&first));
+
     let mut later = node_beat("b");
     later.revision = Some(Revision(9));
-    registry.beat(later.clone()).await.unwrap();
+    registry.beat(later.clone(), None).await.unwrap();
     assert_eq!(registry.nodes().await, Ok(vec![node_beat("a"), later.clone()]));
+    assert_eq!(registry.in_flight().await, Ok(first), "what was told still holds");
+    registry.beat(node_beat("a"), Some(in_flight(2, []))).await.unwrap();
+    registry.beat(later.clone(), Some(in_flight(3, [2]))).await.unwrap();
+    let now = vec![node("a", Some(in_flight(2, []))), node("b", Some(in_flight(3, [2])))];
+    assert_eq!(registry.in_flight().await, Ok(now));
+
     registry.leave("a").await.unwrap();
     registry.leave("never there").await.unwrap();
     assert_eq!(registry.nodes().await, Ok(vec![later]));
+    // Back under its name, it is not taken for what it was.
+    registry.beat(node_beat("a"), None).await.unwrap();
+    assert_eq!(registry.in_flight().await, Ok(vec![node("a", None), node("b", Some(in_flight(3, [2])))]));
+    registry.leave("a").await.unwrap();
+    registry.leave("b").await.unwrap();
+    assert_eq!(registry.in_flight().await, Ok(vec![]));
 }

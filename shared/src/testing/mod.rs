@@ -6,6 +6,7 @@
 pub mod conformance;
 
 use crate::contract::breaker::{Mark, Pass, Report, Sample, Terms};
+use crate::contract::in_flight::{IN_FLIGHT_SCHEMA, InFlight};
 use crate::contract::node::{NODE_SCHEMA, NodeBeat, NodeKind};
 use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use crate::contract::usage::{
@@ -178,6 +179,17 @@ pub fn report(id: i64, pass: Pass, mark: Mark) -> Report {
     };
     let sample = sample(1, status, UnixMillis(1_790_000_000_000));
     Report { provider_id: ProviderId(id), terms: Terms::default(), pass, mark, cool: None, sample }
+}
+
+/// What a node tells at `at_ms` when the requests of these [`usage_record`]s run there.
+#[must_use]
+pub fn in_flight(at_ms: i64, records: impl IntoIterator<Item = u64>) -> InFlight {
+    InFlight {
+        schema: IN_FLIGHT_SCHEMA,
+        at: UnixMillis(at_ms),
+        requests: records.into_iter().map(|n| usage_record(n).into()).collect(),
+        left_out: 0,
+    }
 }
 
 /// The key that seals the secrets of [`provider`].
