@@ -1,6 +1,8 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
-use crate::api::{audit, groups, health, keys, log_export, logs, nodes, prices, providers, settings, users};
+use crate::api::{
+    audit, groups, health, in_flight, keys, log_export, logs, nodes, prices, providers, settings, users,
+};
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
 use actix_web::{HttpRequest, HttpResponse, get};
@@ -54,6 +56,7 @@ routes! {
     log_export::export_logs,
     // After the path above, which its own would take.
     logs::read_log,
+    in_flight::list_in_flight_requests,
     nodes::list_nodes,
     audit::list_audit_log,
     health::health_live,

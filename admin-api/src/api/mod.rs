@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod groups;
 pub mod health;
+pub mod in_flight;
 pub mod keys;
 pub mod log_export;
 pub mod logs;

@@ -1,10 +1,11 @@
-//! Who serves, and how far the newest configuration has come.
+//! Who serves, how far the newest configuration has come, and what runs.
 
 use super::Admin;
 use crate::error::Error;
 use crate::repo::revision;
 use shared::contract::node::NodeBeat;
 use shared::ids::Revision;
+use shared::rules::in_flight::{Shown, Wanted, shown};
 
 /// The nodes that are there, against the database.
 #[derive(Clone, Debug)]
@@ -31,3 +32,12 @@ pub async fn now(admin: Admin) -> Result<NodesNow, Error> {
     let revision = revision::newest(admin.db().reader()).await?;
     Ok(NodesNow { revision, published: admin.published(), nodes })
 }
+
+/// The requests that run on them.
+pub async fn in_flight(admin: Admin, wanted: Wanted) -> Result<Shown, Error> {
+    let nodes = admin.nodes().in_flight().await.map_err(Error::Nodes)?;
+    Ok(shown(nodes, &wanted, SHOWN_AT_MOST))
+}
+
+/// What one answer lists of what runs; some 300 KB.
+const SHOWN_AT_MOST: usize = 1_000;

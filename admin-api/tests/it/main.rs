@@ -6,6 +6,7 @@ mod hub;
 mod books;
 mod catalogue;
 mod conventions;
+mod in_flight;
 mod journals;
 mod ledger_check;
 mod lifecycle;

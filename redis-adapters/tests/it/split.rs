@@ -85,8 +85,9 @@ async fn seats_are_served_while_redis_is_away_and_it_catches_up_when_it_is_back_
     }
     let changed = admin.set_enabled(key_id, false).await;
     assert_eq!((changed.status, changed.headers["x-config-published"].as_bytes()), (200, &b"false"[..]));
-    let nodes = admin.client().get("/api/v1/nodes").await;
-    assert_eq!((nodes.status, nodes.json()["code"].clone()), (503, json!("nodes_unavailable")));
+    for path in ["/api/v1/nodes", "/api/v1/requests/in-flight"] {
+        admin.client().get(path).await.expect_problem(503, "nodes_unavailable");
+    }
     served().await;
     assert!(gateway.unbooked().await > 0, "usage waits in the gateway");
     redis.start_server();

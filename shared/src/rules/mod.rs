@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod classify;
 pub mod cooldown;
 pub mod gate;
+pub mod in_flight;
 pub mod journal;
 pub mod link;
 pub mod log_days;

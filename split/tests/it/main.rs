@@ -10,6 +10,7 @@ mod balancer;
 mod boot;
 mod faults;
 mod harness;
+mod in_flight;
 mod journal;
 mod load;
 mod measured;

@@ -4,7 +4,7 @@ use crate::harness::{ADMIN_TOKEN, Hub, PATIENCE, command};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use simulator::{Script, Simulator, SimulatorConfig};
+use simulator::{Hang, Script, Simulator, SimulatorConfig};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tokio::time::timeout;
@@ -123,6 +123,37 @@ async fn a_stop_finishes_running_streams_and_books_them() {
     assert_eq!(row["output_tokens"], Value::from(upstream.totals().told_usage.output));
     again.terminate();
     assert!(again.ended().await.success());
+}
+
+#[tokio::test]
+async fn what_runs_is_listed() {
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    upstream.set_script(Script::hanging(Hang::BeforeHead));
+    let data = tempfile::tempdir().unwrap();
+    let mut command = command(data.path());
+    command
+        .env("ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("ANTHROPIC_API_KEY", "sk-upstream")
+        .env("ANTHROPIC_UPSTREAM_URL", upstream.base_url());
+    let hub = Hub::start(command).await;
+    let key = hub.word_after("ANTHROPIC_AUTH_TOKEN=");
+    let url = format!("{}/v1/messages", hub.seats());
+    let listed = async {
+        loop {
+            let now = hub.admin_json(Method::GET, "/api/v1/requests/in-flight", None).await;
+            if now["items"] != json!([]) {
+                return now;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let now = tokio::select! {
+        answer = hub.call(Method::POST, &url, &key, Some(message(true))) => panic!("an answer: {answer:?}"),
+        now = timeout(PATIENCE, listed) => now.expect("it is listed in time"),
+    };
+    let (item, node) = (&now["items"][0], &now["nodes"][0]);
+    assert_eq!((&item["model"], &item["attempt"]), (&json!("claude-sonnet-4-5"), &json!(1)));
+    assert_eq!((&item["node_id"], &now["left_out"]), (&node["id"], &json!(0)));
 }
 
 #[tokio::test]
