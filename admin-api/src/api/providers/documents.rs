@@ -1,0 +1,248 @@
+//! A provider on the wire: to be made, to be changed, as it is shown.
+
+use super::super::rules::{
+    ModelRuleDocument, RedirectDocument, model_rules, redirect_document, redirects, rule_document,
+};
+use super::super::types::{
+    ClientAbortName, Factor, Moment, Patch, ProviderTypeName, effective_groups, present, set,
+};
+use crate::error::Error;
+use crate::service::providers::{Provider, ProviderFields};
+use serde::{Deserialize, Serialize};
+use shared::model::{ClientAbort, GroupSet, ModelRule, Redirect, Timers};
+use shared::money::Multiplier;
+use shared::secret::Secret;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// A provider to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderCreate {
+    /// Display name, 1 to 64 characters; never shown to a seat.
+    name: String,
+    provider_type: ProviderTypeName,
+    /// Base URL, http or https, without credentials and query.
+    url: String,
+    /// The account's secret; stored sealed, never shown again.
+    #[schema(write_only)]
+    key: String,
+    /// A disabled provider is never used. Default: true.
+    is_enabled: Option<bool>,
+    /// Share of the draw among equals, 0 to 100; 0 = never drawn, only reused by a running session. Default: 1.
+    weight: Option<u32>,
+    /// Tier, 0 to 1000000: the lowest with a usable provider serves. Default: 0.
+    priority: Option<u32>,
+    /// Groups it belongs to, separated by commas. Default: `default`.
+    group_tag: Option<String>,
+    /// Factor on the price of what it serves, 0 to 1000. Default: 1.
+    cost_multiplier: Option<Factor>,
+    /// Models it serves, matched on the requested name; empty = all.
+    allowed_models: Option<Vec<ModelRuleDocument>>,
+    /// Ordered renames of the requested model; the first match applies.
+    model_redirects: Option<Vec<RedirectDocument>>,
+    /// Tries at this provider before the next one, 1 to 10. Default: 2.
+    max_attempts: Option<u32>,
+    /// Headers added to each request; never authentication or framing. Values are stored sealed, never shown again.
+    custom_headers: Option<BTreeMap<String, String>>,
+    /// What happens to a stream whose client left. Default: `drain`.
+    client_abort: Option<ClientAbortName>,
+    /// Streaming: until the response head has arrived, in ms; 0 = no limit. Default: 120000.
+    first_byte_timeout_streaming_ms: Option<u64>,
+    /// Streaming: between two signs of progress, in ms; 0 = no limit. Default: 300000.
+    streaming_idle_timeout_ms: Option<u64>,
+    /// Not streaming: until the whole body has arrived, in ms; 0 = no limit. Default: 600000.
+    request_timeout_non_streaming_ms: Option<u64>,
+}
+
+impl ProviderCreate {
+    pub(super) fn parse(self) -> Result<(ProviderFields, Secret), Error> {
+        let key = Secret::new(self.key);
+        let mut fields = ProviderFields::new(self.name, self.provider_type.into(), self.url);
+        set(&mut fields.is_enabled, self.is_enabled);
+        set(&mut fields.weight, self.weight);
+        set(&mut fields.priority, self.priority);
+        set(&mut fields.group_tag, self.group_tag.map(|text| GroupSet::parse(&text)));
+        set(&mut fields.cost_multiplier, self.cost_multiplier.map(|f| f.0));
+        fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
+        fields.model_redirects = redirects(self.model_redirects.unwrap_or_default())?;
+        set(&mut fields.max_attempts, self.max_attempts);
+        fields.custom_headers.replace(self.custom_headers.unwrap_or_default());
+        set(&mut fields.client_abort, self.client_abort.map(ClientAbort::from));
+        let timers = &mut fields.timers;
+        set(&mut timers.first_byte_timeout_streaming_ms, self.first_byte_timeout_streaming_ms);
+        set(&mut timers.streaming_idle_timeout_ms, self.streaming_idle_timeout_ms);
+        set(&mut timers.request_timeout_non_streaming_ms, self.request_timeout_non_streaming_ms);
+        Ok((fields, key))
+    }
+}
+
+/// What changes of a provider: absent stays, null goes back to the default.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderUpdate {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    provider_type: Option<ProviderTypeName>,
+    #[serde(default, deserialize_with = "present")]
+    url: Option<String>,
+    /// Replaces the account's secret; never shown.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(write_only)]
+    key: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    is_enabled: Option<bool>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    weight: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    priority: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    group_tag: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<Factor>)]
+    cost_multiplier: Patch<Factor>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<ModelRuleDocument>>)]
+    allowed_models: Patch<Vec<ModelRuleDocument>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<RedirectDocument>>)]
+    model_redirects: Patch<Vec<RedirectDocument>>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    max_attempts: Patch<u32>,
+    /// Replaces all headers; `***` as a value keeps the stored one.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    custom_headers: Patch<BTreeMap<String, String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<ClientAbortName>)]
+    client_abort: Patch<ClientAbortName>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    first_byte_timeout_streaming_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    streaming_idle_timeout_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    request_timeout_non_streaming_ms: Patch<u64>,
+}
+
+/// A parsed update: the new secret, and the change of the other fields.
+pub(super) struct ProviderEdit {
+    pub(super) key: Option<Secret>,
+    allowed_models: Option<Vec<ModelRule>>,
+    model_redirects: Option<Vec<Redirect>>,
+    rest: ProviderUpdate,
+}
+
+impl ProviderUpdate {
+    pub(super) fn parse(mut self) -> Result<ProviderEdit, Error> {
+        let allowed_models = std::mem::take(&mut self.allowed_models).or_default(Vec::new());
+        let model_redirects = std::mem::take(&mut self.model_redirects).or_default(Vec::new());
+        Ok(ProviderEdit {
+            key: self.key.take().map(Secret::new),
+            allowed_models: allowed_models.map(model_rules).transpose()?,
+            model_redirects: model_redirects.map(redirects).transpose()?,
+            rest: self,
+        })
+    }
+}
+
+impl ProviderEdit {
+    pub(super) fn apply(self, fields: &mut ProviderFields) {
+        let (rest, usual) = (self.rest, Timers::default());
+        set(&mut fields.name, rest.name);
+        set(&mut fields.provider_type, rest.provider_type.map(Into::into));
+        set(&mut fields.url, rest.url);
+        set(&mut fields.is_enabled, rest.is_enabled);
+        set(&mut fields.weight, rest.weight.or_default(1));
+        set(&mut fields.priority, rest.priority.or_default(0));
+        let groups = rest.group_tag.or_default(String::new());
+        set(&mut fields.group_tag, groups.map(|text| GroupSet::parse(&text)));
+        set(
+            &mut fields.cost_multiplier,
+            rest.cost_multiplier.or_default(Factor(Multiplier::ONE)).map(|f| f.0),
+        );
+        set(&mut fields.allowed_models, self.allowed_models);
+        set(&mut fields.model_redirects, self.model_redirects);
+        set(&mut fields.max_attempts, rest.max_attempts.or_default(2));
+        if let Some(headers) = rest.custom_headers.or_default(BTreeMap::new()) {
+            fields.custom_headers.replace(headers);
+        }
+        set(&mut fields.client_abort, rest.client_abort.or_default(ClientAbortName::Drain).map(Into::into));
+        let timers = &mut fields.timers;
+        set(
+            &mut timers.first_byte_timeout_streaming_ms,
+            rest.first_byte_timeout_streaming_ms.or_default(usual.first_byte_timeout_streaming_ms),
+        );
+        set(
+            &mut timers.streaming_idle_timeout_ms,
+            rest.streaming_idle_timeout_ms.or_default(usual.streaming_idle_timeout_ms),
+        );
+        set(
+            &mut timers.request_timeout_non_streaming_ms,
+            rest.request_timeout_non_streaming_ms.or_default(usual.request_timeout_non_streaming_ms),
+        );
+    }
+}
+
+/// A provider, without its secrets.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Provider)]
+pub struct ProviderDocument {
+    id: i64,
+    name: String,
+    provider_type: ProviderTypeName,
+    url: String,
+    is_enabled: bool,
+    weight: u32,
+    priority: u32,
+    group_tag: String,
+    cost_multiplier: Factor,
+    allowed_models: Vec<ModelRuleDocument>,
+    model_redirects: Vec<RedirectDocument>,
+    max_attempts: u32,
+    /// By name; each value is shown as `***`.
+    custom_headers: BTreeMap<String, String>,
+    client_abort: ClientAbortName,
+    first_byte_timeout_streaming_ms: u64,
+    streaming_idle_timeout_ms: u64,
+    request_timeout_non_streaming_ms: u64,
+    /// The configuration revision of the last change; the `ETag`.
+    revision: u64,
+    created_at: Moment,
+    updated_at: Moment,
+}
+
+impl From<Provider> for ProviderDocument {
+    fn from(provider: Provider) -> Self {
+        let fields = provider.fields;
+        Self {
+            id: provider.id,
+            name: fields.name,
+            provider_type: fields.provider_type.into(),
+            url: fields.url,
+            is_enabled: fields.is_enabled,
+            weight: fields.weight,
+            priority: fields.priority,
+            group_tag: effective_groups(&fields.group_tag),
+            cost_multiplier: Factor(fields.cost_multiplier),
+            allowed_models: fields.allowed_models.iter().map(rule_document).collect(),
+            model_redirects: fields.model_redirects.iter().map(redirect_document).collect(),
+            max_attempts: fields.max_attempts,
+            custom_headers: fields.custom_headers.masked(),
+            client_abort: fields.client_abort.into(),
+            first_byte_timeout_streaming_ms: fields.timers.first_byte_timeout_streaming_ms,
+            streaming_idle_timeout_ms: fields.timers.streaming_idle_timeout_ms,
+            request_timeout_non_streaming_ms: fields.timers.request_timeout_non_streaming_ms,
+            revision: provider.revision.0,
+            created_at: Moment(provider.created_at),
+            updated_at: Moment(provider.updated_at),
+        }
+    }
+}
