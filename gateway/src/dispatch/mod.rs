@@ -156,7 +156,7 @@ fn choose(
     book: &mut Book,
 ) -> Result<ProviderId, Vec<&'static str>> {
     let facts = SelectFacts {
-        providers: job.arrival.live.providers(),
+        pool: job.arrival.live.pool(),
         groups: effective_groups(&job.principal.user, &job.principal.key),
         dialect: job.asked.family.dialect(),
         model: Some(&job.asked.model),

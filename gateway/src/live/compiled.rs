@@ -7,9 +7,10 @@ use shared::ids::ProviderId;
 use shared::model::price::ModelPrice;
 use shared::model::{Provider, Settings};
 use shared::money::Multiplier;
+use shared::rules::select::Pool;
 use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
 use shared::secret::{HubKey, SealError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The core of a configuration and what was made of it.
@@ -19,6 +20,8 @@ pub struct Compiled {
     pub core: Core,
     /// The providers that can be used.
     pub providers: Vec<Provider>,
+    /// All providers, ready for choosing.
+    pub pool: Pool,
     /// How to reach them.
     pub routes: HashMap<ProviderId, Arc<Route>>,
     groups: HashMap<String, Multiplier>,
@@ -44,9 +47,10 @@ pub struct Terms<'a> {
 
 impl Compiled {
     /// Compiles a core. A provider that cannot be used (its secret does not open, its URL is none) is reported
-    /// and left out; the others serve.
+    /// and never chosen; the others serve.
     pub fn of(core: Core, hub_key: &HubKey) -> Self {
         let mut routes = HashMap::new();
+        let mut unusable = HashSet::new();
         let mut providers = Vec::with_capacity(core.providers.len());
         for provider in &core.providers {
             match route(provider, hub_key) {
@@ -54,11 +58,15 @@ impl Compiled {
                     routes.insert(provider.id, Arc::new(route));
                     providers.push(provider.clone());
                 }
-                Err(reason) => events::provider_unusable(provider.id, reason),
+                Err(reason) => {
+                    unusable.insert(provider.id);
+                    events::provider_unusable(provider.id, reason);
+                }
             }
         }
         let groups = core.groups.iter().map(|group| (group.name.clone(), group.cost_multiplier)).collect();
-        Self { core, providers, routes, groups }
+        let pool = Pool::new(&core.providers, &unusable);
+        Self { core, providers, pool, routes, groups }
     }
 
     /// What usage costs.

@@ -21,6 +21,7 @@ use shared::contract::delta::Delta;
 use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
 use shared::ids::{ProviderId, Revision};
 use shared::model::Provider;
+use shared::rules::select::Pool;
 use shared::secret::{HubKey, KeyDigest};
 use std::sync::Arc;
 
@@ -89,6 +90,12 @@ impl Live {
     #[must_use]
     pub fn providers(&self) -> &[Provider] {
         &self.compiled.providers
+    }
+
+    /// All providers, ready for choosing.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.compiled.pool
     }
 
     /// A provider and how to reach it.

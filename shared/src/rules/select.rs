@@ -10,25 +10,29 @@
 //! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
 //!
 //! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
-//! is empty; a choice takes exactly one number from the rng, an exhausted pool none. The candidates are put
-//! in the order of their ids, so the same facts and seed give the same choice whatever the order of rows.
+//! is empty; a choice takes exactly one number from the rng, an exhausted pool none. A [`Pool`] is in the order of
+//! its ids, so the same facts and seed give the same choice whatever the order of rows.
 
 mod draws;
+mod pool;
 
 pub use draws::Draws;
+pub use pool::Pool;
+
+use pool::{Access, Member};
 
 use crate::contract::usage::{Candidate, ChainStep, DecisionChain, Exclusion};
 use crate::ids::ProviderId;
+use crate::model::GroupSet;
 use crate::model::rules::allows;
-use crate::model::{GroupSet, Provider};
 use crate::protocol::Dialect;
 use rand::{Rng, RngCore};
 
 /// What a choice depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectFacts<'a> {
-    /// All providers of the snapshot, unusable ones too: they are explained.
-    pub providers: &'a [Provider],
+    /// All providers of the snapshot.
+    pub pool: &'a Pool,
     /// The groups of the caller ([`crate::rules::access::effective_groups`]).
     pub groups: &'a GroupSet,
     /// What the caller speaks.
@@ -69,8 +73,6 @@ pub enum Selection {
 /// A drawn provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// Its place in [`SelectFacts::providers`].
-    pub index: usize,
     /// Its id.
     pub provider_id: ProviderId,
     /// Among whom it was drawn, and who was out.
@@ -90,59 +92,92 @@ pub struct Trace {
 
 /// Draws the next provider.
 pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
+    let mut sieve = Sieve::new(facts);
     let mut excluded = Excluded::default();
-    let mut able: Vec<(usize, &Provider)> = Vec::new();
-    for (index, provider) in facts.providers.iter().enumerate() {
-        match first_obstacle(facts, provider) {
-            Some(reason) => excluded.add(reason, provider.id),
-            None => able.push((index, provider)),
+    let mut able: Vec<(u32, Candidate)> = Vec::new();
+    for member in &facts.pool.members {
+        match sieve.first_obstacle(member) {
+            Some(reason) => excluded.add(reason, member.id),
+            None => {
+                able.push((member.priority, Candidate { provider_id: member.id, weight: member.weight }));
+            }
         }
     }
-    let Some(priority) = able.iter().map(|(_, p)| p.priority).min() else {
+    let Some(priority) = able.iter().map(|(priority, _)| *priority).min() else {
         return Selection::Exhausted(excluded);
     };
-    able.retain(|(_, p)| {
-        let is_in_tier = p.priority == priority;
-        if !is_in_tier {
-            excluded.add(Reason::LowerPriority, p.id);
+    let mut candidates = Vec::with_capacity(able.len());
+    for (own, candidate) in able {
+        if own == priority {
+            candidates.push(candidate);
+        } else {
+            excluded.add(Reason::LowerPriority, candidate.provider_id);
         }
-        is_in_tier
-    });
-    able.sort_unstable_by_key(|(_, p)| p.id);
-    let candidates: Vec<Candidate> =
-        able.iter().map(|(_, p)| Candidate { provider_id: p.id, weight: p.weight }).collect();
-    let drawn = draw(&candidates, rng).and_then(|at| able.get(at));
-    match drawn {
-        Some(&(index, provider)) => Selection::Chosen(Chosen {
-            index,
-            provider_id: provider.id,
-            trace: Trace { priority, candidates, excluded },
-        }),
+    }
+    let drawn = draw(&candidates, rng).and_then(|at| candidates.get(at));
+    match drawn.map(|candidate| candidate.provider_id) {
+        Some(provider_id) => {
+            Selection::Chosen(Chosen { provider_id, trace: Trace { priority, candidates, excluded } })
+        }
         // Not reached: a candidate weighs at least 1, see `first_obstacle`.
         None => Selection::Exhausted(excluded),
     }
 }
 
-fn first_obstacle(facts: &SelectFacts<'_>, provider: &Provider) -> Option<Reason> {
-    if !facts.groups.may_use(&provider.group_tag) {
-        return Some(Reason::OtherGroup);
+/// The filters, for one choice. What many providers share is asked once.
+struct Sieve<'a> {
+    facts: &'a SelectFacts<'a>,
+    access: Access,
+    /// Whether the lists of model rules of the pool let the model through, as far as it was asked.
+    models: Vec<Option<bool>>,
+}
+
+impl<'a> Sieve<'a> {
+    fn new(facts: &'a SelectFacts<'a>) -> Self {
+        Self {
+            facts,
+            access: facts.pool.access(facts.groups),
+            models: vec![None; facts.pool.model_rules.len()],
+        }
     }
-    if !provider.is_enabled {
-        return Some(Reason::Disabled);
+
+    fn first_obstacle(&mut self, member: &Member) -> Option<Reason> {
+        if !self.access.may_use(member) {
+            return Some(Reason::OtherGroup);
+        }
+        if !member.is_enabled {
+            return Some(Reason::Disabled);
+        }
+        if member.dialect != self.facts.dialect {
+            return Some(Reason::OtherDialect);
+        }
+        if !self.serves_model(member) {
+            return Some(Reason::ModelNotServed);
+        }
+        if let Some(out) = self.facts.out.iter().find(|out| out.provider_id == member.id) {
+            return Some(match out.why {
+                OutReason::AlreadyTried => Reason::AlreadyTried,
+                OutReason::Unusable => Reason::Unusable,
+            });
+        }
+        if !member.is_usable {
+            return Some(Reason::Unusable);
+        }
+        (member.weight == 0).then_some(Reason::WeightZero)
     }
-    if provider.provider_type.dialect() != facts.dialect {
-        return Some(Reason::OtherDialect);
+
+    fn serves_model(&mut self, member: &Member) -> bool {
+        let (Some(model), Some(list)) = (self.facts.model, member.model_rules) else { return true };
+        let rules = self.facts.pool.model_rules.get(list);
+        asked_once(&mut self.models, list, || rules.is_none_or(|rules| allows(rules, model)))
     }
-    if facts.model.is_some_and(|model| !allows(&provider.allowed_models, model)) {
-        return Some(Reason::ModelNotServed);
+}
+
+fn asked_once(answers: &mut [Option<bool>], place: usize, ask: impl FnOnce() -> bool) -> bool {
+    match answers.get_mut(place) {
+        Some(answer) => *answer.get_or_insert_with(ask),
+        None => ask(),
     }
-    if let Some(out) = facts.out.iter().find(|out| out.provider_id == provider.id) {
-        return Some(match out.why {
-            OutReason::AlreadyTried => Reason::AlreadyTried,
-            OutReason::Unusable => Reason::Unusable,
-        });
-    }
-    (provider.weight == 0).then_some(Reason::WeightZero)
 }
 
 /// The place of the drawn candidate, in proportion to the weights; `None` when they add up to 0.
@@ -225,8 +260,8 @@ struct Tally {
 
 impl Excluded {
     fn add(&mut self, reason: Reason, id: ProviderId) {
-        let place = Reason::ALL.iter().position(|r| *r == reason);
-        if let Some(tally) = place.and_then(|place| self.0.get_mut(place)) {
+        // In the order of their declaration, which is that of `Reason::ALL`: a test holds them to it.
+        if let Some(tally) = self.0.get_mut(reason as usize) {
             tally.count = tally.count.saturating_add(1);
             if tally.first.len() < FIRST_IDS {
                 tally.first.push(id);

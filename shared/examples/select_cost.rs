@@ -1,0 +1,63 @@
+//! What a choice costs: `cargo run --release -p shared --features testing --example select_cost`.
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says what it found")]
+
+use rand::RngCore;
+use shared::model::rules::Pattern;
+use shared::model::{GroupSet, MatchType, ModelRule, Provider};
+use shared::protocol::Dialect;
+use shared::rules::select::{Pool, SelectFacts, Selection, select};
+use shared::testing::{provider, rng};
+use std::collections::HashSet;
+use std::time::Instant;
+
+fn main() {
+    let groups: Vec<String> = (0..20).map(|n| format!("group-{n:02}")).collect();
+    let rule = |match_type, text| Pattern::new(match_type, text).map(ModelRule).ok();
+    let rules: Vec<ModelRule> = [
+        rule(MatchType::Exact, "claude-haiku-4-5"),
+        rule(MatchType::Prefix, "claude-sonnet"),
+        rule(MatchType::Regex, "^claude-opus-[0-9]+(-[0-9]+)*$"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let providers: Vec<Provider> = (1..=500_i64)
+        .zip(groups.iter().cycle())
+        .map(|(id, group)| Provider {
+            group_tag: GroupSet::parse(group),
+            weight: u32::try_from(id % 10 + 1).unwrap_or(1),
+            priority: u32::try_from(id % 3).unwrap_or(0),
+            allowed_models: rules.clone(),
+            ..provider(id)
+        })
+        .collect();
+    let pool = Pool::new(&providers, &HashSet::new());
+    for (name, caller) in [
+        ("one group", "group-07"),
+        ("five groups", "group-01,group-05,group-09,group-13,group-17"),
+        ("all", "*"),
+    ] {
+        let caller = GroupSet::parse(caller);
+        let facts = SelectFacts {
+            pool: &pool,
+            groups: &caller,
+            dialect: Dialect::Anthropic,
+            model: Some("claude-opus-5-1"),
+            out: &[],
+        };
+        let mut draws = rng(1);
+        let mut batches: Vec<u128> = (0..101)
+            .map(|_| {
+                let began = Instant::now();
+                for _ in 0..200 {
+                    if let Selection::Exhausted(_) = std::hint::black_box(select(&facts, &mut draws)) {
+                        draws.next_u64();
+                    }
+                }
+                began.elapsed().as_nanos() / 200
+            })
+            .collect();
+        batches.sort_unstable();
+        println!("{name}: median {} ns, worst batch {} ns", batches[50], batches[100]);
+    }
+}

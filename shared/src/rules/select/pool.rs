@@ -1,0 +1,107 @@
+//! The providers of a configuration, made ready for choosing: once per snapshot, so that a choice among hundreds compares
+//! numbers. Names of groups are numbers here, and each different list of rules is there once.
+
+use crate::ids::ProviderId;
+use crate::model::{GroupSet, ModelRule, Provider};
+use crate::protocol::Dialect;
+use std::collections::{HashMap, HashSet};
+
+/// Who can be chosen.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// In the order of their ids.
+    pub(super) members: Vec<Member>,
+    groups: HashMap<String, usize>,
+    /// Each list that any member has, once.
+    pub(super) model_rules: Vec<Vec<ModelRule>>,
+}
+
+/// What of a provider decides.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub id: ProviderId,
+    pub is_enabled: bool,
+    pub is_usable: bool,
+    pub dialect: Dialect,
+    pub weight: u32,
+    pub priority: u32,
+    /// Which of [`Pool::model_rules`]; `None`: it serves every model.
+    pub model_rules: Option<usize>,
+    groups: Vec<usize>,
+}
+
+impl Pool {
+    /// All providers of a snapshot. Those that cannot be asked at all (the secret does not open, the URL is none) are
+    /// explained and never chosen.
+    #[must_use]
+    pub fn new(providers: &[Provider], unusable: &HashSet<ProviderId>) -> Self {
+        let mut pool = Self::default();
+        for provider in providers {
+            let groups = provider.group_tag.names().map(|name| pool.group(name)).collect();
+            pool.members.push(Member {
+                id: provider.id,
+                is_enabled: provider.is_enabled,
+                is_usable: !unusable.contains(&provider.id),
+                dialect: provider.provider_type.dialect(),
+                weight: provider.weight,
+                priority: provider.priority,
+                model_rules: once(&mut pool.model_rules, &provider.allowed_models),
+                groups,
+            });
+        }
+        pool.members.sort_by_key(|member| member.id);
+        pool
+    }
+
+    /// The number of a group.
+    fn group(&mut self, name: &str) -> usize {
+        match self.groups.get(name) {
+            Some(number) => *number,
+            None => {
+                let number = self.groups.len();
+                self.groups.insert(name.to_owned(), number);
+                number
+            }
+        }
+    }
+
+    /// Which of the pool's groups a caller has.
+    pub(super) fn access(&self, caller: &GroupSet) -> Access {
+        let mut named = vec![false; self.groups.len()];
+        for number in caller.names().filter_map(|name| self.groups.get(name)) {
+            if let Some(place) = named.get_mut(*number) {
+                *place = true;
+            }
+        }
+        Access { named, has_all: caller.names().any(|name| name == GroupSet::ALL) }
+    }
+}
+
+/// The groups of a caller.
+pub(super) struct Access {
+    /// By number.
+    named: Vec<bool>,
+    has_all: bool,
+}
+
+impl Access {
+    pub fn may_use(&self, member: &Member) -> bool {
+        self.has_all || member.groups.iter().any(|group| self.names(*group))
+    }
+
+    fn names(&self, group: usize) -> bool {
+        self.named.get(group).is_some_and(|is_named| *is_named)
+    }
+}
+
+/// The place of an equal list, which is put there if it is not; `None` for an empty one.
+fn once<T: PartialEq + Clone>(lists: &mut Vec<Vec<T>>, list: &[T]) -> Option<usize> {
+    if list.is_empty() {
+        return None;
+    }
+    let place = lists.iter().position(|known| known == list);
+    Some(place.unwrap_or_else(|| {
+        lists.push(list.to_vec());
+        lists.len() - 1
+    }))
+}
