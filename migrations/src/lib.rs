@@ -17,6 +17,7 @@ mod m20261123_000005_usage;
 mod m20261124_000006_usage_dead_letters;
 mod m20261125_000007_usage_journals;
 mod m20261125_000008_request_log_days;
+mod m20261126_000009_group_priorities;
 
 use sea_orm_migration::prelude::*;
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000006_usage_dead_letters::Migration),
             Box::new(m20261125_000007_usage_journals::Migration),
             Box::new(m20261125_000008_request_log_days::Migration),
+            Box::new(m20261126_000009_group_priorities::Migration),
         ]
     }
 }

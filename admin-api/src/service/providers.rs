@@ -155,6 +155,7 @@ pub(super) fn published(row: &Model) -> Result<Published, Error> {
         is_enabled: fields.is_enabled,
         weight: fields.weight,
         priority: fields.priority,
+        group_priorities: fields.group_priorities,
         group_tag: fields.group_tag,
         cost_multiplier: fields.cost_multiplier,
         allowed_models: fields.allowed_models,

@@ -17,7 +17,7 @@ on_both!(on:
 async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     let body = json!({
         "name": "main", "provider_type": "openai-compatible", "url": "https://api.example.com/v1", "key": "sk-one",
-        "weight": 0, "priority": 3, "group_tag": "fast", "cost_multiplier": 1.25, "max_attempts": 10,
+        "weight": 0, "priority": 3, "group_tag": "fast", "group_priorities": { "fast": 1 }, "cost_multiplier": 1.25, "max_attempts": 10,
         "allowed_models": [{ "match_type": "prefix", "pattern": "gpt-" }],
         "model_redirects": [{ "match_type": "exact", "source": "gpt", "target": "gpt-5" }],
         "custom_headers": { "x-team": "blue" }, "client_abort": "cancel",
@@ -35,6 +35,7 @@ async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     let published = &snapshot.core.providers[0];
     assert_eq!(published.provider_type, ProviderType::OpenaiCompatible);
     assert_eq!((published.weight, published.priority, published.max_attempts), (0, 3, 10));
+    assert_eq!(published.group_priorities, [("fast".to_owned(), 1)].into());
     assert_eq!(published.cost_multiplier, Multiplier(1_250_000));
     assert_eq!(published.group_tag.to_string(), "fast");
     assert_eq!(published.client_abort, ClientAbort::Cancel);
@@ -58,7 +59,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
     let made = hub.make_provider("main").await;
     let path = format!("/api/v1/providers/{}", made["id"]);
     let set = json!({
-        "weight": 7, "group_tag": "a,b", "max_attempts": 3,
+        "weight": 7, "group_tag": "a,b", "group_priorities": { "b": 0 }, "max_attempts": 3,
         "model_redirects": [{ "match_type": "suffix", "source": "-x", "target": "y" }],
     });
     let changed = hub.client.patch(&path, set.clone()).await.expect(200);
@@ -66,7 +67,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
         assert_eq!(&changed[field], value);
     }
     assert_eq!(changed["url"], made["url"]);
-    let reset = json!({ "weight": null, "group_tag": null, "max_attempts": null, "model_redirects": null });
+    let reset = json!({ "weight": null, "group_tag": null, "group_priorities": null, "max_attempts": null, "model_redirects": null });
     let mut changed = hub.client.patch(&path, reset).await.expect(200);
     for field in ["revision", "updated_at"] {
         changed[field] = made[field].clone();
@@ -154,6 +155,11 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("weight", json!(101), "weight"),
         ("weight", json!(-1), "weight"),
         ("priority", json!(-1), "priority"),
+        // No caller of a group that it does not belong to ever gets there.
+        ("group_priorities", json!({ "fast": 1 }), "group_priorities.fast"),
+        ("group_priorities", json!({ "*": 1 }), "group_priorities.*"),
+        ("group_priorities", json!({ "default": 1_000_001 }), "group_priorities.default"),
+        ("group_priorities", json!({ "default": -1 }), "group_priorities.default"),
         ("max_attempts", json!(0), "max_attempts"),
         ("max_attempts", json!(11), "max_attempts"),
         ("cost_multiplier", json!("-1"), "cost_multiplier"),

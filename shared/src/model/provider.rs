@@ -7,6 +7,7 @@ use crate::money::Multiplier;
 use crate::protocol::Dialect;
 use crate::secret::Sealed;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One upstream account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Provider {
     pub weight: u32,
     /// Tier: the lowest number with a usable provider serves.
     pub priority: u32,
+    /// The tier for callers of a group, in the place of `priority`: the lowest of those that are there for the groups
+    /// that the caller names and the provider carries. `*` names none.
+    #[serde(default)]
+    pub group_priorities: BTreeMap<String, u32>,
     /// The groups this provider belongs to.
     pub group_tag: GroupSet,
     /// Factor on the price of what it serves.

@@ -5,7 +5,8 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → dialect → model → out for this request → weight 0 → not in the lowest tier.
+//! group → enabled → dialect → model → out for this request → weight 0 → not in the lowest tier (the caller's group may
+//! have its own).
 //! Schedules, client rules, breakers, cool-downs and provider limits join between *model* and *out*: a new
 //! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
 //!
@@ -99,7 +100,8 @@ pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
         match sieve.first_obstacle(member) {
             Some(reason) => excluded.add(reason, member.id),
             None => {
-                able.push((member.priority, Candidate { provider_id: member.id, weight: member.weight }));
+                let candidate = Candidate { provider_id: member.id, weight: member.weight };
+                able.push((sieve.access.priority(member), candidate));
             }
         }
     }

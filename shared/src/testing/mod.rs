@@ -18,6 +18,7 @@ use crate::money::Multiplier;
 use crate::rules::select::Draws;
 use crate::secret::{HubKey, KeyDigest, Secret};
 use crate::time::UnixMillis;
+use std::collections::BTreeMap;
 
 /// An enabled `claude` provider of weight 1 in tier 0 and the default group, serving every model. Its URL
 /// is a loopback address nobody listens on; its secret is `upstream-secret-<id>`, sealed by [`hub_key`].
@@ -39,6 +40,7 @@ pub fn provider(id: i64) -> Provider {
         is_enabled: true,
         weight: 1,
         priority: 0,
+        group_priorities: BTreeMap::new(),
         group_tag: GroupSet::default(),
         cost_multiplier: Multiplier::ONE,
         allowed_models: Vec::new(),

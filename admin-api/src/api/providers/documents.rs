@@ -33,6 +33,9 @@ pub struct ProviderCreate {
     weight: Option<u32>,
     /// Tier, 0 to 1000000: the lowest with a usable provider serves. Default: 0.
     priority: Option<u32>,
+    /// By group of `group_tag`: the tier for callers of that group, in the place of `priority`; the lowest where a caller
+    /// has several. A caller of `*` has the tiers of the groups it names beside it. Default: none.
+    group_priorities: Option<BTreeMap<String, u32>>,
     /// Groups it belongs to, separated by commas. Default: `default`.
     group_tag: Option<String>,
     /// Factor on the price of what it serves, 0 to 1000. Default: 1.
@@ -62,6 +65,7 @@ impl ProviderCreate {
         set(&mut fields.is_enabled, self.is_enabled);
         set(&mut fields.weight, self.weight);
         set(&mut fields.priority, self.priority);
+        set(&mut fields.group_priorities, self.group_priorities);
         set(&mut fields.group_tag, self.group_tag.map(|text| GroupSet::parse(&text)));
         set(&mut fields.cost_multiplier, self.cost_multiplier.map(|f| f.0));
         fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
@@ -99,6 +103,10 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<u32>)]
     priority: Patch<u32>,
+    /// Replaces all of them.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, u32>>)]
+    group_priorities: Patch<BTreeMap<String, u32>>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     group_tag: Patch<String>,
@@ -162,6 +170,7 @@ impl ProviderEdit {
         set(&mut fields.is_enabled, rest.is_enabled);
         set(&mut fields.weight, rest.weight.or_default(1));
         set(&mut fields.priority, rest.priority.or_default(0));
+        set(&mut fields.group_priorities, rest.group_priorities.or_default(BTreeMap::new()));
         let groups = rest.group_tag.or_default(String::new());
         set(&mut fields.group_tag, groups.map(|text| GroupSet::parse(&text)));
         set(
@@ -202,6 +211,7 @@ pub struct ProviderDocument {
     is_enabled: bool,
     weight: u32,
     priority: u32,
+    group_priorities: BTreeMap<String, u32>,
     group_tag: String,
     cost_multiplier: Factor,
     allowed_models: Vec<ModelRuleDocument>,
@@ -230,6 +240,7 @@ impl From<Provider> for ProviderDocument {
             is_enabled: fields.is_enabled,
             weight: fields.weight,
             priority: fields.priority,
+            group_priorities: fields.group_priorities,
             group_tag: effective_groups(&fields.group_tag),
             cost_multiplier: Factor(fields.cost_multiplier),
             allowed_models: fields.allowed_models.iter().map(rule_document).collect(),

@@ -15,6 +15,7 @@ pub struct Model {
     pub is_enabled: bool,
     pub weight: i32,
     pub priority: i32,
+    pub group_priorities: String,
     pub group_tag: String,
     pub cost_multiplier: i64,
     pub allowed_models: String,

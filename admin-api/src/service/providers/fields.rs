@@ -12,6 +12,8 @@ use shared::model::{ClientAbort, GroupSet, ModelRule, ProviderType, Redirect, Ti
 use shared::money::Multiplier;
 use shared::rules::upstream::BaseUrl;
 use shared::time::UnixMillis;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// What an admin can set of a provider, but for its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct ProviderFields {
     pub weight: u32,
     /// Tier: the lowest number with a usable provider serves.
     pub priority: u32,
+    /// The tier for callers of a group that it belongs to.
+    pub group_priorities: BTreeMap<String, u32>,
     /// The groups it belongs to.
     pub group_tag: GroupSet,
     /// Factor on the price of what it serves.
@@ -57,6 +61,7 @@ impl ProviderFields {
             is_enabled: true,
             weight: 1,
             priority: 0,
+            group_priorities: BTreeMap::new(),
             group_tag: GroupSet::default(),
             cost_multiplier: Multiplier::ONE,
             allowed_models: Vec::new(),
@@ -72,8 +77,17 @@ impl ProviderFields {
         v.name("name", &self.name);
         check_url(v, &self.url);
         v.number("weight", &self.weight, &(0..=100));
-        v.number("priority", &self.priority, &(0..=1_000_000));
+        v.number("priority", &self.priority, &PRIORITIES);
         v.groups("group_tag", &self.group_tag, Star::Refused);
+        for (name, priority) in &self.group_priorities {
+            let field = format!("group_priorities.{name}");
+            v.number(&field, priority, &PRIORITIES);
+            v.require(
+                self.group_tag.names().any(|tag| tag == name),
+                &field,
+                "must be one of the groups in group_tag",
+            );
+        }
         v.require(self.allowed_models.len() <= 200, "allowed_models", "must have at most 200 rules");
         v.require(self.model_redirects.len() <= 200, "model_redirects", "must have at most 200 rules");
         v.number("max_attempts", &self.max_attempts, &(1..=10));
@@ -96,6 +110,7 @@ impl ProviderFields {
             "is_enabled": self.is_enabled,
             "weight": self.weight,
             "priority": self.priority,
+            "group_priorities": self.group_priorities,
             "group_tag": self.group_tag,
             "cost_multiplier": self.cost_multiplier.to_decimal(),
             "allowed_models": self.allowed_models,
@@ -120,6 +135,8 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
         is_enabled: row.is_enabled,
         weight: row.weight.cast_unsigned(),
         priority: row.priority.cast_unsigned(),
+        group_priorities: serde_json::from_str(&row.group_priorities)
+            .map_err(|_| corrupt("group_priorities"))?,
         group_tag: GroupSet::parse(&row.group_tag),
         cost_multiplier: Multiplier(row.cost_multiplier.cast_unsigned()),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
@@ -153,6 +170,7 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
         is_enabled: Set(fields.is_enabled),
         weight: Set(fields.weight.cast_signed()),
         priority: Set(fields.priority.cast_signed()),
+        group_priorities: Set(json!(fields.group_priorities).to_string()),
         group_tag: Set(fields.group_tag.to_string()),
         cost_multiplier: Set(fields.cost_multiplier.0.cast_signed()),
         allowed_models: Set(json!(fields.allowed_models).to_string()),
@@ -178,3 +196,5 @@ fn check_url(v: &mut Violations, text: &str) {
         v.require(false, "url", text.strip_prefix("base URL ").unwrap_or(&text));
     }
 }
+
+const PRIORITIES: RangeInclusive<u32> = 0..=1_000_000;

@@ -24,10 +24,16 @@ pub(super) struct Member {
     pub is_usable: bool,
     pub dialect: Dialect,
     pub weight: u32,
-    pub priority: u32,
+    priority: u32,
     /// Which of [`Pool::model_rules`]; `None`: it serves every model.
     pub model_rules: Option<usize>,
-    groups: Vec<usize>,
+    groups: Vec<Membership>,
+}
+
+#[derive(Debug)]
+struct Membership {
+    group: usize,
+    priority: Option<u32>,
 }
 
 impl Pool {
@@ -37,7 +43,11 @@ impl Pool {
     pub fn new(providers: &[Provider], unusable: &HashSet<ProviderId>) -> Self {
         let mut pool = Self::default();
         for provider in providers {
-            let groups = provider.group_tag.names().map(|name| pool.group(name)).collect();
+            let memberships = provider.group_tag.names().map(|name| Membership {
+                group: pool.group(name),
+                priority: provider.group_priorities.get(name).copied(),
+            });
+            let groups = memberships.collect();
             pool.members.push(Member {
                 id: provider.id,
                 is_enabled: provider.is_enabled,
@@ -86,7 +96,13 @@ pub(super) struct Access {
 
 impl Access {
     pub fn may_use(&self, member: &Member) -> bool {
-        self.has_all || member.groups.iter().any(|group| self.names(*group))
+        self.has_all || member.groups.iter().any(|membership| self.names(membership.group))
+    }
+
+    /// The tier of a member for this caller. Who may use all groups is of none of them, unless it names them too.
+    pub fn priority(&self, member: &Member) -> u32 {
+        let of_mine = member.groups.iter().filter(|membership| self.names(membership.group));
+        of_mine.filter_map(|membership| membership.priority).min().unwrap_or(member.priority)
     }
 
     fn names(&self, group: usize) -> bool {

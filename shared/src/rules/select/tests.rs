@@ -129,6 +129,40 @@ fn a_trace_keeps_the_tier_in_full_and_the_first_twenty_of_the_others() {
 }
 
 #[test]
+fn a_callers_group_may_have_its_own_tier() {
+    let own = |entries: &[(&str, u32)]| entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    let providers = [
+        Provider {
+            priority: 5,
+            group_tag: GroupSet::parse("a,b,c"),
+            group_priorities: own(&[("a", 1), ("b", 9), ("other", 0)]),
+            ..provider(1)
+        },
+        Provider { priority: 3, group_tag: GroupSet::parse("a,b,c"), ..provider(2) },
+    ];
+    let pool = pool(&providers);
+    for (caller, served, tier) in [
+        ("a", 1, 1),
+        ("b", 2, 3),
+        // The lowest of those that are there.
+        ("b,a", 1, 1),
+        // No entry: the provider's own.
+        ("c", 2, 3),
+        // An entry of a group that the provider does not carry counts for nobody.
+        ("c,other", 2, 3),
+        // All groups are none of them, unless they are named too.
+        ("*", 2, 3),
+        ("*,a", 1, 1),
+    ] {
+        let groups = GroupSet::parse(caller);
+        let Selection::Chosen(chosen) = select(&facts(&pool, &groups), &mut rng(1)) else {
+            panic!("two are able");
+        };
+        assert_eq!((chosen.provider_id.0, chosen.trace.priority), (served, tier), "{caller}");
+    }
+}
+
+#[test]
 fn an_exhausted_pool_says_what_a_seat_can_act_on() {
     let groups = default_groups();
     let say = |providers: &[Provider]| {
@@ -272,9 +306,11 @@ fn any_provider(id: i64) -> impl Strategy<Value = Provider> {
     let types =
         prop::sample::select(vec![ProviderType::Claude, ProviderType::ClaudeAuth, ProviderType::Codex]);
     let rules = prop::sample::select(vec![None, Some("claude-"), Some("gpt-")]);
-    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3).prop_map(
-        move |(groups, is_enabled, provider_type, rule, weight, priority)| Provider {
+    let own = prop::collection::btree_map(prop::sample::select(vec!["default", "fast"]), 0_u32..3, 0..3);
+    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3, own).prop_map(
+        move |(groups, is_enabled, provider_type, rule, weight, priority, own)| Provider {
             group_tag: GroupSet::parse(groups),
+            group_priorities: own.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
             is_enabled,
             provider_type,
             allowed_models: rule.map(serving).unwrap_or_default(),
@@ -295,26 +331,34 @@ proptest! {
     /// The filters, written down a second time and naively.
     #[test]
     fn only_the_able_of_the_best_tier_are_ever_chosen(
-        providers in any_pool(), out in prop::collection::vec(1_i64..12, 0..4), seed: u64,
+        providers in any_pool(),
+        caller in prop::sample::select(vec!["", "fast", "fast,default", "*", "*,fast"]),
+        out in prop::collection::vec(1_i64..12, 0..4),
+        seed: u64,
     ) {
-        let groups = default_groups();
+        let groups = GroupSet::parse(caller);
         let out: Vec<Out> = out.into_iter()
             .map(|id| Out { provider_id: ProviderId(id), why: OutReason::AlreadyTried }).collect();
         let pool = pool(&providers);
         let facts = SelectFacts { out: &out, ..facts(&pool, &groups) };
+        let tier_of = |p: &Provider| {
+            let shared = groups.names().filter(|name| p.group_tag.names().any(|tag| tag == *name));
+            shared.filter_map(|name| p.group_priorities.get(name)).min().copied().unwrap_or(p.priority)
+        };
         let able: Vec<&Provider> = providers.iter()
             .filter(|p| p.is_enabled && p.weight > 0)
-            .filter(|p| p.group_tag.to_string() != "fast" && p.provider_type != ProviderType::Codex)
+            .filter(|p| groups.may_use(&p.group_tag) && p.provider_type != ProviderType::Codex)
             .filter(|p| p.allowed_models.iter().all(|r| r.0.text() == "claude-"))
             .filter(|p| out.iter().all(|o| o.provider_id != p.id))
             .collect();
-        let best = able.iter().map(|p| p.priority).min();
+        let best = able.iter().map(|p| tier_of(p)).min();
         let mut tier: Vec<ProviderId> =
-            able.iter().filter(|p| Some(p.priority) == best).map(|p| p.id).collect();
+            able.iter().filter(|p| Some(tier_of(p)) == best).map(|p| p.id).collect();
         tier.sort_unstable();
         match select(&facts, &mut rng(seed)) {
             Selection::Chosen(chosen) => {
                 prop_assert!(tier.contains(&chosen.provider_id));
+                prop_assert_eq!(Some(chosen.trace.priority), best);
                 let candidates: Vec<_> = chosen.trace.candidates.iter().map(|c| c.provider_id).collect();
                 prop_assert_eq!(candidates, tier);
                 let others: u32 = chosen.trace.excluded.reasons().map(|(_, count)| count).sum();
@@ -341,7 +385,9 @@ proptest! {
     fn failing_everywhere_tries_each_once_tier_by_tier(providers in any_pool(), seed: u64) {
         let ids = drawn_ids(&fail_everywhere(&providers, seed));
         let tiers: Vec<u32> = ids.iter()
-            .map(|id| providers.iter().find(|p| p.id == *id).unwrap().priority).collect();
+            .map(|id| providers.iter().find(|p| p.id == *id).unwrap())
+            .map(|p| p.group_priorities.get("default").filter(|_| p.group_tag.names().any(|n| n == "default")).copied().unwrap_or(p.priority))
+            .collect();
         prop_assert!(tiers.is_sorted());
         let mut unique = ids.clone();
         unique.sort_unstable();
