@@ -4,6 +4,7 @@
 //! need no globals. `DSN` may hold a password and counts as a secret.
 
 use shared::secret::{HubKey, Secret};
+use shared::time::Zone;
 use shared::vars::{FLAG_ALLOWED, LISTEN_ALLOWED, Vars, parse_flag, parse_listen};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,6 +28,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// `DB_POOL_MAX`: the most database connections; on SQLite the most readers (there is one writer). Default 10.
     pub pool_max: u32,
+    /// `TZ`: the IANA name of the zone whose clock schedules go by, unless an admin sets one (`timezone`). Default: UTC.
+    pub timezone: Zone,
 }
 
 /// Where the database is.
@@ -60,6 +63,7 @@ impl AdminConfig {
         let pool_max = vars.read("DB_POOL_MAX", 10, "a whole number from 2 to 200", |t| {
             t.parse().ok().filter(|n| (2..=200).contains(n))
         });
+        let timezone = vars.read("TZ", Zone::default(), ZONES, parse_zone);
         Some(Self {
             database: database?,
             auto_migrate,
@@ -67,6 +71,7 @@ impl AdminConfig {
             hub_key: hub_key?,
             listen,
             pool_max,
+            timezone,
         })
     }
 }
@@ -88,8 +93,18 @@ fn parse_dsn(text: &str) -> Option<DatabaseUrl> {
     (url.scheme() == "postgres" && has_name).then(|| DatabaseUrl::Postgres(Secret::new(text)))
 }
 
+/// As the C library takes it: a name, or the path of a zone's file. The machine's own file says no name; it is UTC then.
+fn parse_zone(text: &str) -> Option<Zone> {
+    let text = text.strip_prefix(':').unwrap_or(text);
+    if text == "/etc/localtime" {
+        return Some(Zone::default());
+    }
+    Zone::parse(text.strip_prefix("/usr/share/zoneinfo/").unwrap_or(text))
+}
+
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 23001);
 const DATABASES: &str = "postgres://user:password@host:5432/name or sqlite:///path/to/file";
+const ZONES: &str = "the IANA name of a time zone, such as Europe/Berlin or UTC";
 const HUB_KEYS: &str = "64 hex characters (openssl rand -hex 32)";
 
 #[cfg(test)]
@@ -121,6 +136,7 @@ mod tests {
         assert!(config.auto_migrate);
         assert_eq!(config.listen, "127.0.0.1:23001".parse().unwrap());
         assert_eq!(config.pool_max, 10);
+        assert_eq!(config.timezone.name(), "UTC");
         assert_eq!(config.database, DatabaseUrl::Sqlite("hub.db".into()));
     }
 
@@ -166,11 +182,21 @@ mod tests {
             ("ADMIN_TOKEN", "with a blank in it"),
             ("ADMIN_LISTEN", "localhost"),
             ("DB_POOL_MAX", "201"),
+            ("TZ", "CET-1CEST"),
+            ("TZ", "Mars/Olympus"),
         ] {
             assert!(with(name, value).is_err(), "{name}={value}");
         }
         assert_eq!(with("ADMIN_LISTEN", ":80").unwrap().listen, "0.0.0.0:80".parse().unwrap());
         assert!(!with("AUTO_MIGRATE", "OFF").unwrap().auto_migrate);
         assert!(with("DSN", "postgresql://u@localhost/hub").is_ok());
+        for (value, name) in [
+            ("asia/shanghai", "Asia/Shanghai"),
+            (":Europe/Berlin", "Europe/Berlin"),
+            ("/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"),
+            (":/etc/localtime", "UTC"),
+        ] {
+            assert_eq!(with("TZ", value).unwrap().timezone.name(), name);
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
 use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
-use crate::service::{Admin, now, prices};
+use crate::service::{Admin, now, prices, settings};
 use crate::telemetry::{Metrics, Page, observe};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -75,6 +75,9 @@ pub enum StartError {
     /// The catalogue cannot be brought up to date.
     #[error("the price catalogue cannot be refreshed")]
     Prices(#[source] crate::error::Error),
+    /// The settings cannot be brought up to date.
+    #[error("TZ cannot be put into the settings")]
+    Settings(#[source] crate::error::Error),
     /// The address cannot be bound.
     #[error("ADMIN_LISTEN={address}: cannot listen")]
     Bind {
@@ -263,8 +266,16 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         return Err(StartError::OtherHubKey);
     }
     let reconciler = Reconciler::new(db.clone(), publisher).counted(metrics.clone());
-    let admin = Admin::new(db.clone(), vault, runtime.handle().clone(), reconciler.publishing(), nodes);
+    let admin = Admin::new(
+        db.clone(),
+        vault,
+        runtime.handle().clone(),
+        reconciler.publishing(),
+        nodes,
+        config.timezone.clone(),
+    );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
+    settings::adopt_timezone(admin.clone()).await.map_err(StartError::Settings)?;
     if let Err(error) = reconciler.step().await {
         tracing::error!(%error, "configuration cannot be published yet");
     }

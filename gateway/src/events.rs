@@ -9,7 +9,7 @@ use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
 use shared::ports::PortError;
-use shared::time::UnixMillis;
+use shared::time::{UnixMillis, Zone};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -59,6 +59,11 @@ pub fn config_copy_failed(error: &std::io::Error) {
 /// A provider cannot be used as it is configured.
 pub fn provider_unusable(provider_id: ProviderId, reason: &'static str) {
     error!(provider_id = provider_id.0, reason, "provider left out");
+}
+
+/// The settings name a zone that this release does not know.
+pub fn zone_unknown(zone: &Zone) {
+    error!(%zone, "timezone is not known to this release: schedules go by UTC");
 }
 
 /// Neither the disk nor memory took a record.

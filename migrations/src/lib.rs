@@ -18,6 +18,7 @@ mod m20261124_000006_usage_dead_letters;
 mod m20261125_000007_usage_journals;
 mod m20261125_000008_request_log_days;
 mod m20261126_000009_group_priorities;
+mod m20261126_000010_active_time;
 
 use sea_orm_migration::prelude::*;
 
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000007_usage_journals::Migration),
             Box::new(m20261125_000008_request_log_days::Migration),
             Box::new(m20261126_000009_group_priorities::Migration),
+            Box::new(m20261126_000010_active_time::Migration),
         ]
     }
 }

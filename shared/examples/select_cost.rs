@@ -3,10 +3,11 @@
 
 use rand::RngCore;
 use shared::model::rules::Pattern;
-use shared::model::{GroupSet, MatchType, ModelRule, Provider};
+use shared::model::{ActiveTime, GroupSet, MatchType, ModelRule, Provider};
 use shared::protocol::Dialect;
 use shared::rules::select::{Pool, SelectFacts, Selection, select};
 use shared::testing::{provider, rng};
+use shared::time::{UnixMillis, Zone};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -27,11 +28,12 @@ fn main() {
             group_tag: GroupSet::parse(group),
             weight: u32::try_from(id % 10 + 1).unwrap_or(1),
             priority: u32::try_from(id % 3).unwrap_or(0),
+            active_time: ActiveTime::parse("00:00", "23:59").ok(),
             allowed_models: rules.clone(),
             ..provider(id)
         })
         .collect();
-    let pool = Pool::new(&providers, &HashSet::new());
+    let pool = Pool::new(&providers, &HashSet::new(), &Zone::parse("Europe/Berlin").unwrap_or_default());
     for (name, caller) in [
         ("one group", "group-07"),
         ("five groups", "group-01,group-05,group-09,group-13,group-17"),
@@ -43,6 +45,7 @@ fn main() {
             groups: &caller,
             dialect: Dialect::Anthropic,
             model: Some("claude-opus-5-1"),
+            at: UnixMillis(1_790_000_000_000),
             out: &[],
         };
         let mut draws = rng(1);

@@ -1,5 +1,9 @@
 //! Moments as integers. Stored and sent as Unix milliseconds inside, RFC 3339 at the API's door.
 
+mod zone;
+
+pub use zone::Zone;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,15 +1,16 @@
 //! `/api/v1/settings`
 
-use super::types::{Moment, present, set};
+use super::types::{Moment, Patch, present, set};
 use super::{changed, found};
-use crate::error::Error;
+use crate::error::{Error, Violation};
 use crate::extract::Body;
-use crate::service::settings::{AllSettings, StoredSettings};
+use crate::service::settings::{AllSettings, StoredSettings, TimezoneSource};
 use crate::service::{Actor, Admin, IfMatch, settings};
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch};
 use serde::{Deserialize, Serialize};
 use shared::model::{BillingModelSource, TierSource};
+use shared::time::Zone;
 use utoipa::ToSchema;
 
 /// Which model name a redirected request is priced by.
@@ -32,6 +33,16 @@ pub enum TierSourceName {
     Actual,
 }
 
+/// Who says by which zone schedules go.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimezoneSourceName {
+    /// `TZ` of the admin side, as it was last started.
+    Environment,
+    /// An admin.
+    Setting,
+}
+
 /// What changes: absent stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,9 +54,24 @@ pub struct SettingsUpdate {
     /// 0 (all stay) to 3650.
     #[serde(default, deserialize_with = "present")]
     log_retention_days: Option<u16>,
+    /// An IANA name such as `Europe/Berlin`; null: what `TZ` of the admin side says.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    timezone: Patch<String>,
 }
 
 impl SettingsUpdate {
+    /// The zone to be set. `None` inside: that of the environment.
+    fn zone(&mut self) -> Result<Option<Option<Zone>>, Error> {
+        let Some(wanted) = std::mem::take(&mut self.timezone).optional() else { return Ok(None) };
+        let Some(name) = wanted else { return Ok(Some(None)) };
+        let zone = Zone::parse(&name).ok_or_else(|| {
+            let message = "must be the IANA name of a zone, such as Europe/Berlin";
+            Error::Invalid(vec![Violation::new("timezone", message)])
+        });
+        zone.map(|zone| Some(Some(zone)))
+    }
+
     fn apply(self, settings: &mut AllSettings) {
         set(&mut settings.log_retention_days, self.log_retention_days);
         let settings = &mut settings.published;
@@ -75,6 +101,9 @@ pub struct SettingsDocument {
     /// How many whole days (UTC) before today stay in the request log; 0: all. What was used and what it cost is kept in
     /// the ledger and the hourly sums however old it is.
     log_retention_days: u16,
+    /// By whose clock schedules go: an IANA name.
+    timezone: String,
+    timezone_source: TimezoneSourceName,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     updated_at: Moment,
@@ -82,9 +111,14 @@ pub struct SettingsDocument {
 
 impl From<StoredSettings> for SettingsDocument {
     fn from(stored: StoredSettings) -> Self {
-        let AllSettings { published, log_retention_days } = stored.settings;
+        let AllSettings { published, timezone_source, log_retention_days } = stored.settings;
         Self {
             log_retention_days,
+            timezone: published.timezone.into(),
+            timezone_source: match timezone_source {
+                TimezoneSource::Environment => TimezoneSourceName::Environment,
+                TimezoneSource::Setting => TimezoneSourceName::Setting,
+            },
             billing_model_source: match published.billing_model_source {
                 BillingModelSource::Original => BillingModelSourceName::Original,
                 BillingModelSource::Redirected => BillingModelSourceName::Redirected,
@@ -121,7 +155,18 @@ pub async fn update_settings(
     if_match: IfMatch,
     body: Body<SettingsUpdate>,
 ) -> Result<HttpResponse, Error> {
-    let edit = move |settings: &mut AllSettings| body.0.apply(settings);
+    let mut body = body.0;
+    let (zone, usual) = (body.zone()?, admin.timezone().clone());
+    let edit = move |settings: &mut AllSettings| {
+        if let Some(wanted) = zone {
+            settings.timezone_source = match wanted {
+                Some(_) => TimezoneSource::Setting,
+                None => TimezoneSource::Environment,
+            };
+            settings.published.timezone = wanted.unwrap_or(usual);
+        }
+        body.apply(settings);
+    };
     let done = admin.run(|admin| settings::update(admin, actor, if_match, edit)).await?;
     let etag = done.value.revision;
     Ok(changed(&admin, done.revision, etag, SettingsDocument::from(done.value)).await)

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::repo::db::Db;
 use shared::ids::Revision;
 use shared::ports::NodeRegistry;
-use shared::time::UnixMillis;
+use shared::time::{UnixMillis, Zone};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -46,6 +46,7 @@ struct Inner {
     runtime: Handle,
     publishing: Publishing,
     nodes: Arc<dyn NodeRegistry>,
+    timezone: Zone,
 }
 
 impl fmt::Debug for Inner {
@@ -72,8 +73,9 @@ impl Admin {
         runtime: Handle,
         publishing: Publishing,
         nodes: Arc<dyn NodeRegistry>,
+        timezone: Zone,
     ) -> Self {
-        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, nodes }) }
+        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, nodes, timezone }) }
     }
 
     /// Runs a service on the control plane's runtime, within the deadline, whoever polls the answer.
@@ -114,6 +116,12 @@ impl Admin {
     #[must_use]
     pub fn nodes(&self) -> &dyn NodeRegistry {
         &*self.inner.nodes
+    }
+
+    /// `TZ` of this process: the zone where no admin has set one.
+    #[must_use]
+    pub fn timezone(&self) -> &Zone {
+        &self.inner.timezone
     }
 
     /// Seals and opens secrets.

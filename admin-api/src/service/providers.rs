@@ -146,6 +146,11 @@ pub async fn delete(
 /// A row as it is published, secret and headers still sealed.
 pub(super) fn published(row: &Model) -> Result<Published, Error> {
     let fields = stored(row)?.fields;
+    let active_time = fields.active_time().map_err(|(column, _)| Error::Corrupt {
+        resource: Resource::Provider,
+        id: row.id.to_string(),
+        column,
+    })?;
     Ok(Published {
         id: ProviderId(row.id),
         name: fields.name,
@@ -156,6 +161,7 @@ pub(super) fn published(row: &Model) -> Result<Published, Error> {
         weight: fields.weight,
         priority: fields.priority,
         group_priorities: fields.group_priorities,
+        active_time,
         group_tag: fields.group_tag,
         cost_multiplier: fields.cost_multiplier,
         allowed_models: fields.allowed_models,

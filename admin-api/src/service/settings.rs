@@ -20,14 +20,31 @@ pub struct AllSettings {
     /// What the gateways obey: this is published.
     #[serde(flatten)]
     pub published: Settings,
+    /// Where `timezone` comes from.
+    pub timezone_source: TimezoneSource,
     /// How many whole days before today stay in the request log; 0: all.
     pub log_retention_days: u16,
 }
 
 impl Default for AllSettings {
     fn default() -> Self {
-        Self { published: Settings::default(), log_retention_days: DEFAULT_LOG_RETENTION_DAYS }
+        Self {
+            published: Settings::default(),
+            timezone_source: TimezoneSource::default(),
+            log_retention_days: DEFAULT_LOG_RETENTION_DAYS,
+        }
     }
+}
+
+/// Who says by which zone schedules and windows go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimezoneSource {
+    /// `TZ` of the admin side, as it was last started.
+    #[default]
+    Environment,
+    /// An admin.
+    Setting,
 }
 
 /// The stored settings.
@@ -44,6 +61,27 @@ pub struct StoredSettings {
 /// The settings.
 pub async fn read(admin: Admin) -> Result<StoredSettings, Error> {
     stored(&catalogue::settings(admin.db().reader()).await?)
+}
+
+/// Takes the zone from `TZ`, unless an admin set one. All that serve learn it as they learn any setting, so a change of
+/// the variable is one of the configuration.
+pub async fn adopt_timezone(admin: Admin) -> Result<Changed<()>, Error> {
+    let is_level = |stored: &StoredSettings| {
+        stored.settings.timezone_source == TimezoneSource::Setting
+            || stored.settings.published.timezone == *admin.timezone()
+    };
+    // Looked at first: a start that changes nothing makes no revision, and writes nothing.
+    if is_level(&read(admin.clone()).await?) {
+        return Ok(Changed { value: (), revision: None });
+    }
+    let actor = Actor::system("environment");
+    let zone = admin.timezone().clone();
+    let adopt = move |settings: &mut AllSettings| {
+        if settings.timezone_source == TimezoneSource::Environment {
+            settings.published.timezone = zone;
+        }
+    };
+    Ok(update(admin, actor, IfMatch::Any, adopt).await?.map(|_| ()))
 }
 
 /// Changes the settings as `edit` says.

@@ -16,8 +16,14 @@ on_both!(on:
 );
 
 mod with_a_database {
-    crate::hub::on_both!(with_database: a_new_bundled_table_leaves_manual_prices_alone);
-    use super::a_new_bundled_table_leaves_manual_prices_alone;
+    crate::hub::on_both!(with_database:
+        a_new_bundled_table_leaves_manual_prices_alone,
+        the_zone_is_that_of_the_environment_until_an_admin_sets_one,
+    );
+    use super::{
+        a_new_bundled_table_leaves_manual_prices_alone,
+        the_zone_is_that_of_the_environment_until_an_admin_sets_one,
+    };
 }
 
 async fn the_bundled_table_is_there_and_published(hub: Hub) {
@@ -88,9 +94,46 @@ async fn settings_are_changed_and_published(hub: Hub) {
         json!({ "site_title": "x" }),
         json!({ "tier_billing_source": null }),
         json!({ "log_retention_days": 3651 }),
+        json!({ "timezone": "Mars/Olympus" }),
+        json!({ "timezone": "" }),
+        json!({ "timezone_source": "setting" }),
     ] {
         hub.client.patch("/api/v1/settings", body).await.expect_problem(422, "validation_failed");
     }
+}
+
+async fn the_zone_is_that_of_the_environment_until_an_admin_sets_one(database: Arc<Database>) {
+    // Each start has another far side, which learns all that is in force.
+    let start = async |tz: &str| {
+        let hub = Hub::start_with(&database, Arc::default(), &[("TZ", tz)]).await.unwrap();
+        let settings = hub.client.get("/api/v1/settings").await.expect(200);
+        let published = hub.snapshot().await.core.settings.timezone.name().to_owned();
+        assert_eq!(settings["timezone"], published);
+        (hub, published, settings["timezone_source"].as_str().unwrap().to_owned())
+    };
+    let (hub, zone, source) = start("").await;
+    assert_eq!((zone.as_str(), source.as_str()), ("UTC", "environment"));
+    let revision = hub.revision().await;
+    hub.handle.stop().await.unwrap();
+    let (hub, zone, source) = start("asia/shanghai").await;
+    assert_eq!((zone.as_str(), source.as_str()), ("Asia/Shanghai", "environment"));
+    assert!(hub.revision().await > revision, "gateways that know the old zone hear of the new one");
+    let entry = hub.client.get("/api/v1/audit-log").await.expect(200)["items"][0].clone();
+    assert_eq!(
+        (&entry["actor"], &entry["after"]["timezone"]),
+        (&json!("environment"), &json!("Asia/Shanghai"))
+    );
+    let set = json!({ "timezone": "Europe/Berlin" });
+    let settings = hub.client.patch("/api/v1/settings", set).await.expect(200);
+    assert_eq!(settings["timezone_source"], "setting");
+    let revision = hub.revision().await;
+    hub.handle.stop().await.unwrap();
+    let (hub, zone, source) = start("asia/shanghai").await;
+    assert_eq!((zone.as_str(), source.as_str()), ("Europe/Berlin", "setting"));
+    assert_eq!(hub.revision().await, revision, "a start that changes nothing makes no revision");
+    hub.client.patch("/api/v1/settings", json!({ "timezone": null })).await.expect(200);
+    assert_eq!(hub.snapshot().await.core.settings.timezone.name(), "Asia/Shanghai");
+    hub.handle.stop().await.unwrap();
 }
 
 async fn a_new_bundled_table_leaves_manual_prices_alone(database: Arc<Database>) {

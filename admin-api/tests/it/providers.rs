@@ -2,7 +2,7 @@
 
 use crate::hub::{Hub, on_both};
 use serde_json::{Value, json};
-use shared::model::{ClientAbort, Provider, ProviderType};
+use shared::model::{ActiveTime, ClientAbort, Provider, ProviderType};
 use shared::money::Multiplier;
 use shared::secret::{HubKey, Sealed};
 
@@ -17,7 +17,8 @@ on_both!(on:
 async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     let body = json!({
         "name": "main", "provider_type": "openai-compatible", "url": "https://api.example.com/v1", "key": "sk-one",
-        "weight": 0, "priority": 3, "group_tag": "fast", "group_priorities": { "fast": 1 }, "cost_multiplier": 1.25, "max_attempts": 10,
+        "weight": 0, "priority": 3, "group_tag": "fast", "group_priorities": { "fast": 1 },
+        "active_time_start": "22:00", "active_time_end": "06:30", "cost_multiplier": 1.25, "max_attempts": 10,
         "allowed_models": [{ "match_type": "prefix", "pattern": "gpt-" }],
         "model_redirects": [{ "match_type": "exact", "source": "gpt", "target": "gpt-5" }],
         "custom_headers": { "x-team": "blue" }, "client_abort": "cancel",
@@ -36,6 +37,7 @@ async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     assert_eq!(published.provider_type, ProviderType::OpenaiCompatible);
     assert_eq!((published.weight, published.priority, published.max_attempts), (0, 3, 10));
     assert_eq!(published.group_priorities, [("fast".to_owned(), 1)].into());
+    assert_eq!(published.active_time, ActiveTime::parse("22:00", "06:30").ok());
     assert_eq!(published.cost_multiplier, Multiplier(1_250_000));
     assert_eq!(published.group_tag.to_string(), "fast");
     assert_eq!(published.client_abort, ClientAbort::Cancel);
@@ -60,6 +62,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
     let path = format!("/api/v1/providers/{}", made["id"]);
     let set = json!({
         "weight": 7, "group_tag": "a,b", "group_priorities": { "b": 0 }, "max_attempts": 3,
+        "active_time_start": "08:00", "active_time_end": "18:00",
         "model_redirects": [{ "match_type": "suffix", "source": "-x", "target": "y" }],
     });
     let changed = hub.client.patch(&path, set.clone()).await.expect(200);
@@ -67,7 +70,18 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
         assert_eq!(&changed[field], value);
     }
     assert_eq!(changed["url"], made["url"]);
-    let reset = json!({ "weight": null, "group_tag": null, "group_priorities": null, "max_attempts": null, "model_redirects": null });
+    let changed = hub.client.patch(&path, json!({ "active_time_end": "19:00" })).await.expect(200);
+    assert_eq!(changed["active_time_start"], "08:00");
+    for (half, named) in [
+        (json!({ "active_time_start": null }), "active_time_start"),
+        (json!({ "active_time_end": null }), "active_time_end"),
+        (json!({ "active_time_end": "08:00" }), "active_time_end"),
+    ] {
+        let problem = hub.client.patch(&path, half).await.expect_problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], named, "{problem}");
+    }
+    let reset = json!({ "weight": null, "group_tag": null, "group_priorities": null,
+        "active_time_start": null, "active_time_end": null, "max_attempts": null, "model_redirects": null });
     let mut changed = hub.client.patch(&path, reset).await.expect(200);
     for field in ["revision", "updated_at"] {
         changed[field] = made[field].clone();
@@ -160,6 +174,8 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("group_priorities", json!({ "*": 1 }), "group_priorities.*"),
         ("group_priorities", json!({ "default": 1_000_001 }), "group_priorities.default"),
         ("group_priorities", json!({ "default": -1 }), "group_priorities.default"),
+        ("active_time_start", json!("08:00"), "active_time_end"),
+        ("active_time_end", json!("08:00"), "active_time_start"),
         ("max_attempts", json!(0), "max_attempts"),
         ("max_attempts", json!(11), "max_attempts"),
         ("cost_multiplier", json!("-1"), "cost_multiplier"),
@@ -185,6 +201,17 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         let answer = hub.client.post("/api/v1/providers", body).await;
         let problem = answer.expect_problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["field"], named, "{field}={value}: {problem}");
+    }
+    for (start, end, named) in [
+        ("8:00", "18:00", "active_time_start"),
+        ("08:00", "24:00", "active_time_end"),
+        ("08:00", "08:00", "active_time_end"),
+    ] {
+        let mut body = good.clone();
+        (body["active_time_start"], body["active_time_end"]) = (json!(start), json!(end));
+        let answer = hub.client.post("/api/v1/providers", body).await;
+        let problem = answer.expect_problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], named, "{start} to {end}: {problem}");
     }
     let service_account =
         json!({ "name": "g", "provider_type": "gemini", "url": "https://g.example", "key": "{\"type\":1}" });

@@ -65,7 +65,11 @@ impl Compiled {
             }
         }
         let groups = core.groups.iter().map(|group| (group.name.clone(), group.cost_multiplier)).collect();
-        let pool = Pool::new(&core.providers, &unusable);
+        let zone = &core.settings.timezone;
+        if !zone.is_known() {
+            events::zone_unknown(zone);
+        }
+        let pool = Pool::new(&core.providers, &unusable, zone);
         Self { core, providers, pool, routes, groups }
     }
 

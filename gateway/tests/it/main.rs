@@ -15,3 +15,4 @@ mod fidelity;
 mod harness;
 mod journal;
 mod waiting;
+mod routing;

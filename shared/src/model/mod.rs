@@ -8,10 +8,12 @@ pub mod price;
 pub mod principal;
 pub mod provider;
 pub mod rules;
+pub mod schedule;
 pub mod settings;
 
 pub use group::{Group, GroupSet};
 pub use principal::{Key, User};
 pub use provider::{ClientAbort, Provider, ProviderType, Timers};
 pub use rules::{MatchType, ModelRule, Redirect};
+pub use schedule::ActiveTime;
 pub use settings::{BillingModelSource, Settings, TierSource};

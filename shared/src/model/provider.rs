@@ -2,6 +2,7 @@
 
 use super::group::GroupSet;
 use super::rules::{ModelRule, Redirect};
+use super::schedule::ActiveTime;
 use crate::ids::ProviderId;
 use crate::money::Multiplier;
 use crate::protocol::Dialect;
@@ -32,6 +33,9 @@ pub struct Provider {
     /// that the caller names and the provider carries. `*` names none.
     #[serde(default)]
     pub group_priorities: BTreeMap<String, u32>,
+    /// When it is used, by the clock of [`super::Settings::timezone`]; `None`: always.
+    #[serde(default)]
+    pub active_time: Option<ActiveTime>,
     /// The groups this provider belongs to.
     pub group_tag: GroupSet,
     /// Factor on the price of what it serves.

@@ -1,5 +1,6 @@
 //! System-wide settings that the hot path obeys.
 
+use crate::time::Zone;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the whole installation. Each has a default, so an empty document is valid.
@@ -10,6 +11,8 @@ pub struct Settings {
     pub billing_model_source: BillingModelSource,
     /// Whose word counts for the priority service tier's price.
     pub tier_billing_source: TierSource,
+    /// Whose clock schedules and windows go by.
+    pub timezone: Zone,
 }
 
 /// Which model name a redirected request is priced by. The other one is tried when it has no price.

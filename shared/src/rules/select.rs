@@ -5,9 +5,9 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → dialect → model → out for this request → weight 0 → not in the lowest tier (the caller's group may
+//! group → enabled → schedule → dialect → model → out for this request → weight 0 → not in the lowest tier (the caller's group may
 //! have its own).
-//! Schedules, client rules, breakers, cool-downs and provider limits join between *model* and *out*: a new
+//! Client rules, breakers, cool-downs and provider limits join between *model* and *out*: a new
 //! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
 //!
 //! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
@@ -27,6 +27,7 @@ use crate::ids::ProviderId;
 use crate::model::GroupSet;
 use crate::model::rules::allows;
 use crate::protocol::Dialect;
+use crate::time::UnixMillis;
 use rand::{Rng, RngCore};
 
 /// What a choice depends on.
@@ -40,6 +41,8 @@ pub struct SelectFacts<'a> {
     pub dialect: Dialect,
     /// The requested model, before any redirect; `None` passes every model rule.
     pub model: Option<&'a str>,
+    /// The request's moment: schedules go by it.
+    pub at: UnixMillis,
     /// Who is out for the rest of this request.
     pub out: &'a [Out],
 }
@@ -132,6 +135,8 @@ struct Sieve<'a> {
     access: Access,
     /// Whether the lists of model rules of the pool let the model through, as far as it was asked.
     models: Vec<Option<bool>>,
+    /// What the clock of the pool's zone shows, once it was asked.
+    minute: Option<u16>,
 }
 
 impl<'a> Sieve<'a> {
@@ -140,6 +145,7 @@ impl<'a> Sieve<'a> {
             facts,
             access: facts.pool.access(facts.groups),
             models: vec![None; facts.pool.model_rules.len()],
+            minute: None,
         }
     }
 
@@ -149,6 +155,9 @@ impl<'a> Sieve<'a> {
         }
         if !member.is_enabled {
             return Some(Reason::Disabled);
+        }
+        if !self.is_active(member) {
+            return Some(Reason::OutsideSchedule);
         }
         if member.dialect != self.facts.dialect {
             return Some(Reason::OtherDialect);
@@ -166,6 +175,13 @@ impl<'a> Sieve<'a> {
             return Some(Reason::Unusable);
         }
         (member.weight == 0).then_some(Reason::WeightZero)
+    }
+
+    fn is_active(&mut self, member: &Member) -> bool {
+        let facts = self.facts;
+        member.active_time.is_none_or(|span| {
+            span.contains(*self.minute.get_or_insert_with(|| facts.pool.zone.minute_of_day(facts.at)))
+        })
     }
 
     fn serves_model(&mut self, member: &Member) -> bool {
@@ -207,6 +223,8 @@ pub enum Reason {
     OtherGroup,
     /// Switched off.
     Disabled,
+    /// Its schedule has it rest now.
+    OutsideSchedule,
     /// It speaks another API.
     OtherDialect,
     /// Its model rules leave the requested model out.
@@ -223,9 +241,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the filters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OtherGroup,
         Self::Disabled,
+        Self::OutsideSchedule,
         Self::OtherDialect,
         Self::ModelNotServed,
         Self::AlreadyTried,
@@ -240,6 +259,7 @@ impl Reason {
         match self {
             Self::OtherGroup => "other_group",
             Self::Disabled => "disabled",
+            Self::OutsideSchedule => "outside_schedule",
             Self::OtherDialect => "other_dialect",
             Self::ModelNotServed => "model_not_served",
             Self::AlreadyTried => "already_tried",

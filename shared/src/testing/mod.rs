@@ -41,6 +41,7 @@ pub fn provider(id: i64) -> Provider {
         weight: 1,
         priority: 0,
         group_priorities: BTreeMap::new(),
+        active_time: None,
         group_tag: GroupSet::default(),
         cost_multiplier: Multiplier::ONE,
         allowed_models: Vec::new(),

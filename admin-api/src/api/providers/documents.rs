@@ -36,6 +36,11 @@ pub struct ProviderCreate {
     /// By group of `group_tag`: the tier for callers of that group, in the place of `priority`; the lowest where a caller
     /// has several. A caller of `*` has the tiers of the groups it names beside it. Default: none.
     group_priorities: Option<BTreeMap<String, u32>>,
+    /// From when on it is used each day, `HH:MM` by the clock of the settings' `timezone`. Later than the end: over
+    /// midnight. Default, with the end: always.
+    active_time_start: Option<String>,
+    /// Until when, `HH:MM`; this minute is not in it.
+    active_time_end: Option<String>,
     /// Groups it belongs to, separated by commas. Default: `default`.
     group_tag: Option<String>,
     /// Factor on the price of what it serves, 0 to 1000. Default: 1.
@@ -66,6 +71,8 @@ impl ProviderCreate {
         set(&mut fields.weight, self.weight);
         set(&mut fields.priority, self.priority);
         set(&mut fields.group_priorities, self.group_priorities);
+        fields.active_time_start = self.active_time_start;
+        fields.active_time_end = self.active_time_end;
         set(&mut fields.group_tag, self.group_tag.map(|text| GroupSet::parse(&text)));
         set(&mut fields.cost_multiplier, self.cost_multiplier.map(|f| f.0));
         fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
@@ -107,6 +114,12 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, u32>>)]
     group_priorities: Patch<BTreeMap<String, u32>>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    active_time_start: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    active_time_end: Patch<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     group_tag: Patch<String>,
@@ -171,6 +184,8 @@ impl ProviderEdit {
         set(&mut fields.weight, rest.weight.or_default(1));
         set(&mut fields.priority, rest.priority.or_default(0));
         set(&mut fields.group_priorities, rest.group_priorities.or_default(BTreeMap::new()));
+        set(&mut fields.active_time_start, rest.active_time_start.optional());
+        set(&mut fields.active_time_end, rest.active_time_end.optional());
         let groups = rest.group_tag.or_default(String::new());
         set(&mut fields.group_tag, groups.map(|text| GroupSet::parse(&text)));
         set(
@@ -212,6 +227,8 @@ pub struct ProviderDocument {
     weight: u32,
     priority: u32,
     group_priorities: BTreeMap<String, u32>,
+    active_time_start: Option<String>,
+    active_time_end: Option<String>,
     group_tag: String,
     cost_multiplier: Factor,
     allowed_models: Vec<ModelRuleDocument>,
@@ -241,6 +258,8 @@ impl From<Provider> for ProviderDocument {
             weight: fields.weight,
             priority: fields.priority,
             group_priorities: fields.group_priorities,
+            active_time_start: fields.active_time_start,
+            active_time_end: fields.active_time_end,
             group_tag: effective_groups(&fields.group_tag),
             cost_multiplier: Factor(fields.cost_multiplier),
             allowed_models: fields.allowed_models.iter().map(rule_document).collect(),

@@ -16,6 +16,8 @@ pub struct Model {
     pub weight: i32,
     pub priority: i32,
     pub group_priorities: String,
+    pub active_time_start: Option<String>,
+    pub active_time_end: Option<String>,
     pub group_tag: String,
     pub cost_multiplier: i64,
     pub allowed_models: String,

@@ -8,7 +8,8 @@ use crate::repo::entity::providers::{ActiveModel, Model};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 use shared::ids::Revision;
-use shared::model::{ClientAbort, GroupSet, ModelRule, ProviderType, Redirect, Timers};
+use shared::model::schedule::ActiveTimeError;
+use shared::model::{ActiveTime, ClientAbort, GroupSet, ModelRule, ProviderType, Redirect, Timers};
 use shared::money::Multiplier;
 use shared::rules::upstream::BaseUrl;
 use shared::time::UnixMillis;
@@ -32,6 +33,10 @@ pub struct ProviderFields {
     pub priority: u32,
     /// The tier for callers of a group that it belongs to.
     pub group_priorities: BTreeMap<String, u32>,
+    /// When it is used, `HH:MM` by the clock of the configured zone: from here on.
+    pub active_time_start: Option<String>,
+    /// Until here. Neither: always.
+    pub active_time_end: Option<String>,
     /// The groups it belongs to.
     pub group_tag: GroupSet,
     /// Factor on the price of what it serves.
@@ -62,6 +67,8 @@ impl ProviderFields {
             weight: 1,
             priority: 0,
             group_priorities: BTreeMap::new(),
+            active_time_start: None,
+            active_time_end: None,
             group_tag: GroupSet::default(),
             cost_multiplier: Multiplier::ONE,
             allowed_models: Vec::new(),
@@ -78,6 +85,9 @@ impl ProviderFields {
         check_url(v, &self.url);
         v.number("weight", &self.weight, &(0..=100));
         v.number("priority", &self.priority, &PRIORITIES);
+        if let Err((field, message)) = self.active_time() {
+            v.require(false, field, &message);
+        }
         v.groups("group_tag", &self.group_tag, Star::Refused);
         for (name, priority) in &self.group_priorities {
             let field = format!("group_priorities.{name}");
@@ -102,6 +112,23 @@ impl ProviderFields {
         }
     }
 
+    /// When it is used; `None`: always. An error names the field.
+    pub(super) fn active_time(&self) -> Result<Option<ActiveTime>, (&'static str, String)> {
+        let (start, end) = match (&self.active_time_start, &self.active_time_end) {
+            (Some(start), Some(end)) => (start, end),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err(("active_time_end", BOTH_OR_NONE.to_owned())),
+            (None, Some(_)) => return Err(("active_time_start", BOTH_OR_NONE.to_owned())),
+        };
+        ActiveTime::parse(start, end).map(Some).map_err(|error| {
+            let field = match error {
+                ActiveTimeError::BadStart => "active_time_start",
+                ActiveTimeError::BadEnd | ActiveTimeError::Empty => "active_time_end",
+            };
+            (field, error.to_string())
+        })
+    }
+
     pub(super) fn audited(&self) -> Value {
         json!({
             "name": self.name,
@@ -111,6 +138,8 @@ impl ProviderFields {
             "weight": self.weight,
             "priority": self.priority,
             "group_priorities": self.group_priorities,
+            "active_time_start": self.active_time_start,
+            "active_time_end": self.active_time_end,
             "group_tag": self.group_tag,
             "cost_multiplier": self.cost_multiplier.to_decimal(),
             "allowed_models": self.allowed_models,
@@ -137,6 +166,8 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
         priority: row.priority.cast_unsigned(),
         group_priorities: serde_json::from_str(&row.group_priorities)
             .map_err(|_| corrupt("group_priorities"))?,
+        active_time_start: row.active_time_start.clone(),
+        active_time_end: row.active_time_end.clone(),
         group_tag: GroupSet::parse(&row.group_tag),
         cost_multiplier: Multiplier(row.cost_multiplier.cast_unsigned()),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
@@ -171,6 +202,8 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
         weight: Set(fields.weight.cast_signed()),
         priority: Set(fields.priority.cast_signed()),
         group_priorities: Set(json!(fields.group_priorities).to_string()),
+        active_time_start: Set(fields.active_time_start.clone()),
+        active_time_end: Set(fields.active_time_end.clone()),
         group_tag: Set(fields.group_tag.to_string()),
         cost_multiplier: Set(fields.cost_multiplier.0.cast_signed()),
         allowed_models: Set(json!(fields.allowed_models).to_string()),
@@ -198,3 +231,4 @@ fn check_url(v: &mut Violations, text: &str) {
 }
 
 const PRIORITIES: RangeInclusive<u32> = 0..=1_000_000;
+const BOTH_OR_NONE: &str = "must be there too, or neither of the two";

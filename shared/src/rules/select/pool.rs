@@ -2,8 +2,9 @@
 //! numbers. Names of groups are numbers here, and each different list of rules is there once.
 
 use crate::ids::ProviderId;
-use crate::model::{GroupSet, ModelRule, Provider};
+use crate::model::{ActiveTime, GroupSet, ModelRule, Provider};
 use crate::protocol::Dialect;
+use crate::time::Zone;
 use std::collections::{HashMap, HashSet};
 
 /// Who can be chosen.
@@ -14,6 +15,8 @@ pub struct Pool {
     groups: HashMap<String, usize>,
     /// Each list that any member has, once.
     pub(super) model_rules: Vec<Vec<ModelRule>>,
+    /// Whose clock schedules go by.
+    pub(super) zone: Zone,
 }
 
 /// What of a provider decides.
@@ -22,6 +25,7 @@ pub(super) struct Member {
     pub id: ProviderId,
     pub is_enabled: bool,
     pub is_usable: bool,
+    pub active_time: Option<ActiveTime>,
     pub dialect: Dialect,
     pub weight: u32,
     priority: u32,
@@ -40,8 +44,8 @@ impl Pool {
     /// All providers of a snapshot. Those that cannot be asked at all (the secret does not open, the URL is none) are
     /// explained and never chosen.
     #[must_use]
-    pub fn new(providers: &[Provider], unusable: &HashSet<ProviderId>) -> Self {
-        let mut pool = Self::default();
+    pub fn new(providers: &[Provider], unusable: &HashSet<ProviderId>, zone: &Zone) -> Self {
+        let mut pool = Self { zone: zone.clone(), ..Self::default() };
         for provider in providers {
             let memberships = provider.group_tag.names().map(|name| Membership {
                 group: pool.group(name),
@@ -52,6 +56,7 @@ impl Pool {
                 id: provider.id,
                 is_enabled: provider.is_enabled,
                 is_usable: !unusable.contains(&provider.id),
+                active_time: provider.active_time,
                 dialect: provider.provider_type.dialect(),
                 weight: provider.weight,
                 priority: provider.priority,

@@ -1,8 +1,9 @@
 use super::*;
 use crate::ids::Revision;
 use crate::model::rules::Pattern;
-use crate::model::{MatchType, ModelRule, Provider, ProviderType};
+use crate::model::{ActiveTime, MatchType, ModelRule, Provider, ProviderType};
 use crate::testing::{provider, rng};
+use crate::time::Zone;
 use proptest::prelude::*;
 use rand::RngCore;
 use std::collections::HashSet;
@@ -12,11 +13,18 @@ fn default_groups() -> GroupSet {
 }
 
 fn pool(providers: &[Provider]) -> Pool {
-    Pool::new(providers, &HashSet::new())
+    Pool::new(providers, &HashSet::new(), &Zone::parse("Asia/Tokyo").unwrap())
 }
 
 fn facts<'a>(pool: &'a Pool, groups: &'a GroupSet) -> SelectFacts<'a> {
-    SelectFacts { pool, groups, dialect: Dialect::Anthropic, model: Some("claude-opus-5"), out: &[] }
+    SelectFacts {
+        pool,
+        groups,
+        dialect: Dialect::Anthropic,
+        model: Some("claude-opus-5"),
+        at: UnixMillis::parse_rfc3339("2026-11-23T01:30:00Z").unwrap(),
+        out: &[],
+    }
 }
 
 fn serving(pattern: &str) -> Vec<ModelRule> {
@@ -41,11 +49,14 @@ fn chosen_id(selection: &Selection) -> Option<i64> {
 fn each_filter_stops_a_provider_by_its_own_name() {
     let out = |why| Out { provider_id: ProviderId(1), why };
     let other_group = Provider { group_tag: GroupSet::parse("fast"), ..provider(1) };
+    // In Tokyo it is 10:30.
+    let night = Provider { active_time: Some(ActiveTime::parse("10:31", "10:30").unwrap()), ..provider(1) };
     let other_type = Provider { provider_type: ProviderType::Gemini, ..provider(1) };
     let other_model = Provider { allowed_models: serving("gpt-"), ..provider(1) };
     for (first, out, reason) in [
         (other_group, None, Reason::OtherGroup),
         (Provider { is_enabled: false, ..provider(1) }, None, Reason::Disabled),
+        (night, None, Reason::OutsideSchedule),
         (other_type, None, Reason::OtherDialect),
         (other_model, None, Reason::ModelNotServed),
         (provider(1), Some(out(OutReason::AlreadyTried)), Reason::AlreadyTried),
@@ -67,6 +78,7 @@ fn a_provider_is_counted_under_the_first_filter_that_stops_it() {
     let mut all_wrong = Provider {
         group_tag: GroupSet::parse("fast"),
         is_enabled: false,
+        active_time: Some(ActiveTime::parse("01:00", "02:00").unwrap()),
         provider_type: ProviderType::Codex,
         allowed_models: serving("gpt-"),
         weight: 0,
@@ -74,9 +86,10 @@ fn a_provider_is_counted_under_the_first_filter_that_stops_it() {
     };
     let out = [Out { provider_id: ProviderId(1), why: OutReason::AlreadyTried }];
     type Mend = fn(&mut Provider);
-    let mends: [(Reason, Mend); 5] = [
+    let mends: [(Reason, Mend); 6] = [
         (Reason::OtherGroup, |p| p.group_tag = GroupSet::default()),
         (Reason::Disabled, |p| p.is_enabled = true),
+        (Reason::OutsideSchedule, |p| p.active_time = None),
         (Reason::OtherDialect, |p| p.provider_type = ProviderType::ClaudeAuth),
         (Reason::ModelNotServed, |p| p.allowed_models.clear()),
         (Reason::AlreadyTried, |_| ()),
@@ -181,7 +194,7 @@ fn an_exhausted_pool_says_what_a_seat_can_act_on() {
 #[test]
 fn who_cannot_be_asked_at_all_is_explained_and_never_chosen() {
     let groups = default_groups();
-    let pool = Pool::new(&[provider(1), provider(2)], &HashSet::from([ProviderId(1)]));
+    let pool = Pool::new(&[provider(1), provider(2)], &HashSet::from([ProviderId(1)]), &Zone::default());
     let selection = select(&facts(&pool, &groups), &mut rng(1));
     assert_eq!(chosen_id(&selection), Some(2));
     assert_eq!(excluded(&selection).reasons().collect::<Vec<_>>(), [(Reason::Unusable, 1)]);
@@ -307,8 +320,15 @@ fn any_provider(id: i64) -> impl Strategy<Value = Provider> {
         prop::sample::select(vec![ProviderType::Claude, ProviderType::ClaudeAuth, ProviderType::Codex]);
     let rules = prop::sample::select(vec![None, Some("claude-"), Some("gpt-")]);
     let own = prop::collection::btree_map(prop::sample::select(vec!["default", "fast"]), 0_u32..3, 0..3);
-    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3, own).prop_map(
-        move |(groups, is_enabled, provider_type, rule, weight, priority, own)| Provider {
+    let spans = prop::sample::select(vec![
+        None,
+        Some(("10:30", "10:31")),
+        Some(("09:00", "10:30")),
+        Some(("22:00", "11:00")),
+    ]);
+    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3, own, spans).prop_map(
+        move |(groups, is_enabled, provider_type, rule, weight, priority, own, span)| Provider {
+            active_time: span.map(|(start, end)| ActiveTime::parse(start, end).unwrap()),
             group_tag: GroupSet::parse(groups),
             group_priorities: own.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
             is_enabled,
@@ -347,6 +367,7 @@ proptest! {
         };
         let able: Vec<&Provider> = providers.iter()
             .filter(|p| p.is_enabled && p.weight > 0)
+            .filter(|p| p.active_time.is_none_or(|span| span.start() != "09:00"))
             .filter(|p| groups.may_use(&p.group_tag) && p.provider_type != ProviderType::Codex)
             .filter(|p| p.allowed_models.iter().all(|r| r.0.text() == "claude-"))
             .filter(|p| out.iter().all(|o| o.provider_id != p.id))
