@@ -10,6 +10,7 @@ use shared::contract::usage::{
 };
 use shared::ids::{ProviderId, RequestId};
 use shared::journal::Draft;
+use shared::model::Client;
 use shared::protocol::detect::{Endpoint, Family, PathModel};
 use shared::protocol::scan::BodyFacts;
 use shared::time::UnixMillis;
@@ -38,6 +39,14 @@ pub struct Origin {
     pub ip: IpAddr,
     /// `User-Agent`, cut at 256 bytes.
     pub client: Option<String>,
+}
+
+impl Origin {
+    /// What the seat's program says it is.
+    #[must_use]
+    pub fn client(&self) -> Option<Client<'_>> {
+        self.client.as_deref().map(Client)
+    }
 }
 
 impl Arrival {

@@ -119,8 +119,8 @@ async fn steps(
     let path_model = endpoint.path_model.map(|m| m.value);
     let asked = understand::understand(endpoint.family, target, path_model, body)?;
     book.asked(&asked);
-    // 4 access: may user and key use this model?
-    understand::may_use(principal, &asked)?;
+    // 4 access: may this client use the key, and the key this model?
+    understand::may_use(principal, &arrival.origin, &asked)?;
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
     let headers = seat.session().req_header().headers.clone();
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };

@@ -5,6 +5,7 @@ use crate::live::Unusable;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use shared::ids::RequestId;
+use shared::model::ClientDenied;
 use shared::protocol::Dialect;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
 use shared::protocol::scan::ScanError;
@@ -37,6 +38,8 @@ pub enum Reject {
     Denied(Denied),
     /// Too many wrong credentials.
     TooManyFailures,
+    /// The user's client rules leave this program out.
+    ClientDenied(ClientDenied),
     /// The user's or key's models leave this one out.
     ModelDenied(ModelDenied),
     /// The body is over 100 MiB, before or after decoding.
@@ -97,6 +100,7 @@ impl Reject {
             Self::UnknownKey => (401, Authentication, "invalid_api_key", false),
             Self::Denied(denied) => (401, Authentication, denied.label(), false),
             Self::TooManyFailures => (429, RateLimit, "too_many_failures", false),
+            Self::ClientDenied(denied) => (403, Permission, denied.label(), false),
             Self::ModelDenied(denied) => (403, Permission, denied.label(), false),
             Self::BodyTooLarge => (413, TooLarge, "body_too_large", false),
             Self::BodyMemory => (503, Unavailable, "body_memory", true),
@@ -160,6 +164,7 @@ impl Reject {
             Self::UnknownKey => "Invalid API key.".into(),
             Self::Denied(denied) => format!("Access denied: {denied}."),
             Self::TooManyFailures => "Too many failed authentications; try again later.".into(),
+            Self::ClientDenied(denied) => format!("Access denied: {denied}."),
             Self::ModelDenied(denied) => format!("Access denied: {denied}."),
             Self::BodyTooLarge => "The request body is over 100 MiB.".into(),
             Self::BodyMemory => "The gateway holds too many large requests right now; try again.".into(),

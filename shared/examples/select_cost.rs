@@ -3,7 +3,7 @@
 
 use rand::RngCore;
 use shared::model::rules::Pattern;
-use shared::model::{ActiveTime, GroupSet, MatchType, ModelRule, Provider};
+use shared::model::{ActiveTime, Client, ClientPattern, GroupSet, MatchType, ModelRule, Provider};
 use shared::protocol::Dialect;
 use shared::rules::select::{Pool, SelectFacts, Selection, select};
 use shared::testing::{provider, rng};
@@ -30,6 +30,7 @@ fn main() {
             priority: u32::try_from(id % 3).unwrap_or(0),
             active_time: ActiveTime::parse("00:00", "23:59").ok(),
             allowed_models: rules.clone(),
+            allowed_clients: vec![ClientPattern::new("codex-cli"), ClientPattern::new("claude*")],
             ..provider(id)
         })
         .collect();
@@ -45,6 +46,7 @@ fn main() {
             groups: &caller,
             dialect: Dialect::Anthropic,
             model: Some("claude-opus-5-1"),
+            client: Some(Client("claude-cli/2.1.7 (external, cli)")),
             at: UnixMillis(1_790_000_000_000),
             out: &[],
         };

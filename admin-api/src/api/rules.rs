@@ -1,10 +1,10 @@
-//! Model rules of a provider: which models it serves and what it calls them.
+//! Model rules of a provider (which models it serves and what it calls them), and client rules.
 
 use super::types::MatchTypeName;
 use crate::error::{Error, Violation};
 use serde::{Deserialize, Serialize};
 use shared::model::rules::{Pattern, RuleError};
-use shared::model::{ModelRule, Redirect};
+use shared::model::{ClientPattern, ModelRule, Redirect};
 use utoipa::ToSchema;
 
 /// A model that a provider serves.
@@ -79,4 +79,14 @@ pub(super) fn redirect_document(redirect: &Redirect) -> RedirectDocument {
         source: redirect.source.text().to_owned(),
         target: redirect.target.clone(),
     }
+}
+
+/// Client rules of these texts.
+pub(super) fn client_patterns(texts: Vec<String>) -> Vec<ClientPattern> {
+    texts.into_iter().map(ClientPattern::new).collect()
+}
+
+/// Client rules as they are shown.
+pub(super) fn client_texts(patterns: &[ClientPattern]) -> Vec<String> {
+    patterns.iter().map(|pattern| pattern.text().to_owned()).collect()
 }

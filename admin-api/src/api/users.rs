@@ -1,6 +1,7 @@
 //! `/api/v1/users`
 
 use super::keys::KeyWithSecret;
+use super::rules::{client_patterns, client_texts};
 use super::types::{Moment, Page, Patch, decode_cursor, effective_groups, page_limit, present, set};
 use super::{changed, created, deleted, found};
 use crate::error::Error;
@@ -32,6 +33,13 @@ pub struct UserCreate {
     expires_at: Option<Moment>,
     /// Models the user may ask for; empty = all.
     allowed_models: Option<Vec<String>>,
+    /// Programs the user's keys may be used with, by `User-Agent`; empty = all. A preset (`claude-code`, `claude-code-cli`,
+    /// `claude-code-cli-sdk`, `claude-code-vscode`, `claude-code-sdk-ts`, `claude-code-sdk-py`, `claude-code-gh-action`,
+    /// `codex-cli`, `gemini-cli`), the name of a product in it, or a text with `*` for any text. At most 100 of 128
+    /// characters.
+    allowed_clients: Option<Vec<String>>,
+    /// Programs they may not be used with, whatever is allowed.
+    blocked_clients: Option<Vec<String>>,
 }
 
 impl From<UserCreate> for UserFields {
@@ -44,6 +52,8 @@ impl From<UserCreate> for UserFields {
             is_enabled: body.is_enabled.unwrap_or(true),
             expires_at: body.expires_at.map(|m| m.0),
             allowed_models: body.allowed_models.unwrap_or_default(),
+            allowed_clients: client_patterns(body.allowed_clients.unwrap_or_default()),
+            blocked_clients: client_patterns(body.blocked_clients.unwrap_or_default()),
         }
     }
 }
@@ -72,6 +82,12 @@ pub struct UserUpdate {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_clients: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    blocked_clients: Patch<Vec<String>>,
 }
 
 impl UserUpdate {
@@ -84,6 +100,9 @@ impl UserUpdate {
         set(&mut fields.is_enabled, self.is_enabled);
         set(&mut fields.expires_at, self.expires_at.optional().map(|m| m.map(|m| m.0)));
         set(&mut fields.allowed_models, self.allowed_models.or_default(Vec::new()));
+        let patterns = |patch: Patch<Vec<String>>| patch.or_default(Vec::new()).map(client_patterns);
+        set(&mut fields.allowed_clients, patterns(self.allowed_clients));
+        set(&mut fields.blocked_clients, patterns(self.blocked_clients));
     }
 }
 
@@ -99,6 +118,8 @@ pub struct UserDocument {
     is_enabled: bool,
     expires_at: Option<Moment>,
     allowed_models: Vec<String>,
+    allowed_clients: Vec<String>,
+    blocked_clients: Vec<String>,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -116,6 +137,8 @@ impl From<User> for UserDocument {
             is_enabled: user.fields.is_enabled,
             expires_at: user.fields.expires_at.map(Moment),
             allowed_models: user.fields.allowed_models,
+            allowed_clients: client_texts(&user.fields.allowed_clients),
+            blocked_clients: client_texts(&user.fields.blocked_clients),
             revision: user.revision.0,
             created_at: Moment(user.created_at),
             updated_at: Moment(user.updated_at),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Resource, Violation};
 use sea_orm::DbErr;
-use shared::model::GroupSet;
+use shared::model::{ClientPattern, GroupSet};
 use std::ops::RangeInclusive;
 
 /// The violations found so far.
@@ -58,6 +58,15 @@ impl Violations {
         for (i, item) in items.iter().enumerate() {
             self.text(&format!("{field}[{i}]"), item, chars.clone());
             self.require(!items[..i].contains(item), &format!("{field}[{i}]"), "is there twice");
+        }
+    }
+
+    /// A list of clients.
+    pub fn clients(&mut self, field: &str, patterns: &[ClientPattern]) {
+        let texts: Vec<String> = patterns.iter().map(|pattern| pattern.text().to_owned()).collect();
+        self.list(field, &texts, 100, 1..=128);
+        for (i, text) in texts.iter().enumerate() {
+            self.require(text.trim() == text, &format!("{field}[{i}]"), "must not begin or end with a blank");
         }
     }
 

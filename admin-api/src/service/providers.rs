@@ -165,6 +165,8 @@ pub(super) fn published(row: &Model) -> Result<Published, Error> {
         group_tag: fields.group_tag,
         cost_multiplier: fields.cost_multiplier,
         allowed_models: fields.allowed_models,
+        allowed_clients: fields.allowed_clients,
+        blocked_clients: fields.blocked_clients,
         model_redirects: fields.model_redirects,
         max_attempts: fields.max_attempts,
         custom_headers: fields.custom_headers.published(),

@@ -55,6 +55,8 @@ fn user_doc(user: users::User) -> UserDoc {
         expires_at_ms: user.fields.expires_at,
         provider_group: user.fields.provider_group,
         allowed_models: user.fields.allowed_models,
+        allowed_clients: user.fields.allowed_clients,
+        blocked_clients: user.fields.blocked_clients,
     }
 }
 

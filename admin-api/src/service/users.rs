@@ -10,7 +10,7 @@ use crate::repo::{Rows, principals, providers};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::{Revision, UserId};
-use shared::model::GroupSet;
+use shared::model::{ClientPattern, GroupSet};
 use shared::secret::Secret;
 use shared::time::UnixMillis;
 
@@ -34,6 +34,10 @@ pub struct UserFields {
     pub expires_at: Option<UnixMillis>,
     /// Models the user may ask for; empty = all.
     pub allowed_models: Vec<String>,
+    /// Clients the user's keys may be used with; empty = all.
+    pub allowed_clients: Vec<ClientPattern>,
+    /// Clients that are refused, whatever is allowed.
+    pub blocked_clients: Vec<ClientPattern>,
 }
 
 impl UserFields {
@@ -48,6 +52,8 @@ impl UserFields {
             is_enabled: true,
             expires_at: None,
             allowed_models: Vec::new(),
+            allowed_clients: Vec::new(),
+            blocked_clients: Vec::new(),
         }
     }
 
@@ -58,6 +64,8 @@ impl UserFields {
         v.list("tags", &self.tags, 20, 1..=32);
         v.groups("provider_group", &self.provider_group, Star::Allowed);
         v.list("allowed_models", &self.allowed_models, 100, 1..=128);
+        v.clients("allowed_clients", &self.allowed_clients);
+        v.clients("blocked_clients", &self.blocked_clients);
         v.finish()
     }
 
@@ -70,6 +78,8 @@ impl UserFields {
             "is_enabled": self.is_enabled,
             "expires_at": self.expires_at.map(|t| t.to_string()),
             "allowed_models": self.allowed_models,
+            "allowed_clients": self.allowed_clients,
+            "blocked_clients": self.blocked_clients,
         })
     }
 }
@@ -188,6 +198,10 @@ pub(super) fn stored(row: &Model) -> Result<User, Error> {
         is_enabled: row.is_enabled,
         expires_at: row.expires_at_ms.map(UnixMillis),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
+        allowed_clients: serde_json::from_str(&row.allowed_clients)
+            .map_err(|_| corrupt("allowed_clients"))?,
+        blocked_clients: serde_json::from_str(&row.blocked_clients)
+            .map_err(|_| corrupt("blocked_clients"))?,
     };
     Ok(Stored {
         id: row.id,
@@ -207,6 +221,8 @@ fn columns(fields: &UserFields) -> ActiveModel {
         is_enabled: Set(fields.is_enabled),
         expires_at_ms: Set(fields.expires_at.map(|t| t.0)),
         allowed_models: Set(json!(fields.allowed_models).to_string()),
+        allowed_clients: Set(json!(fields.allowed_clients).to_string()),
+        blocked_clients: Set(json!(fields.blocked_clients).to_string()),
         ..Default::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::hub::{Hub, on_both};
 use serde_json::{Value, json};
-use shared::model::{ActiveTime, ClientAbort, Provider, ProviderType};
+use shared::model::{ActiveTime, ClientAbort, ClientPattern, Provider, ProviderType};
 use shared::money::Multiplier;
 use shared::secret::{HubKey, Sealed};
 
@@ -18,6 +18,7 @@ async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     let body = json!({
         "name": "main", "provider_type": "openai-compatible", "url": "https://api.example.com/v1", "key": "sk-one",
         "weight": 0, "priority": 3, "group_tag": "fast", "group_priorities": { "fast": 1 },
+        "allowed_clients": ["claude-code", "my-tool*"], "blocked_clients": ["curl"],
         "active_time_start": "22:00", "active_time_end": "06:30", "cost_multiplier": 1.25, "max_attempts": 10,
         "allowed_models": [{ "match_type": "prefix", "pattern": "gpt-" }],
         "model_redirects": [{ "match_type": "exact", "source": "gpt", "target": "gpt-5" }],
@@ -37,6 +38,9 @@ async fn a_provider_is_published_as_it_was_set(hub: Hub) {
     assert_eq!(published.provider_type, ProviderType::OpenaiCompatible);
     assert_eq!((published.weight, published.priority, published.max_attempts), (0, 3, 10));
     assert_eq!(published.group_priorities, [("fast".to_owned(), 1)].into());
+    let texts = |clients: &[ClientPattern]| clients.iter().map(|c| c.text().to_owned()).collect::<Vec<_>>();
+    assert_eq!(texts(&published.allowed_clients), ["claude-code", "my-tool*"]);
+    assert_eq!(texts(&published.blocked_clients), ["curl"]);
     assert_eq!(published.active_time, ActiveTime::parse("22:00", "06:30").ok());
     assert_eq!(published.cost_multiplier, Multiplier(1_250_000));
     assert_eq!(published.group_tag.to_string(), "fast");
@@ -63,6 +67,7 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
     let set = json!({
         "weight": 7, "group_tag": "a,b", "group_priorities": { "b": 0 }, "max_attempts": 3,
         "active_time_start": "08:00", "active_time_end": "18:00",
+        "allowed_clients": ["codex-cli"], "blocked_clients": ["curl"],
         "model_redirects": [{ "match_type": "suffix", "source": "-x", "target": "y" }],
     });
     let changed = hub.client.patch(&path, set.clone()).await.expect(200);
@@ -81,7 +86,8 @@ async fn a_provider_keeps_what_a_patch_leaves_out(hub: Hub) {
         assert_eq!(problem["errors"][0]["field"], named, "{problem}");
     }
     let reset = json!({ "weight": null, "group_tag": null, "group_priorities": null,
-        "active_time_start": null, "active_time_end": null, "max_attempts": null, "model_redirects": null });
+        "active_time_start": null, "active_time_end": null, "allowed_clients": null, "blocked_clients": null,
+        "max_attempts": null, "model_redirects": null });
     let mut changed = hub.client.patch(&path, reset).await.expect(200);
     for field in ["revision", "updated_at"] {
         changed[field] = made[field].clone();
@@ -174,6 +180,10 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("group_priorities", json!({ "*": 1 }), "group_priorities.*"),
         ("group_priorities", json!({ "default": 1_000_001 }), "group_priorities.default"),
         ("group_priorities", json!({ "default": -1 }), "group_priorities.default"),
+        ("allowed_clients", json!([""]), "allowed_clients[0]"),
+        ("allowed_clients", json!(["a", "a"]), "allowed_clients[1]"),
+        ("blocked_clients", json!([" curl"]), "blocked_clients[0]"),
+        ("blocked_clients", json!(["x".repeat(129)]), "blocked_clients[0]"),
         ("active_time_start", json!("08:00"), "active_time_end"),
         ("active_time_end", json!("08:00"), "active_time_start"),
         ("max_attempts", json!(0), "max_attempts"),

@@ -160,6 +160,7 @@ fn choose(
         groups: effective_groups(&job.principal.user, &job.principal.key),
         dialect: job.asked.family.dialect(),
         model: Some(&job.asked.model),
+        client: job.arrival.origin.client(),
         at: job.arrival.at,
         out,
     };

@@ -1,6 +1,6 @@
 //! What does the seat ask for? The few facts of its body that decisions need, and whether it may have it.
 
-use crate::ctx::{Asked, Target};
+use crate::ctx::{Asked, Origin, Target};
 use crate::guards::receive::Held;
 use crate::live::Principal;
 use crate::reject::Reject;
@@ -25,7 +25,8 @@ pub fn understand(
     Ok(Asked { family, target, model, is_stream, body, facts })
 }
 
-/// Asks whether user and key may use the model.
-pub fn may_use(principal: &Principal, asked: &Asked) -> Result<(), Reject> {
+/// Asks whether user and key may be used by this client, and for the model.
+pub fn may_use(principal: &Principal, origin: &Origin, asked: &Asked) -> Result<(), Reject> {
+    access::check_client(&principal.user, origin.client()).map_err(Reject::ClientDenied)?;
     access::check_model(&principal.user, &principal.key, Some(&asked.model)).map_err(Reject::ModelDenied)
 }

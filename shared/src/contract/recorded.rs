@@ -12,9 +12,10 @@ use super::usage::{
 };
 use crate::ids::{ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
+use crate::model::{ActiveTime, ClientPattern};
 use crate::money::{NanoUsd, PicoUsd};
 use crate::testing::{in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc};
-use crate::time::UnixMillis;
+use crate::time::{UnixMillis, Zone};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -22,6 +23,8 @@ use serde_json::{Map, Value};
 use std::fmt::Debug;
 
 const SNAPSHOT: &str = include_str!("recorded/snapshot_schema_2.json");
+/// With what decides who serves whom: tiers by group, schedules, client rules.
+const SNAPSHOT_ROUTING: &str = include_str!("recorded/snapshot_schema_2_routing.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
@@ -31,6 +34,7 @@ const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 #[test]
 fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(SNAPSHOT, &whole(), |_| false);
+    holds(SNAPSHOT_ROUTING, &whole_routing(), |_| false);
     holds(DELTA, &delta(), |_| false);
     holds(USAGE, &usage(), says_nothing);
     holds(NODE, &node_beat("node-1"), |_| false);
@@ -61,7 +65,7 @@ fn holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(
 fn add_unknown(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let is_data = map.keys().any(|key| key.starts_with("model-"));
+            let is_data = map.keys().any(|key| key.starts_with("model-") || key.starts_with("group-"));
             map.values_mut().for_each(add_unknown);
             if !is_data {
                 map.insert("of_a_later_release".to_owned(), Value::Object(Map::new()));
@@ -104,6 +108,19 @@ fn whole() -> Snapshot {
     made.principals.users[0].expires_at_ms = Some(UnixMillis(1_900_000_000_000));
     made.principals.users[0].allowed_models = vec!["claude-sonnet-4-5".to_owned()];
     made.principals.keys.push(key_doc(2, 1));
+    made
+}
+
+fn whole_routing() -> Snapshot {
+    let mut made = whole();
+    let provider = &mut made.core.providers[0];
+    provider.group_priorities.insert("group-1".to_owned(), 3);
+    provider.active_time = ActiveTime::parse("22:00", "06:00").ok();
+    provider.allowed_clients = vec![ClientPattern::new("claude-code")];
+    provider.blocked_clients = vec![ClientPattern::new("curl*")];
+    made.core.settings.timezone = Zone::parse("Europe/Berlin").unwrap();
+    made.principals.users[0].allowed_clients = vec![ClientPattern::new("codex-cli")];
+    made.principals.users[0].blocked_clients = vec![ClientPattern::new("curl")];
     made
 }
 

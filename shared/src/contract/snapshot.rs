@@ -2,7 +2,7 @@
 
 use crate::ids::{GroupId, KeyId, Revision, UserId};
 use crate::model::price::ModelPrice;
-use crate::model::{Group, GroupSet, Key, Provider, Settings, User};
+use crate::model::{ClientPattern, Group, GroupSet, Key, Provider, Settings, User};
 use crate::money::Multiplier;
 use crate::secret::KeyDigest;
 use crate::time::UnixMillis;
@@ -71,6 +71,10 @@ pub struct UserDoc {
     pub provider_group: GroupSet,
     #[serde(default)]
     pub allowed_models: Vec<String>,
+    #[serde(default)]
+    pub allowed_clients: Vec<ClientPattern>,
+    #[serde(default)]
+    pub blocked_clients: Vec<ClientPattern>,
 }
 
 /// A [`Key`] as published.
@@ -105,6 +109,8 @@ impl From<UserDoc> for User {
             expires_at: doc.expires_at_ms,
             provider_group: doc.provider_group,
             allowed_models: doc.allowed_models,
+            allowed_clients: doc.allowed_clients,
+            blocked_clients: doc.blocked_clients,
         }
     }
 }
@@ -118,6 +124,8 @@ impl From<&User> for UserDoc {
             expires_at_ms: user.expires_at,
             provider_group: user.provider_group.clone(),
             allowed_models: user.allowed_models.clone(),
+            allowed_clients: user.allowed_clients.clone(),
+            blocked_clients: user.blocked_clients.clone(),
         }
     }
 }

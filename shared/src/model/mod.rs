@@ -3,6 +3,7 @@
 //! These are the runtime types: what cannot be valid cannot be written down. Rows, API documents and the
 //! published snapshot are other types that convert into these.
 
+pub mod client;
 pub mod group;
 pub mod price;
 pub mod principal;
@@ -11,6 +12,7 @@ pub mod rules;
 pub mod schedule;
 pub mod settings;
 
+pub use client::{Client, ClientDenied, ClientPattern};
 pub use group::{Group, GroupSet};
 pub use principal::{Key, User};
 pub use provider::{ClientAbort, Provider, ProviderType, Timers};

@@ -1,5 +1,6 @@
 //! Who calls: users (a person or a team) and their keys (a seat's credential).
 
+use super::client::ClientPattern;
 use super::group::GroupSet;
 use crate::ids::{KeyId, UserId};
 use crate::secret::KeyDigest;
@@ -20,6 +21,10 @@ pub struct User {
     pub provider_group: GroupSet,
     /// Models the user may ask for, compared without case; empty = all.
     pub allowed_models: Vec<String>,
+    /// Clients the user's keys may be used with; empty = all.
+    pub allowed_clients: Vec<ClientPattern>,
+    /// Clients they may not be used with, whatever is allowed.
+    pub blocked_clients: Vec<ClientPattern>,
 }
 
 /// A seat's credential.

@@ -1,5 +1,6 @@
 //! Providers: one upstream account each (base URL, secret, type).
 
+use super::client::ClientPattern;
 use super::group::GroupSet;
 use super::rules::{ModelRule, Redirect};
 use super::schedule::ActiveTime;
@@ -42,6 +43,12 @@ pub struct Provider {
     pub cost_multiplier: Multiplier,
     /// Models it serves, matched on the requested name; empty = all.
     pub allowed_models: Vec<ModelRule>,
+    /// Clients it serves; empty = all.
+    #[serde(default)]
+    pub allowed_clients: Vec<ClientPattern>,
+    /// Clients it does not serve, whatever is allowed.
+    #[serde(default)]
+    pub blocked_clients: Vec<ClientPattern>,
     /// Ordered renames of the requested model; the first match applies.
     pub model_redirects: Vec<Redirect>,
     /// Tries at this provider before the next one, 1 to 10.

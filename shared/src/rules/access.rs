@@ -1,5 +1,6 @@
-//! May this key be used, and for this model? Knows nothing of how a key arrives or how a refusal is written.
+//! May this key be used, by this client, and for this model? Knows nothing of how a key arrives or how a refusal is written.
 
+use crate::model::client::{self, Client, ClientDenied};
 use crate::model::{GroupSet, Key, User};
 use crate::time::UnixMillis;
 use thiserror::Error;
@@ -89,6 +90,11 @@ pub fn check_model(user: &User, key: &Key, model: Option<&str>) -> Result<(), Mo
     Ok(())
 }
 
+/// Asks whether the user's keys may be used with this client.
+pub fn check_client(user: &User, client: Option<Client<'_>>) -> Result<(), ClientDenied> {
+    client::check(&user.allowed_clients, &user.blocked_clients, client)
+}
+
 /// The groups whose providers a key may use: its own if it names any, else its user's.
 #[must_use]
 pub fn effective_groups<'a>(user: &'a User, key: &'a Key) -> &'a GroupSet {
@@ -103,6 +109,7 @@ fn allows(allowed: &[String], model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ClientPattern;
     use crate::testing::{key, user};
 
     const NOON: UnixMillis = UnixMillis(1_000);
@@ -144,6 +151,24 @@ mod tests {
         assert_eq!(check_model(&person, &seat, Some("claude-opus-5-5")), Err(ModelDenied::ByUser));
         assert_eq!(check_model(&person, &seat, None), Ok(()));
         assert_eq!(check_model(&user(1), &key(1, 1), Some("anything")), Ok(()));
+    }
+
+    #[test]
+    fn a_client_must_pass_its_users_rules() {
+        let tool = vec![ClientPattern::new("tool")];
+        let only = User { allowed_clients: tool.clone(), ..user(1) };
+        let all_but = User { blocked_clients: tool, ..user(1) };
+        let (tool, other) = (Some(Client("tool/1")), Some(Client("other/1")));
+        for (user, client, verdict) in [
+            (&user(1), None, Ok(())),
+            (&only, tool, Ok(())),
+            (&only, other, Err(ClientDenied::NotAllowed)),
+            (&only, None, Err(ClientDenied::Unnamed)),
+            (&all_but, tool, Err(ClientDenied::Blocked)),
+            (&all_but, other, Ok(())),
+        ] {
+            assert_eq!(check_client(user, client), verdict, "{client:?}");
+        }
     }
 
     #[test]

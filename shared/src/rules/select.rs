@@ -5,9 +5,9 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → schedule → dialect → model → out for this request → weight 0 → not in the lowest tier (the caller's group may
+//! group → enabled → schedule → dialect → model → client → out for this request → weight 0 → not in the lowest tier (the caller's group may
 //! have its own).
-//! Client rules, breakers, cool-downs and provider limits join between *model* and *out*: a new
+//! Breakers, cool-downs and provider limits join between *client* and *out*: a new
 //! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
 //!
 //! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
@@ -25,6 +25,7 @@ use pool::{Access, Member};
 use crate::contract::usage::{Candidate, ChainStep, DecisionChain, Exclusion};
 use crate::ids::ProviderId;
 use crate::model::GroupSet;
+use crate::model::client::{self, Client};
 use crate::model::rules::allows;
 use crate::protocol::Dialect;
 use crate::time::UnixMillis;
@@ -41,6 +42,8 @@ pub struct SelectFacts<'a> {
     pub dialect: Dialect,
     /// The requested model, before any redirect; `None` passes every model rule.
     pub model: Option<&'a str>,
+    /// What calls; `None`: it does not say.
+    pub client: Option<Client<'a>>,
     /// The request's moment: schedules go by it.
     pub at: UnixMillis,
     /// Who is out for the rest of this request.
@@ -135,6 +138,8 @@ struct Sieve<'a> {
     access: Access,
     /// Whether the lists of model rules of the pool let the model through, as far as it was asked.
     models: Vec<Option<bool>>,
+    /// The same of client rules.
+    clients: Vec<Option<bool>>,
     /// What the clock of the pool's zone shows, once it was asked.
     minute: Option<u16>,
 }
@@ -145,6 +150,7 @@ impl<'a> Sieve<'a> {
             facts,
             access: facts.pool.access(facts.groups),
             models: vec![None; facts.pool.model_rules.len()],
+            clients: vec![None; facts.pool.client_rules.len()],
             minute: None,
         }
     }
@@ -164,6 +170,9 @@ impl<'a> Sieve<'a> {
         }
         if !self.serves_model(member) {
             return Some(Reason::ModelNotServed);
+        }
+        if !self.serves_client(member) {
+            return Some(Reason::ClientNotAllowed);
         }
         if let Some(out) = self.facts.out.iter().find(|out| out.provider_id == member.id) {
             return Some(match out.why {
@@ -188,6 +197,15 @@ impl<'a> Sieve<'a> {
         let (Some(model), Some(list)) = (self.facts.model, member.model_rules) else { return true };
         let rules = self.facts.pool.model_rules.get(list);
         asked_once(&mut self.models, list, || rules.is_none_or(|rules| allows(rules, model)))
+    }
+
+    fn serves_client(&mut self, member: &Member) -> bool {
+        let Some(place) = member.client_rules else { return true };
+        let rules = self.facts.pool.client_rules.get(place);
+        let client = self.facts.client;
+        asked_once(&mut self.clients, place, || {
+            rules.is_none_or(|rules| client::check(&rules.allowed, &rules.blocked, client).is_ok())
+        })
     }
 }
 
@@ -229,6 +247,8 @@ pub enum Reason {
     OtherDialect,
     /// Its model rules leave the requested model out.
     ModelNotServed,
+    /// Its client rules leave the caller's program out.
+    ClientNotAllowed,
     /// It was tried for this request and failed.
     AlreadyTried,
     /// It cannot be asked at all: its secret does not open, its URL is broken.
@@ -241,12 +261,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the filters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OtherGroup,
         Self::Disabled,
         Self::OutsideSchedule,
         Self::OtherDialect,
         Self::ModelNotServed,
+        Self::ClientNotAllowed,
         Self::AlreadyTried,
         Self::Unusable,
         Self::WeightZero,
@@ -262,6 +283,7 @@ impl Reason {
             Self::OutsideSchedule => "outside_schedule",
             Self::OtherDialect => "other_dialect",
             Self::ModelNotServed => "model_not_served",
+            Self::ClientNotAllowed => "client_not_allowed",
             Self::AlreadyTried => "already_tried",
             Self::Unusable => "unusable",
             Self::WeightZero => "weight_zero",

@@ -45,6 +45,8 @@ pub fn provider(id: i64) -> Provider {
         group_tag: GroupSet::default(),
         cost_multiplier: Multiplier::ONE,
         allowed_models: Vec::new(),
+        allowed_clients: Vec::new(),
+        blocked_clients: Vec::new(),
         model_redirects: Vec::new(),
         max_attempts: 2,
         custom_headers: Vec::new(),
@@ -81,6 +83,8 @@ pub fn user_doc(id: i64) -> UserDoc {
         expires_at_ms: None,
         provider_group: GroupSet::default(),
         allowed_models: Vec::new(),
+        allowed_clients: Vec::new(),
+        blocked_clients: Vec::new(),
     }
 }
 

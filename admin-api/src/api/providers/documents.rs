@@ -1,7 +1,8 @@
 //! A provider on the wire: to be made, to be changed, as it is shown.
 
 use super::super::rules::{
-    ModelRuleDocument, RedirectDocument, model_rules, redirect_document, redirects, rule_document,
+    ModelRuleDocument, RedirectDocument, client_patterns, client_texts, model_rules, redirect_document,
+    redirects, rule_document,
 };
 use super::super::types::{
     ClientAbortName, Factor, Moment, Patch, ProviderTypeName, effective_groups, present, set,
@@ -47,6 +48,10 @@ pub struct ProviderCreate {
     cost_multiplier: Option<Factor>,
     /// Models it serves, matched on the requested name; empty = all.
     allowed_models: Option<Vec<ModelRuleDocument>>,
+    /// Programs it serves, by `User-Agent`, written as a user's `allowed_clients`; empty = all.
+    allowed_clients: Option<Vec<String>>,
+    /// Programs it does not serve, whatever is allowed.
+    blocked_clients: Option<Vec<String>>,
     /// Ordered renames of the requested model; the first match applies.
     model_redirects: Option<Vec<RedirectDocument>>,
     /// Tries at this provider before the next one, 1 to 10. Default: 2.
@@ -76,6 +81,8 @@ impl ProviderCreate {
         set(&mut fields.group_tag, self.group_tag.map(|text| GroupSet::parse(&text)));
         set(&mut fields.cost_multiplier, self.cost_multiplier.map(|f| f.0));
         fields.allowed_models = model_rules(self.allowed_models.unwrap_or_default())?;
+        fields.allowed_clients = client_patterns(self.allowed_clients.unwrap_or_default());
+        fields.blocked_clients = client_patterns(self.blocked_clients.unwrap_or_default());
         fields.model_redirects = redirects(self.model_redirects.unwrap_or_default())?;
         set(&mut fields.max_attempts, self.max_attempts);
         fields.custom_headers.replace(self.custom_headers.unwrap_or_default());
@@ -129,6 +136,12 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<Vec<ModelRuleDocument>>)]
     allowed_models: Patch<Vec<ModelRuleDocument>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_clients: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    blocked_clients: Patch<Vec<String>>,
     #[serde(default)]
     #[schema(value_type = Option<Vec<RedirectDocument>>)]
     model_redirects: Patch<Vec<RedirectDocument>>,
@@ -193,6 +206,9 @@ impl ProviderEdit {
             rest.cost_multiplier.or_default(Factor(Multiplier::ONE)).map(|f| f.0),
         );
         set(&mut fields.allowed_models, self.allowed_models);
+        let patterns = |patch: Patch<Vec<String>>| patch.or_default(Vec::new()).map(client_patterns);
+        set(&mut fields.allowed_clients, patterns(rest.allowed_clients));
+        set(&mut fields.blocked_clients, patterns(rest.blocked_clients));
         set(&mut fields.model_redirects, self.model_redirects);
         set(&mut fields.max_attempts, rest.max_attempts.or_default(2));
         if let Some(headers) = rest.custom_headers.or_default(BTreeMap::new()) {
@@ -232,6 +248,8 @@ pub struct ProviderDocument {
     group_tag: String,
     cost_multiplier: Factor,
     allowed_models: Vec<ModelRuleDocument>,
+    allowed_clients: Vec<String>,
+    blocked_clients: Vec<String>,
     model_redirects: Vec<RedirectDocument>,
     max_attempts: u32,
     /// By name; each value is shown as `***`.
@@ -262,6 +280,8 @@ impl From<Provider> for ProviderDocument {
             active_time_end: fields.active_time_end,
             group_tag: effective_groups(&fields.group_tag),
             cost_multiplier: Factor(fields.cost_multiplier),
+            allowed_clients: client_texts(&fields.allowed_clients),
+            blocked_clients: client_texts(&fields.blocked_clients),
             allowed_models: fields.allowed_models.iter().map(rule_document).collect(),
             model_redirects: fields.model_redirects.iter().map(redirect_document).collect(),
             max_attempts: fields.max_attempts,

@@ -21,6 +21,8 @@ pub struct Model {
     pub group_tag: String,
     pub cost_multiplier: i64,
     pub allowed_models: String,
+    pub allowed_clients: String,
+    pub blocked_clients: String,
     pub model_redirects: String,
     pub max_attempts: i32,
     pub custom_headers: String,

@@ -15,6 +15,8 @@ pub struct Model {
     pub is_enabled: bool,
     pub expires_at_ms: Option<i64>,
     pub allowed_models: String,
+    pub allowed_clients: String,
+    pub blocked_clients: String,
     pub revision: i64,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,

@@ -9,7 +9,9 @@ use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 use shared::ids::Revision;
 use shared::model::schedule::ActiveTimeError;
-use shared::model::{ActiveTime, ClientAbort, GroupSet, ModelRule, ProviderType, Redirect, Timers};
+use shared::model::{
+    ActiveTime, ClientAbort, ClientPattern, GroupSet, ModelRule, ProviderType, Redirect, Timers,
+};
 use shared::money::Multiplier;
 use shared::rules::upstream::BaseUrl;
 use shared::time::UnixMillis;
@@ -43,6 +45,10 @@ pub struct ProviderFields {
     pub cost_multiplier: Multiplier,
     /// Models it serves; empty = all.
     pub allowed_models: Vec<ModelRule>,
+    /// Clients it serves; empty = all.
+    pub allowed_clients: Vec<ClientPattern>,
+    /// Clients that are refused, whatever is allowed.
+    pub blocked_clients: Vec<ClientPattern>,
     /// Ordered renames of the requested model.
     pub model_redirects: Vec<Redirect>,
     /// Tries at this provider before the next one, 1 to 10.
@@ -72,6 +78,8 @@ impl ProviderFields {
             group_tag: GroupSet::default(),
             cost_multiplier: Multiplier::ONE,
             allowed_models: Vec::new(),
+            allowed_clients: Vec::new(),
+            blocked_clients: Vec::new(),
             model_redirects: Vec::new(),
             max_attempts: 2,
             custom_headers: CustomHeaders::default(),
@@ -99,6 +107,8 @@ impl ProviderFields {
             );
         }
         v.require(self.allowed_models.len() <= 200, "allowed_models", "must have at most 200 rules");
+        v.clients("allowed_clients", &self.allowed_clients);
+        v.clients("blocked_clients", &self.blocked_clients);
         v.require(self.model_redirects.len() <= 200, "model_redirects", "must have at most 200 rules");
         v.number("max_attempts", &self.max_attempts, &(1..=10));
         self.custom_headers.check(v);
@@ -143,6 +153,8 @@ impl ProviderFields {
             "group_tag": self.group_tag,
             "cost_multiplier": self.cost_multiplier.to_decimal(),
             "allowed_models": self.allowed_models,
+            "allowed_clients": self.allowed_clients,
+            "blocked_clients": self.blocked_clients,
             "model_redirects": self.model_redirects,
             "max_attempts": self.max_attempts,
             "custom_headers": self.custom_headers.audited(),
@@ -171,6 +183,10 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
         group_tag: GroupSet::parse(&row.group_tag),
         cost_multiplier: Multiplier(row.cost_multiplier.cast_unsigned()),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
+        allowed_clients: serde_json::from_str(&row.allowed_clients)
+            .map_err(|_| corrupt("allowed_clients"))?,
+        blocked_clients: serde_json::from_str(&row.blocked_clients)
+            .map_err(|_| corrupt("blocked_clients"))?,
         model_redirects: serde_json::from_str(&row.model_redirects)
             .map_err(|_| corrupt("model_redirects"))?,
         max_attempts: row.max_attempts.cast_unsigned(),
@@ -207,6 +223,8 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
         group_tag: Set(fields.group_tag.to_string()),
         cost_multiplier: Set(fields.cost_multiplier.0.cast_signed()),
         allowed_models: Set(json!(fields.allowed_models).to_string()),
+        allowed_clients: Set(json!(fields.allowed_clients).to_string()),
+        blocked_clients: Set(json!(fields.blocked_clients).to_string()),
         model_redirects: Set(json!(fields.model_redirects).to_string()),
         max_attempts: Set(fields.max_attempts.cast_signed()),
         client_abort: Set(fields.client_abort.as_str().to_owned()),

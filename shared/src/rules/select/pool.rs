@@ -2,7 +2,7 @@
 //! numbers. Names of groups are numbers here, and each different list of rules is there once.
 
 use crate::ids::ProviderId;
-use crate::model::{ActiveTime, GroupSet, ModelRule, Provider};
+use crate::model::{ActiveTime, ClientPattern, GroupSet, ModelRule, Provider};
 use crate::protocol::Dialect;
 use crate::time::Zone;
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,17 @@ pub struct Pool {
     groups: HashMap<String, usize>,
     /// Each list that any member has, once.
     pub(super) model_rules: Vec<Vec<ModelRule>>,
+    /// The same of client rules.
+    pub(super) client_rules: Vec<ClientRules>,
     /// Whose clock schedules go by.
     pub(super) zone: Zone,
+}
+
+/// Which clients a provider serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClientRules {
+    pub allowed: Vec<ClientPattern>,
+    pub blocked: Vec<ClientPattern>,
 }
 
 /// What of a provider decides.
@@ -31,6 +40,8 @@ pub(super) struct Member {
     priority: u32,
     /// Which of [`Pool::model_rules`]; `None`: it serves every model.
     pub model_rules: Option<usize>,
+    /// Which of [`Pool::client_rules`]; `None`: it serves every client.
+    pub client_rules: Option<usize>,
     groups: Vec<Membership>,
 }
 
@@ -60,7 +71,10 @@ impl Pool {
                 dialect: provider.provider_type.dialect(),
                 weight: provider.weight,
                 priority: provider.priority,
-                model_rules: once(&mut pool.model_rules, &provider.allowed_models),
+                model_rules: once(&mut pool.model_rules, &provider.allowed_models, Vec::is_empty),
+                client_rules: once(&mut pool.client_rules, &client_rules(provider), |rules| {
+                    rules.allowed.is_empty() && rules.blocked.is_empty()
+                }),
                 groups,
             });
         }
@@ -115,14 +129,18 @@ impl Access {
     }
 }
 
-/// The place of an equal list, which is put there if it is not; `None` for an empty one.
-fn once<T: PartialEq + Clone>(lists: &mut Vec<Vec<T>>, list: &[T]) -> Option<usize> {
-    if list.is_empty() {
+fn client_rules(provider: &Provider) -> ClientRules {
+    ClientRules { allowed: provider.allowed_clients.clone(), blocked: provider.blocked_clients.clone() }
+}
+
+/// The place of equal rules, which are put there if they are not; `None` for those that say nothing.
+fn once<T: PartialEq + Clone>(all: &mut Vec<T>, rules: &T, is_empty: impl Fn(&T) -> bool) -> Option<usize> {
+    if is_empty(rules) {
         return None;
     }
-    let place = lists.iter().position(|known| known == list);
+    let place = all.iter().position(|known| known == rules);
     Some(place.unwrap_or_else(|| {
-        lists.push(list.to_vec());
-        lists.len() - 1
+        all.push(rules.clone());
+        all.len() - 1
     }))
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ids::Revision;
 use crate::model::rules::Pattern;
-use crate::model::{ActiveTime, MatchType, ModelRule, Provider, ProviderType};
+use crate::model::{ActiveTime, ClientPattern, MatchType, ModelRule, Provider, ProviderType};
 use crate::testing::{provider, rng};
 use crate::time::Zone;
 use proptest::prelude::*;
@@ -22,6 +22,7 @@ fn facts<'a>(pool: &'a Pool, groups: &'a GroupSet) -> SelectFacts<'a> {
         groups,
         dialect: Dialect::Anthropic,
         model: Some("claude-opus-5"),
+        client: Some(Client("claude-cli/2.1.7 (external, cli)")),
         at: UnixMillis::parse_rfc3339("2026-11-23T01:30:00Z").unwrap(),
         out: &[],
     }
@@ -53,12 +54,16 @@ fn each_filter_stops_a_provider_by_its_own_name() {
     let night = Provider { active_time: Some(ActiveTime::parse("10:31", "10:30").unwrap()), ..provider(1) };
     let other_type = Provider { provider_type: ProviderType::Gemini, ..provider(1) };
     let other_model = Provider { allowed_models: serving("gpt-"), ..provider(1) };
+    let other_client = Provider { allowed_clients: vec![ClientPattern::new("codex-cli")], ..provider(1) };
+    let blocked = Provider { blocked_clients: vec![ClientPattern::new("claude*")], ..provider(1) };
     for (first, out, reason) in [
         (other_group, None, Reason::OtherGroup),
         (Provider { is_enabled: false, ..provider(1) }, None, Reason::Disabled),
         (night, None, Reason::OutsideSchedule),
         (other_type, None, Reason::OtherDialect),
         (other_model, None, Reason::ModelNotServed),
+        (other_client, None, Reason::ClientNotAllowed),
+        (blocked, None, Reason::ClientNotAllowed),
         (provider(1), Some(out(OutReason::AlreadyTried)), Reason::AlreadyTried),
         (provider(1), Some(out(OutReason::Unusable)), Reason::Unusable),
         (Provider { weight: 0, ..provider(1) }, None, Reason::WeightZero),
@@ -81,17 +86,19 @@ fn a_provider_is_counted_under_the_first_filter_that_stops_it() {
         active_time: Some(ActiveTime::parse("01:00", "02:00").unwrap()),
         provider_type: ProviderType::Codex,
         allowed_models: serving("gpt-"),
+        allowed_clients: vec![ClientPattern::new("codex-cli")],
         weight: 0,
         ..provider(1)
     };
     let out = [Out { provider_id: ProviderId(1), why: OutReason::AlreadyTried }];
     type Mend = fn(&mut Provider);
-    let mends: [(Reason, Mend); 6] = [
+    let mends: [(Reason, Mend); 7] = [
         (Reason::OtherGroup, |p| p.group_tag = GroupSet::default()),
         (Reason::Disabled, |p| p.is_enabled = true),
         (Reason::OutsideSchedule, |p| p.active_time = None),
         (Reason::OtherDialect, |p| p.provider_type = ProviderType::ClaudeAuth),
         (Reason::ModelNotServed, |p| p.allowed_models.clear()),
+        (Reason::ClientNotAllowed, |p| p.allowed_clients.clear()),
         (Reason::AlreadyTried, |_| ()),
     ];
     for (reason, mend) in mends {
@@ -326,17 +333,22 @@ fn any_provider(id: i64) -> impl Strategy<Value = Provider> {
         Some(("09:00", "10:30")),
         Some(("22:00", "11:00")),
     ]);
-    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3, own, spans).prop_map(
-        move |(groups, is_enabled, provider_type, rule, weight, priority, own, span)| Provider {
-            active_time: span.map(|(start, end)| ActiveTime::parse(start, end).unwrap()),
-            group_tag: GroupSet::parse(groups),
-            group_priorities: own.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
-            is_enabled,
-            provider_type,
-            allowed_models: rule.map(serving).unwrap_or_default(),
-            weight,
-            priority,
-            ..provider(id)
+    let clients = prop::sample::select(vec![None, Some("claude-code"), Some("codex-cli")]);
+    (groups, any::<bool>(), types, rules, 0_u32..4, 0_u32..3, own, spans, clients.clone(), clients).prop_map(
+        move |(groups, is_enabled, provider_type, rule, weight, priority, own, span, allowed, blocked)| {
+            Provider {
+                active_time: span.map(|(start, end)| ActiveTime::parse(start, end).unwrap()),
+                allowed_clients: allowed.into_iter().map(ClientPattern::new).collect(),
+                blocked_clients: blocked.into_iter().map(ClientPattern::new).collect(),
+                group_tag: GroupSet::parse(groups),
+                group_priorities: own.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+                is_enabled,
+                provider_type,
+                allowed_models: rule.map(serving).unwrap_or_default(),
+                weight,
+                priority,
+                ..provider(id)
+            }
         },
     )
 }
@@ -370,6 +382,8 @@ proptest! {
             .filter(|p| p.active_time.is_none_or(|span| span.start() != "09:00"))
             .filter(|p| groups.may_use(&p.group_tag) && p.provider_type != ProviderType::Codex)
             .filter(|p| p.allowed_models.iter().all(|r| r.0.text() == "claude-"))
+            .filter(|p| p.allowed_clients.iter().all(|c| c.text() == "claude-code"))
+            .filter(|p| p.blocked_clients.iter().all(|c| c.text() != "claude-code"))
             .filter(|p| out.iter().all(|o| o.provider_id != p.id))
             .collect();
         let best = able.iter().map(|p| tier_of(p)).min();
