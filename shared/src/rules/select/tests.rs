@@ -1,4 +1,5 @@
 use super::*;
+use crate::contract::usage::Exclusion;
 use crate::ids::Revision;
 use crate::model::rules::Pattern;
 use crate::model::{ActiveTime, ClientPattern, MatchType, ModelRule, Provider, ProviderType};
