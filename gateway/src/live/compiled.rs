@@ -8,8 +8,8 @@ use shared::model::price::ModelPrice;
 use shared::model::{Provider, Settings};
 use shared::money::Multiplier;
 use shared::rules::select::Pool;
-use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
-use shared::secret::{HubKey, SealError};
+pub use shared::rules::upstream::Reach as Route;
+use shared::secret::HubKey;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,14 +25,6 @@ pub struct Compiled {
     /// How to reach them.
     pub routes: HashMap<ProviderId, Arc<Route>>,
     groups: HashMap<String, Multiplier>,
-}
-
-/// How to reach a provider: its parsed address, and headers that carry its opened secret.
-pub struct Route {
-    /// Where requests go.
-    pub base: BaseUrl,
-    /// What requests carry besides the seat's headers.
-    pub headers: UpstreamHeaders,
 }
 
 /// What usage costs.
@@ -53,7 +45,7 @@ impl Compiled {
         let mut unusable = HashSet::new();
         let mut providers = Vec::with_capacity(core.providers.len());
         for provider in &core.providers {
-            match route(provider, hub_key) {
+            match Route::of(provider, hub_key) {
                 Ok(route) => {
                     routes.insert(provider.id, Arc::new(route));
                     providers.push(provider.clone());
@@ -85,21 +77,4 @@ impl Terms<'_> {
     pub fn group_multiplier(&self, name: &str) -> Option<Multiplier> {
         self.groups.get(name).copied()
     }
-}
-
-fn route(provider: &Provider, hub_key: &HubKey) -> Result<Route, &'static str> {
-    let base = BaseUrl::parse(&provider.url).map_err(|error| error.label())?;
-    let secret = hub_key
-        .open(&provider.secret, &Provider::secret_place(provider.id))
-        .map_err(|_| "key does not open with this HUB_SECRET_KEY")?;
-    let opened = provider.custom_headers.iter().map(|(name, sealed)| {
-        let value = hub_key.open(sealed, &Provider::header_place(provider.id, name))?;
-        Ok((name.clone(), value.expose().to_owned()))
-    });
-    let custom = opened
-        .collect::<Result<Vec<_>, SealError>>()
-        .map_err(|_| "a custom header does not open with this HUB_SECRET_KEY")?;
-    let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &custom)
-        .map_err(|error| error.label())?;
-    Ok(Route { base, headers })
 }

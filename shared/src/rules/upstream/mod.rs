@@ -9,11 +9,13 @@
 //! and no `?key=` ever leaves; authentication is written last, so that nothing can override it.
 
 mod names;
+mod reach;
 mod request;
 mod response;
 mod url;
 
 pub use names::is_allowed_custom_header;
+pub use reach::Reach;
 pub use request::{BodyForm, HeaderError, UpstreamHeaders};
 pub use response::{SeatHeaders, response_headers, upstream_request_id};
 pub use url::{BaseUrl, BaseUrlError, Origin, UpstreamTarget, join_url, without_credentials};
