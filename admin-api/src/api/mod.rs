@@ -13,6 +13,7 @@ pub mod logs;
 pub mod nodes;
 pub mod prices;
 pub mod providers;
+pub mod routing;
 mod rules;
 pub mod settings;
 pub mod types;

@@ -16,6 +16,7 @@ pub mod ledger_check;
 pub mod nodes;
 pub mod prices;
 pub mod providers;
+pub mod routing;
 pub mod settings;
 pub mod snapshot;
 pub mod users;

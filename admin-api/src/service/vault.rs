@@ -3,6 +3,8 @@
 use crate::error::Error;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
+use shared::model::Provider;
+use shared::rules::upstream::Reach;
 use shared::secret::{HubKey, Sealed, Secret};
 use std::sync::Arc;
 
@@ -24,6 +26,12 @@ impl Vault {
         let mut nonce = [0; 12];
         OsRng.try_fill_bytes(&mut nonce).map_err(|_| Error::NoEntropy)?;
         Ok(self.key.seal(secret, place, nonce)?)
+    }
+
+    /// True when a gateway with this key can ask the provider at all.
+    #[must_use]
+    pub fn can_reach(&self, provider: &Provider) -> bool {
+        Reach::of(provider, &self.key).is_ok()
     }
 
     /// Opens what was sealed for that place.

@@ -18,4 +18,5 @@ mod nodes;
 mod principals;
 mod providers;
 mod publishing;
+mod routing;
 mod secrets;

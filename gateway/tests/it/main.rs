@@ -14,5 +14,5 @@ mod failover;
 mod fidelity;
 mod harness;
 mod journal;
-mod waiting;
 mod routing;
+mod waiting;

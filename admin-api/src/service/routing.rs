@@ -1,0 +1,129 @@
+//! What would be chosen, and why: the choice of a gateway, made here on the published configuration.
+//!
+//! The same pool and the same function as a gateway's, so the same facts and seed give the same choice. Breakers,
+//! cool-downs and limits join with the facts they are decided by.
+
+use super::{Admin, now};
+use crate::error::{Error, Resource};
+use shared::contract::snapshot::Snapshot;
+use shared::ids::{KeyId, ProviderId, Revision};
+use shared::model::{Client, GroupSet, Key, User};
+use shared::protocol::Dialect;
+use shared::rules::access;
+use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
+use shared::time::UnixMillis;
+use std::collections::BTreeMap;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What the client speaks.
+    pub dialect: Dialect,
+    /// The requested model; `None` passes every model rule.
+    pub model: Option<String>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The client's `User-Agent`.
+    pub client: Option<String>,
+    /// The request's moment; `None`: now.
+    pub at: Option<UnixMillis>,
+    /// The seed of the draws.
+    pub seed: u64,
+    /// Who was tried and failed, in order: the draw after these is made.
+    pub tried: Vec<ProviderId>,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A key: its groups, and the rules of key and user.
+    Key(KeyId),
+    /// Somebody of these groups.
+    Groups(GroupSet),
+}
+
+/// What a gateway would do.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The configuration it was decided on.
+    pub revision: Revision,
+    /// The request's moment.
+    pub at: UnixMillis,
+    /// The zone whose clock schedules went by.
+    pub timezone: String,
+    /// The caller's groups.
+    pub groups: GroupSet,
+    /// Why the caller would be refused before a choice, if it would: a stable word, and a sentence.
+    pub refused: Option<(&'static str, String)>,
+    /// The choice, refused or not.
+    pub selection: Selection,
+    /// The names of providers.
+    pub names: BTreeMap<ProviderId, String>,
+}
+
+/// Decides on the newest configuration.
+pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> {
+    let snapshot = super::snapshot::build(admin.db()).await?;
+    let at = question.at.unwrap_or_else(now);
+    let client = question.client.as_deref().map(Client);
+    let (groups, refused) = match &question.caller {
+        Caller::Groups(groups) => (groups.clone(), None),
+        Caller::Key(id) => {
+            let (user, key) = principal(&snapshot, *id)?;
+            let groups = access::effective_groups(&user, &key).clone();
+            (groups, refusal(&user, &key, at, client, question.model.as_deref()))
+        }
+    };
+    let out: Vec<Out> =
+        question.tried.iter().map(|id| Out { provider_id: *id, why: OutReason::AlreadyTried }).collect();
+    let core = &snapshot.core;
+    let unusable = core.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
+    let pool = Pool::new(&core.providers, &unusable, &core.settings.timezone);
+    let facts = SelectFacts {
+        pool: &pool,
+        groups: &groups,
+        dialect: question.dialect,
+        model: question.model.as_deref(),
+        client,
+        at,
+        out: &out,
+    };
+    // Each one that was tried took a draw.
+    let drawn = u64::try_from(question.tried.len()).unwrap_or(u64::MAX);
+    let selection = select(&facts, &mut Draws::at(question.seed, drawn));
+    Ok(Answer {
+        revision: snapshot.revision,
+        at,
+        timezone: core.settings.timezone.name().to_owned(),
+        groups,
+        refused,
+        selection,
+        names: core.providers.iter().map(|p| (p.id, p.name.clone())).collect(),
+    })
+}
+
+fn principal(snapshot: &Snapshot, id: KeyId) -> Result<(User, Key), Error> {
+    let principals = &snapshot.principals;
+    let key = principals.keys.iter().find(|key| key.id == id).ok_or(Error::NotFound(Resource::Key))?;
+    let user = principals.users.iter().find(|user| user.id == key.user_id);
+    let user = user.ok_or(Error::NotFound(Resource::User))?;
+    Ok((user.clone().into(), key.clone().into()))
+}
+
+/// What a gateway asks before it chooses, in its order.
+fn refusal(
+    user: &User,
+    key: &Key,
+    at: UnixMillis,
+    client: Option<Client<'_>>,
+    model: Option<&str>,
+) -> Option<(&'static str, String)> {
+    if let Err(denied) = access::check(user, key, at) {
+        return Some((denied.label(), denied.to_string()));
+    }
+    if let Err(denied) = access::check_client(user, client) {
+        return Some((denied.label(), denied.to_string()));
+    }
+    let denied = access::check_model(user, key, model).err()?;
+    Some((denied.label(), denied.to_string()))
+}
