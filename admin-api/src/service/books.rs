@@ -145,7 +145,7 @@ pub struct Booked {
 
 /// Roll-up rows under way, in the order of their key.
 #[derive(Default)]
-struct Sums(BTreeMap<(i64, i64, i64, i64, String), usage_hourly::Model>);
+struct Sums(BTreeMap<usage_hourly::Key, usage_hourly::Model>);
 
 impl Sums {
     fn count_request(&mut self, row: &request_log::Model, provider_id: i64) {
@@ -182,25 +182,8 @@ impl Sums {
     ) -> &mut usage_hourly::Model {
         let hour_start_ms = UnixMillis(created_at_ms).hour_start().0;
         let model = model.unwrap_or_default().to_owned();
-        let key = (hour_start_ms, user_id, key_id, provider_id, model.clone());
-        self.0.entry(key).or_insert_with(|| usage_hourly::Model {
-            hour_start_ms,
-            user_id,
-            key_id,
-            provider_id,
-            model,
-            requests: 0,
-            input_tokens: 0,
-            cache_write_5m_tokens: 0,
-            cache_write_1h_tokens: 0,
-            cache_read_tokens: 0,
-            output_tokens: 0,
-            reasoning_tokens: 0,
-            image_input_tokens: 0,
-            image_output_tokens: 0,
-            web_search_requests: 0,
-            cost_nano_usd: 0,
-        })
+        let key = (hour_start_ms, user_id, key_id, provider_id, model);
+        self.0.entry(key).or_insert_with_key(|key| usage_hourly::Model::empty(key.clone()))
     }
 
     fn into_rows(self) -> Vec<usage_hourly::Model> {

@@ -7,6 +7,7 @@
 use super::books::{MOST_OF_ONE_ATTEMPT, ledger_row};
 use crate::repo::books::add_hourly;
 use crate::repo::db::Db;
+use crate::repo::entity::usage_hourly::Key;
 use crate::repo::entity::{ledger, usage_hourly};
 use crate::repo::recount::{
     LogDifference, delete_rollups, hold_rollups, ledger_sums, log_differences, log_is_whole_from, next_hour,
@@ -185,14 +186,8 @@ pub async fn rebuild(db: &Db) -> Result<Rebuilt, DbErr> {
     Ok(rebuilt)
 }
 
-type Key = (i64, i64, i64, String);
-
 fn by_key(rows: Vec<usage_hourly::Model>) -> BTreeMap<Key, usage_hourly::Model> {
-    rows.into_iter().map(|row| (key(&row), row)).collect()
-}
-
-fn key(row: &usage_hourly::Model) -> Key {
-    (row.user_id, row.key_id, row.provider_id, row.model.clone())
+    rows.into_iter().map(|row| (row.key(), row)).collect()
 }
 
 /// What the roll-ups of an hour should say; `said` is what they do.
@@ -206,11 +201,17 @@ async fn recount(
     let requests = if is_whole {
         request_counts(db, hour).await?
     } else {
-        said.values().filter(|row| row.requests != 0).map(|row| without_sums(row, row.requests)).collect()
+        let counted = said.values().filter(|row| row.requests != 0);
+        counted
+            .map(|row| usage_hourly::Model {
+                requests: row.requests,
+                ..usage_hourly::Model::empty(row.key())
+            })
+            .collect()
     };
     let mut counted = by_key(ledger_sums(db, hour, MOST_OF_ONE_ATTEMPT).await?);
     for row in requests {
-        counted.entry(key(&row)).and_modify(|sum| sum.requests = row.requests).or_insert(row);
+        counted.entry(row.key()).and_modify(|sum| sum.requests = row.requests).or_insert(row);
     }
     Ok(counted)
 }
@@ -219,30 +220,9 @@ fn roll_up_differences(
     says: Option<&usage_hourly::Model>,
     is: Option<&usage_hourly::Model>,
 ) -> Vec<Difference> {
-    let Some(row) = says.or(is).map(|row| without_sums(row, 0)) else { return Vec::new() };
+    let Some(row) = says.or(is).map(|row| usage_hourly::Model::empty(row.key())) else { return Vec::new() };
     let differing = differing(says.unwrap_or(&row), is.unwrap_or(&row));
     differing.map(|(field, says, is)| Difference::RollUp { row: row.clone(), field, says, is }).collect()
-}
-
-fn without_sums(row: &usage_hourly::Model, requests: i64) -> usage_hourly::Model {
-    usage_hourly::Model {
-        hour_start_ms: row.hour_start_ms,
-        user_id: row.user_id,
-        key_id: row.key_id,
-        provider_id: row.provider_id,
-        model: row.model.clone(),
-        requests,
-        input_tokens: 0,
-        cache_write_5m_tokens: 0,
-        cache_write_1h_tokens: 0,
-        cache_read_tokens: 0,
-        output_tokens: 0,
-        reasoning_tokens: 0,
-        image_input_tokens: 0,
-        image_output_tokens: 0,
-        web_search_requests: 0,
-        cost_nano_usd: 0,
-    }
 }
 
 /// The fields of two rows that are not the same.

@@ -32,6 +32,40 @@ pub struct Model {
     pub cost_nano_usd: i64,
 }
 
+/// Hour, user, key, provider and model of a row.
+pub type Key = (i64, i64, i64, i64, String);
+
+impl Model {
+    /// A row in which nothing is counted yet.
+    #[must_use]
+    pub fn empty((hour_start_ms, user_id, key_id, provider_id, model): Key) -> Self {
+        Self {
+            hour_start_ms,
+            user_id,
+            key_id,
+            provider_id,
+            model,
+            requests: 0,
+            input_tokens: 0,
+            cache_write_5m_tokens: 0,
+            cache_write_1h_tokens: 0,
+            cache_read_tokens: 0,
+            output_tokens: 0,
+            reasoning_tokens: 0,
+            image_input_tokens: 0,
+            image_output_tokens: 0,
+            web_search_requests: 0,
+            cost_nano_usd: 0,
+        }
+    }
+
+    /// What there is one row of.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.hour_start_ms, self.user_id, self.key_id, self.provider_id, self.model.clone())
+    }
+}
+
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
