@@ -4,6 +4,7 @@
 //! transaction of its own, so that booking gets its turn between them. The ledger and the hourly sums are never touched.
 //! Several admin-apis may run this at once: one at a time works, the others leave it to that one.
 
+use super::every;
 use crate::error::Error;
 use crate::repo::catalogue;
 use crate::repo::db::Db;
@@ -13,7 +14,6 @@ use sea_orm::{DbBackend, DbErr};
 use shared::rules::log_days::{LogPart, is_past, kept_from, made_ahead};
 use shared::time::UnixMillis;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 /// What a step did.
@@ -41,28 +41,14 @@ impl Cleaner {
 
     /// Steps every ten minutes, until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tick = interval_at(Instant::now() + TICK, TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
+        every(TICK, stop, "the request log cannot be cleaned up", || async {
+            let Cleaned { made: _, dropped, deleted } = self.step(now()).await?;
+            if dropped > 0 || deleted > 0 {
+                tracing::info!(days = dropped, rows = deleted, "the request log is cleaned up");
             }
-            let step = tokio::select! {
-                // Each of its transactions is whole or not at all.
-                () = stop.cancelled() => return,
-                step = self.step(now()) => step,
-            };
-            match step {
-                Ok(Cleaned { dropped: 0, deleted: 0, .. }) => {}
-                Ok(Cleaned { dropped, deleted, .. }) => {
-                    tracing::info!(days = dropped, rows = deleted, "the request log is cleaned up");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the request log cannot be cleaned up; trying again in ten minutes");
-                }
-            }
-        }
+            Ok::<(), Error>(())
+        })
+        .await;
     }
 
     /// Makes the days ahead of `now` and drops what is past keeping.

@@ -1,12 +1,12 @@
 //! Forgets the journals of gateways that are long gone: their ranges tell nobody anything any more.
 
+use super::every;
 use crate::repo::db::Db;
 use crate::repo::journals::forget;
 use crate::service::now;
 use sea_orm::DbErr;
 use shared::time::UnixMillis;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 /// Forgets what was quiet for 90 days. A journal that is there all the same, of a gateway that nobody used for so long,
@@ -24,23 +24,14 @@ impl QuietJournals {
 
     /// Steps once an hour, until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tick = interval_at(Instant::now() + TICK, TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let step = async {
-                tick.tick().await;
-                self.step(now()).await
-            };
-            // Each of its transactions is whole or not at all.
-            let Some(step) = stop.run_until_cancelled(step).await else { return };
-            match step {
-                Ok(0) => {}
-                Ok(rows) => tracing::info!(rows, "journals that are long gone are forgotten"),
-                Err(error) => {
-                    tracing::warn!(%error, "journals that are long gone cannot be forgotten; trying again in an hour");
-                }
+        every(TICK, stop, "quiet journals cannot be forgotten", || async {
+            let rows = self.step(now()).await?;
+            if rows > 0 {
+                tracing::info!(rows, "journals that are long gone are forgotten");
             }
-        }
+            Ok::<(), DbErr>(())
+        })
+        .await;
     }
 
     /// Forgets what is quiet since 90 days before `now`; answers how many rows that were.
