@@ -31,7 +31,7 @@ pub enum LedgerTask {
 }
 
 /// With what it is compared.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Check {
     /// A directory of usage journals (DATA_DIR/journal of a gateway); what has ended there is to be in the ledger. May be
     /// given several times.

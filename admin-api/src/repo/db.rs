@@ -39,10 +39,10 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// The server has no such database, and making one is switched off.
-    #[error("the database {name} does not exist, and AUTO_MIGRATE is off")]
+    /// There is no such database, and this opening makes none.
+    #[error("there is no database {name}; a start with AUTO_MIGRATE makes it")]
     NoDatabase {
-        /// Its name.
+        /// Its name on the server, or the file.
         name: String,
     },
     /// Schema steps are pending, and applying them is switched off.
@@ -111,11 +111,11 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens the database, makes it when it is missing, and brings its schema up to date.
+    /// Opens the database, with `auto_migrate` makes it when it is missing, and brings its schema up to date.
     pub async fn open(url: &DatabaseUrl, pool_max: u32, auto_migrate: bool) -> Result<Self, OpenError> {
         let opening = async {
             match url {
-                DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, pool_max).await,
+                DatabaseUrl::Sqlite(path) => Self::open_sqlite(path, pool_max, auto_migrate).await,
                 DatabaseUrl::Postgres(dsn) => Self::open_postgres(dsn.expose(), pool_max, auto_migrate).await,
             }
         };
@@ -177,7 +177,11 @@ impl Db {
         self.writer.close_by_ref().await
     }
 
-    async fn open_sqlite(path: &Path, pool_max: u32) -> Result<Self, OpenError> {
+    async fn open_sqlite(path: &Path, pool_max: u32, make_missing: bool) -> Result<Self, OpenError> {
+        has_directory(path)?;
+        if !make_missing && !path.exists() {
+            return Err(OpenError::NoDatabase { name: path.display().to_string() });
+        }
         let turn = take_turn(path).await?;
         make_file(path)?;
         let writer = Database::connect(sqlite_options(path, 1)).await?;
@@ -254,7 +258,6 @@ async fn take_turn(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".opening");
     let failed = |source| OpenError::File { path: path.to_owned(), source };
-    has_directory(path)?;
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(PathBuf::from(name));
     let file = file.map_err(failed)?;

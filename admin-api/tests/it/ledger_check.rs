@@ -2,10 +2,12 @@
 
 use crate::books::{attempt, hourly, record, refused};
 use crate::hub::{Hub, on_both};
+use admin_api::config::DatabaseUrl;
 use admin_api::repo::db::Db;
 use admin_api::repo::entity::{request_log, usage_hourly};
 use admin_api::service::books::book;
 use admin_api::service::ledger_check::{Rebuilt, check, check_records, rebuild};
+use admin_api::upkeep::{self, Check, LedgerTask, Task, TaskError};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use shared::contract::usage::{Outcome, UsageRecord};
 use shared::money::NanoUsd;
@@ -160,4 +162,16 @@ async fn a_journal_is_compared_with_the_ledger(hub: Hub) {
             of(2)
         )
     );
+}
+
+#[test]
+fn a_check_of_a_database_that_is_not_there_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hub.sqlite");
+    let check = Task::Ledger(LedgerTask::Check(Check::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = runtime.block_on(upkeep::run(&check, &DatabaseUrl::Sqlite(file.clone()), |_| {})).unwrap_err();
+    let TaskError::Open(told) = told else { panic!("{told:?}") };
+    assert!(told.to_string().starts_with(&format!("there is no database {}", file.display())), "{told}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
