@@ -8,6 +8,7 @@ use crate::auth::{Gate, guard};
 use crate::config::AdminConfig;
 use crate::jobs::clean::Cleaner;
 use crate::jobs::consume::Consumer;
+use crate::jobs::days::Days;
 use crate::jobs::journals::QuietJournals;
 use crate::jobs::reconcile::Reconciler;
 use crate::repo::db::{Db, OpenError};
@@ -284,10 +285,16 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     if let Err(error) = cleaner.make_ahead(now()).await {
         tracing::error!(%error, "the coming days of the request log cannot be made yet");
     }
+    let days = Days::new(db.clone(), config.timezone.rules());
+    let unsummed = days.find(now()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "days that are over cannot be looked for yet");
+        Vec::new()
+    });
     let (jobs, stop_jobs) = (TaskTracker::new(), CancellationToken::new());
     jobs.spawn(reconciler.run(stop_jobs.clone()));
     jobs.spawn(QuietJournals::new(db.clone()).run(stop_jobs.clone()));
     jobs.spawn(cleaner.run(stop_jobs.clone()));
+    jobs.spawn(days.run(unsummed, stop_jobs.clone()));
     jobs.spawn(Consumer::new(db, usage.clone()).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.close();
     let gate = Data::new(Gate::new(&config.admin_token));

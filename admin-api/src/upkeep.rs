@@ -3,7 +3,7 @@
 
 use crate::config::DatabaseUrl;
 use crate::repo::db::{Db, OpenError};
-use crate::service::ledger_check::{check, check_records, rebuild};
+use crate::service::ledger_check::{Rebuilt, check, check_records, rebuild};
 use clap::{Args, Subcommand};
 use sea_orm::DbErr;
 use shared::contract::usage::UsageRecord;
@@ -18,7 +18,7 @@ pub enum Task {
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerTask),
-    /// Look after the hourly sums that statistics are made of.
+    /// Look after the sums by hour and day that statistics are made of.
     #[command(subcommand)]
     Rollups(RollupsTask),
 }
@@ -83,8 +83,9 @@ pub async fn run(task: &Task, database: &DatabaseUrl, mut say: impl FnMut(&str))
             say("the books agree");
         }
         Task::Rollups(RollupsTask::Rebuild) => {
-            let rebuilt = rebuild(&db).await?;
-            say(&format!("{} hours looked at, {} made again", rebuilt.hours, rebuilt.changed));
+            let Rebuilt { hours, changed, days, changed_days } = rebuild(&db).await?;
+            say(&format!("{hours} hours looked at, {changed} made again"));
+            say(&format!("{days} days looked at, {changed_days} made again"));
         }
     }
     Ok(())

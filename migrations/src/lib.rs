@@ -20,6 +20,7 @@ mod m20261125_000008_request_log_days;
 mod m20261126_000009_group_priorities;
 mod m20261126_000010_active_time;
 mod m20261126_000011_client_rules;
+mod m20261126_000012_usage_days;
 
 use sea_orm_migration::prelude::*;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000009_group_priorities::Migration),
             Box::new(m20261126_000010_active_time::Migration),
             Box::new(m20261126_000011_client_rules::Migration),
+            Box::new(m20261126_000012_usage_days::Migration),
         ]
     }
 }

@@ -4,9 +4,12 @@ use crate::TOKEN;
 use crate::seed::value;
 use admin_api::AdminHandle;
 use admin_api::repo::logs::{LogFilter, select_requests};
+use admin_api::repo::sums::{By, Of, Question};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sea_orm::{DbBackend, QueryTrait};
+use sea_orm::{ConnectionTrait, DbBackend, QueryTrait};
+use shared::time::UnixMillis;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use testbed::{Client, Postgres, Times};
 
@@ -132,61 +135,91 @@ fn print_times(name: &str, rows: &str, times: Vec<Duration>) {
     println!("| {name} | {rows} | {:.1} | {:.1} | {:.1} |", ms(50), ms(95), ms(100));
 }
 
-/// What statistics will read: no endpoint does yet.
+/// What statistics will read: no endpoint does yet. The last day is "today", which has no sums of its own.
 async fn sums(server: &Postgres, hub: &AdminHandle, newest: i64) {
-    use sea_orm::{ConnectionTrait, Statement};
-    let db = hub.admin().db().reader();
-    println!("\n| sums of usage_hourly | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
-    let sums = "sum(requests)::bigint, sum(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens + cache_read_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nano_usd)::bigint";
+    let db = hub.admin().db();
+    let midnight = newest - newest.rem_euclid(DAY_MS);
+    let _ = server.sql("hub", &format!("INSERT INTO usage_days_reopened VALUES ({midnight})"));
+    let day = |ago: i64| UnixMillis(midnight - ago * DAY_MS);
+    let end = UnixMillis(newest + 1);
+    let spans = [
+        ("a day", vec![day(0), end]),
+        ("30 days", vec![day(29), end]),
+        ("30 days from a noon on", vec![UnixMillis(day(30).0 + DAY_MS / 2), end]),
+    ];
+    println!("\n| sums | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
     let mut plans = Vec::new();
-    for (span, days) in [("a day", 1), ("30 days", 30)] {
-        let from = newest - days * DAY_MS;
-        for (name, sql) in [
-            (
-                "one user",
-                format!("SELECT {sums} FROM usage_hourly WHERE user_id = $1 AND hour_start_ms >= {from}"),
-            ),
-            (
-                "one key",
-                format!("SELECT {sums} FROM usage_hourly WHERE key_id = 2 * $1 AND hour_start_ms >= {from}"),
-            ),
-            (
-                "one provider",
-                format!(
-                    "SELECT {sums} FROM usage_hourly WHERE provider_id = 1 + ($1 - 1) / 40 AND hour_start_ms >= {from}"
-                ),
-            ),
-            ("all", format!("SELECT {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from}")),
-            (
-                "users by cost",
-                format!(
-                    "SELECT user_id, {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from} GROUP BY 1 ORDER BY 5 DESC LIMIT 50"
-                ),
-            ),
-            (
-                "all by day",
-                format!(
-                    "SELECT hour_start_ms / {DAY_MS}, {sums} FROM usage_hourly WHERE $1 > 0 AND hour_start_ms >= {from} GROUP BY 1 ORDER BY 1"
-                ),
-            ),
-        ] {
+    for (span, bounds) in spans {
+        let by_day: Vec<_> = (0..30).rev().map(day).chain([end]).collect();
+        for (name, of, by) in questions() {
+            let bounds = if name != "all by day" {
+                bounds.clone()
+            } else if span == "30 days" {
+                by_day.clone()
+            } else {
+                continue;
+            };
+            let question = |n: usize| Question { bounds: bounds.clone(), of: of(n), by };
             let mut times = Vec::new();
             let mut rows = 0;
             for n in 0..CALLS {
-                let user = i64::try_from(Facts::user(n)).unwrap();
-                let statement = Statement::from_sql_and_values(DbBackend::Postgres, &sql, [user.into()]);
+                let question = question(n);
                 let began = Instant::now();
-                rows = db.query_all_raw(statement).await.unwrap().len();
+                rows = admin_api::repo::sums::sums(db, &question).await.unwrap().len();
                 times.push(began.elapsed());
             }
             print_times(&format!("{name}, {span}"), &rows.to_string(), times);
-            if days == 30 {
-                plans.push((name, sql.replace("$1", "1::bigint")));
+            if span == "30 days" {
+                plans.push((name, question(0)));
             }
         }
     }
-    for (name, sql) in plans {
-        println!("\n{name}, 30 days\n{}", plan(server, &sql));
+    by_hours_alone(hub, &plans).await;
+    let hold = admin_api::repo::usage_days::that_hold(db.reader()).await.unwrap();
+    for (name, question) in plans {
+        let statement = question.statement(DbBackend::Postgres, &hold).unwrap();
+        println!("\n{name}, 30 days\n{}", plan(server, &statement.to_string()));
+    }
+}
+
+/// A kind of question: its name, whose use for the n-th time, and by what.
+type Kind = (&'static str, fn(usize) -> Option<Of>, By);
+
+fn questions() -> Vec<Kind> {
+    vec![
+        ("one user", |n| Some(Of::User(id(Facts::user(n)))), By::Nothing),
+        ("one key", |n| Some(Of::Key(2 * id(Facts::user(n)))), By::Nothing),
+        ("one provider", |n| Some(Of::Provider(id(n + 1))), By::Nothing),
+        ("one model", |n| Some(Of::Model(format!("model-{}", n % 40))), By::Nothing),
+        ("all", |_| None, By::Nothing),
+        ("all by day", |_| None, By::Nothing),
+        ("users", |_| None, By::User),
+        ("keys", |_| None, By::Key),
+        ("providers", |_| None, By::Provider),
+        ("models", |_| None, By::Model),
+        ("one user's models", |n| Some(Of::User(id(Facts::user(n)))), By::Model),
+        ("one provider's users", |n| Some(Of::Provider(id(n + 1))), By::User),
+    ]
+}
+
+fn id(n: usize) -> i64 {
+    i64::try_from(n).unwrap()
+}
+
+/// The same questions as if no day had sums.
+async fn by_hours_alone(hub: &AdminHandle, questions: &[(&str, Question)]) {
+    let db = hub.admin().db().reader();
+    println!("\n| by hours alone, 30 days | rows | p50 ms | p95 ms | slowest ms |\n|---|---|---|---|---|");
+    for (name, question) in questions {
+        let mut times = Vec::new();
+        let mut rows = 0;
+        for _ in 0..CALLS {
+            let statement = question.statement(DbBackend::Postgres, &BTreeSet::new()).unwrap();
+            let began = Instant::now();
+            rows = db.query_all_raw(statement).await.unwrap().len();
+            times.push(began.elapsed());
+        }
+        print_times(name, &rows.to_string(), times);
     }
 }
 

@@ -175,3 +175,13 @@ UNION ALL SELECT 'ledger: ' || (SELECT count(*) FROM ledger) || ' rows, ' || pg_
 UNION ALL SELECT 'usage_hourly: ' || (SELECT count(*) FROM usage_hourly) || ' rows, ' || pg_size_pretty(pg_relation_size('usage_hourly'))
     || ', indexes ' || pg_size_pretty(pg_indexes_size('usage_hourly'))
 ";
+
+/// With what sums by day of each key, provider and model together would have come to.
+pub const DAYS_SIZES: &str = "
+SELECT 'usage_daily_keys: ' || (SELECT count(*) FROM usage_daily_keys) || ' rows, ' || pg_size_pretty(pg_relation_size('usage_daily_keys'))
+    || ', indexes ' || pg_size_pretty(pg_indexes_size('usage_daily_keys'))
+UNION ALL SELECT 'usage_daily_models: ' || (SELECT count(*) FROM usage_daily_models) || ' rows, ' || pg_size_pretty(pg_relation_size('usage_daily_models'))
+    || ', indexes ' || pg_size_pretty(pg_indexes_size('usage_daily_models'))
+UNION ALL SELECT 'one table of both would have ' || count(*) || ' rows'
+FROM (SELECT DISTINCT hour_start_ms / 86400000, user_id, key_id, provider_id, model FROM usage_hourly) AS both_in_one
+";

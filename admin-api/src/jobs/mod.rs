@@ -1,10 +1,11 @@
-//! What runs beside the API: publishing the configuration, booking usage, cleaning the request log up, forgetting
-//! journals.
+//! What runs beside the API: publishing the configuration, booking usage, summing days, cleaning the request log up,
+//! forgetting journals.
 //!
 //! A job exposes one step; its loop adds only waiting, so that tests step instead of sleeping.
 
 pub mod clean;
 pub mod consume;
+pub mod days;
 pub mod journals;
 pub mod reconcile;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-/// Steps every so often, the first time after that pause, until told to stop, also in the middle of a step: each of its transactions is
-/// whole or not at all. A step tells what it did; one that fails is told here, by what could not be done.
+/// Steps every so often, the first time after that pause, until told to stop, also in the middle of a step: each of its
+/// transactions is whole or not at all. A step tells what it did; one that fails is told here, by what could not be done.
 async fn every<E: Display, F: Future<Output = Result<(), E>>>(
     pause: Duration,
     stop: CancellationToken,

@@ -16,6 +16,8 @@ pub mod recount;
 pub mod refusal;
 pub mod revision;
 pub mod snapshot;
+pub mod sums;
+pub mod usage_days;
 
 /// One page of rows and whether more follow.
 #[derive(Debug, Clone)]

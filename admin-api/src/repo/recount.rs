@@ -152,19 +152,25 @@ fn within(column: &str, hour: UnixMillis) -> String {
     format!("{column} >= {} AND {column} < {}", hour.0, hour.0 + HOUR_MS)
 }
 
-async fn number(db: &impl ConnectionTrait, sql: String) -> Result<Option<i64>, DbErr> {
+/// Requests and quantities of roll-ups summed, under their own names.
+pub(super) fn sums_of_quantities() -> String {
+    let sum = |name: &str| format!("CAST(SUM({name}) AS BIGINT) AS {name}");
+    std::iter::once("requests").chain(QUANTITIES).map(sum).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) async fn number(db: &impl ConnectionTrait, sql: String) -> Result<Option<i64>, DbErr> {
     match db.query_one_raw(statement(db, sql)).await? {
         Some(row) => row.try_get_by_index(0),
         None => Ok(None),
     }
 }
 
-fn statement(db: &impl ConnectionTrait, sql: String) -> Statement {
+pub(super) fn statement(db: &impl ConnectionTrait, sql: String) -> Statement {
     Statement::from_string(db.get_database_backend(), sql)
 }
 
 /// Tokens first, then what is counted apart.
-const QUANTITIES: [&str; 10] = [
+pub(super) const QUANTITIES: [&str; 10] = [
     "input_tokens",
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",

@@ -2,7 +2,7 @@
 //!
 //! The ledger is what is true (design §2). An hour is looked at in one moment, so that booking may go on meanwhile; it is
 //! made again while nobody else changes the roll-ups. The requests of an hour are counted in the log: where that was
-//! cleaned up, the roll-ups alone know them, and keep them.
+//! cleaned up, the roll-ups alone know them, and keep them. Then each day that is summed is compared with its hours.
 
 use super::books::{MOST_OF_ONE_ATTEMPT, ledger_row};
 use crate::repo::books::add_hourly;
@@ -13,10 +13,12 @@ use crate::repo::recount::{
     LogDifference, delete_rollups, hold_rollups, ledger_sums, log_differences, log_is_whole_from, next_hour,
     request_counts, rollups,
 };
+use crate::repo::usage_days::{self, Daily};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::contract::usage::UsageRecord;
+use shared::rules::usage_days::Span;
 use shared::time::{HOUR_MS, UnixMillis};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +28,8 @@ use std::fmt;
 pub enum Difference {
     /// A roll-up is not the sum of its ledger rows, or of its requests.
     RollUp {
+        /// Of how long.
+        width: Width,
         /// Which, as far as it has no sums.
         row: usage_hourly::Model,
         /// The sum.
@@ -59,12 +63,25 @@ pub enum Difference {
     },
 }
 
+/// What a roll-up is the sum of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// An hour's ledger rows and requests.
+    Hour,
+    /// A day's hours, by key or by provider and model; what is not told apart is 0 or empty.
+    Day,
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RollUp { row, field, says, is } => write!(
+            Self::RollUp { width, row, field, says, is } => write!(
                 f,
-                "roll-up {} user {} key {} provider {} model {:?}: {field} is {says}, comes to {is}",
+                "roll-up {}{} user {} key {} provider {} model {:?}: {field} is {says}, comes to {is}",
+                match width {
+                    Width::Hour => "",
+                    Width::Day => "of the day from ",
+                },
                 UnixMillis(row.hour_start_ms),
                 row.user_id,
                 row.key_id,
@@ -108,12 +125,23 @@ pub async fn check(db: &Db, mut tell: impl FnMut(&Difference)) -> Result<u64, Db
         let log_is_whole = log_is_whole_from(&moment).await?.is_some_and(|from| hour >= from);
         let logged = log_differences(&moment, hour, MOST_OF_ONE_ATTEMPT, log_is_whole).await?;
         moment.rollback().await?;
-        let keys = said.keys().chain(counted.keys().filter(|key| !said.contains_key(*key)));
-        let rolled = keys.flat_map(|key| roll_up_differences(said.get(key), counted.get(key)));
-        for difference in rolled.chain(logged.into_iter().map(Difference::Log)) {
+        let rolled = roll_up_differences(Width::Hour, &said, &counted);
+        for difference in rolled.into_iter().chain(logged.into_iter().map(Difference::Log)) {
             tell(&difference);
             found += 1;
         }
+    }
+    for day in usage_days::all(db.reader()).await? {
+        let moment = db.read_moment().await?;
+        // One that changed is not read until it is made again.
+        let differences = if usage_days::that_hold(&moment).await?.contains(&day) {
+            day_differences(&moment, day).await?
+        } else {
+            Vec::new()
+        };
+        moment.rollback().await?;
+        differences.iter().for_each(&mut tell);
+        found += differences.len() as u64;
     }
     Ok(found)
 }
@@ -162,9 +190,13 @@ pub struct Rebuilt {
     pub hours: u64,
     /// Hours whose roll-ups were not what they come to.
     pub changed: u64,
+    /// Days looked at: those that are summed.
+    pub days: u64,
+    /// Days whose sums were not what their hours come to.
+    pub changed_days: u64,
 }
 
-/// Makes the roll-ups again, an hour a transaction.
+/// Makes the roll-ups again, an hour or a day a transaction.
 pub async fn rebuild(db: &Db) -> Result<Rebuilt, DbErr> {
     let mut rebuilt = Rebuilt::default();
     let mut at = UnixMillis(i64::MIN / 2);
@@ -180,6 +212,20 @@ pub async fn rebuild(db: &Db) -> Result<Rebuilt, DbErr> {
             let rows: Vec<_> = counted.into_values().collect();
             add_hourly(&tx, &rows).await?;
             rebuilt.changed += 1;
+        }
+        tx.commit().await?;
+    }
+    for day in usage_days::all(db.reader()).await? {
+        let tx = db.write().await?;
+        hold_rollups(&tx).await?;
+        // Another zone's day may be there by now.
+        if usage_days::all(&tx).await?.contains(&day) {
+            let holds = usage_days::that_hold(&tx).await?.contains(&day);
+            rebuilt.days += 1;
+            if !holds || !day_differences(&tx, day).await?.is_empty() {
+                usage_days::make(&tx, day).await?;
+                rebuilt.changed_days += 1;
+            }
         }
         tx.commit().await?;
     }
@@ -216,13 +262,30 @@ async fn recount(
     Ok(counted)
 }
 
+async fn day_differences(db: &impl ConnectionTrait, day: Span) -> Result<Vec<Difference>, DbErr> {
+    let mut differences = Vec::new();
+    for daily in Daily::ALL {
+        let said = by_key(usage_days::said(db, daily, day).await?);
+        let counted = by_key(usage_days::counted(db, daily, day).await?);
+        differences.extend(roll_up_differences(Width::Day, &said, &counted));
+    }
+    Ok(differences)
+}
+
 fn roll_up_differences(
-    says: Option<&usage_hourly::Model>,
-    is: Option<&usage_hourly::Model>,
+    width: Width,
+    said: &BTreeMap<Key, usage_hourly::Model>,
+    counted: &BTreeMap<Key, usage_hourly::Model>,
 ) -> Vec<Difference> {
-    let Some(row) = says.or(is).map(|row| usage_hourly::Model::empty(row.key())) else { return Vec::new() };
-    let differing = differing(says.unwrap_or(&row), is.unwrap_or(&row));
-    differing.map(|(field, says, is)| Difference::RollUp { row: row.clone(), field, says, is }).collect()
+    let keys = said.keys().chain(counted.keys().filter(|key| !said.contains_key(*key)));
+    let of = |key: &Key| {
+        let row = usage_hourly::Model::empty(key.clone());
+        let (says, is) = (said.get(key).unwrap_or(&row), counted.get(key).unwrap_or(&row));
+        let differing: Vec<_> = differing(says, is).collect();
+        let one = move |(field, says, is)| Difference::RollUp { width, row: row.clone(), field, says, is };
+        differing.into_iter().map(one)
+    };
+    keys.flat_map(of).collect()
 }
 
 /// The fields of two rows that are not the same.

@@ -3,16 +3,18 @@
 use crate::books::{attempt, hourly, record, refused};
 use crate::hub::{Hub, on_both};
 use admin_api::config::DatabaseUrl;
+use admin_api::jobs::days::Days;
 use admin_api::repo::db::Db;
 use admin_api::repo::entity::{request_log, usage_hourly};
 use admin_api::service::books::book;
 use admin_api::service::ledger_check::{Rebuilt, check, check_records, rebuild};
 use admin_api::upkeep::{self, Check, LedgerTask, Task, TaskError};
+use jiff::tz::TimeZone;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use shared::contract::usage::{Outcome, UsageRecord};
 use shared::money::NanoUsd;
 use shared::ports::{Lent, Receipt};
-use shared::time::HOUR_MS;
+use shared::time::{HOUR_MS, UnixMillis};
 
 on_both!(on:
     books_that_add_up_are_told_so,
@@ -20,6 +22,7 @@ on_both!(on:
     a_log_that_was_cleaned_up_is_no_difference,
     a_rebuild_beside_a_consumer_loses_nothing,
     a_journal_is_compared_with_the_ledger,
+    a_day_that_is_not_the_sum_of_its_hours_is_told_and_made_again,
 );
 
 /// Several hours, users and models; some failed over, some refused, some that failed everywhere.
@@ -64,7 +67,7 @@ async fn books_that_add_up_are_told_so(hub: Hub) {
     booked(db, &records).await;
     assert_eq!(told(db).await, [""; 0]);
     let rows = hourly(&hub).await;
-    assert_eq!(rebuild(db).await.unwrap(), Rebuilt { hours: 3, changed: 0 });
+    assert_eq!(rebuild(db).await.unwrap(), Rebuilt { hours: 3, ..Rebuilt::default() });
     assert_eq!(hourly(&hub).await, rows);
 }
 
@@ -89,7 +92,7 @@ async fn what_does_not_add_up_is_told_and_made_again(hub: Hub) {
     assert!(
         ["cost_nano_usd is", "output_tokens is 0,", "requests is 99,"].iter().all(|part| all.contains(part))
     );
-    assert_eq!(rebuild(db).await.unwrap(), Rebuilt { hours: 3, changed: 3 });
+    assert_eq!(rebuild(db).await.unwrap(), Rebuilt { hours: 3, changed: 3, ..Rebuilt::default() });
     assert_eq!(hourly(&hub).await, rows);
     assert_eq!(told(db).await, [""; 0]);
 
@@ -162,6 +165,44 @@ async fn a_journal_is_compared_with_the_ledger(hub: Hub) {
             of(2)
         )
     );
+}
+
+async fn a_day_that_is_not_the_sum_of_its_hours_is_told_and_made_again(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let records = records(150);
+    booked(db, &records).await;
+    let now = UnixMillis(records[149].request.started_at.0 + 48 * HOUR_MS);
+    let days = Days::new(db.clone(), TimeZone::UTC);
+    assert!(days.step(now).await.unwrap() > 0);
+    assert_eq!(told(db).await, [""; 0]);
+    for (sql, part) in [
+        (
+            "UPDATE usage_daily_keys SET cost_nano_usd = cost_nano_usd + 1 WHERE key_id = 11",
+            "key 11 provider 0",
+        ),
+        (
+            "DELETE FROM usage_daily_models WHERE provider_id = 22",
+            "provider 22 model \"model-1\": output_tokens is 0",
+        ),
+        (
+            "UPDATE usage_daily_models SET model = 'other' WHERE provider_id = 21 AND model = 'model-0'",
+            "model \"other\"",
+        ),
+    ] {
+        db.reader().execute_unprepared(sql).await.unwrap();
+        let lines = told(db).await;
+        assert!(lines.iter().all(|line| line.starts_with("roll-up of the day from 2026-")), "{lines:?}");
+        assert!(lines.join("\n").contains(part), "{part}: {lines:?}");
+        let Rebuilt { changed, changed_days, .. } = rebuild(db).await.unwrap();
+        assert_eq!((changed, changed_days), (0, 1));
+        assert_eq!(told(db).await, [""; 0]);
+    }
+    // Hours that are made again take their day with them.
+    db.reader().execute_unprepared("UPDATE usage_hourly SET output_tokens = 1").await.unwrap();
+    let Rebuilt { changed, changed_days, .. } = rebuild(db).await.unwrap();
+    assert_eq!((changed, changed_days), (3, 1));
+    assert_eq!(told(db).await, [""; 0]);
+    assert_eq!(days.step(now).await.unwrap(), 0, "nothing is left to do");
 }
 
 #[test]

@@ -20,3 +20,4 @@ mod providers;
 mod publishing;
 mod routing;
 mod secrets;
+mod usage_days;

@@ -15,3 +15,4 @@ pub mod retry;
 pub mod select;
 pub mod spreadsheet;
 pub mod upstream;
+pub mod usage_days;

@@ -38,11 +38,17 @@ impl Zone {
         self.rules.is_some()
     }
 
+    /// Its rules; those of UTC where the name is not known.
+    #[must_use]
+    pub fn rules(&self) -> TimeZone {
+        self.rules.clone().unwrap_or(TimeZone::UTC)
+    }
+
     /// Minutes since midnight that the zone's clocks show at a moment: 0 to 1439. A minute that a clock shows twice,
     /// where summer time ends, is the same number twice.
     #[must_use]
     pub fn minute_of_day(&self, at: UnixMillis) -> u16 {
-        let rules = self.rules.clone().unwrap_or(TimeZone::UTC);
+        let rules = self.rules();
         // Moments of the year 10000 and later have no clock; nothing comes from there.
         let clock =
             Timestamp::from_millisecond(at.0).map(|moment| rules.to_datetime(moment)).unwrap_or_default();

@@ -230,7 +230,8 @@ async fn a_check_tells_what_is_missing_and_what_is_wrong_and_a_rebuild_mends_the
     let _ = shape.postgres.sql("hub", "UPDATE usage_hourly SET output_tokens = output_tokens + 1");
     let (status, said) = run(&["ledger", "check"]).await;
     assert_eq!((status, said.matches("output_tokens").count()), (1, 1), "{said}");
-    assert_eq!(run(&["rollups", "rebuild"]).await, (0, "1 hours looked at, 1 made again\n".to_owned()));
+    let rebuilt = "1 hours looked at, 1 made again\n0 days looked at, 0 made again\n".to_owned();
+    assert_eq!(run(&["rollups", "rebuild"]).await, (0, rebuilt));
     assert_eq!(run(&["ledger", "check"]).await.0, 0);
     let wrong = shape.command(ADMIN, "admin").env("DSN", "nowhere").args(["ledger", "check"]).status();
     assert_eq!(wrong.await.unwrap().code(), Some(2));
