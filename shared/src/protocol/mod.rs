@@ -12,7 +12,7 @@ mod dialect;
 pub mod error;
 pub mod facts;
 pub mod gemini;
-mod lenient;
+pub(crate) mod lenient;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod scan;

@@ -13,6 +13,7 @@ pub mod models;
 pub mod pricing;
 pub mod retry;
 pub mod select;
+pub mod session;
 pub mod spreadsheet;
 pub mod upstream;
 pub mod usage_days;
