@@ -1,8 +1,12 @@
 //! In-process adapters of all ports: for `standalone` and for tests.
 
 mod breakers;
+mod news;
+mod sessions;
 
 pub use breakers::MemoryBreakers;
+pub use news::NewsQueue;
+pub use sessions::MemorySessions;
 
 use crate::contract::in_flight::InFlight;
 use crate::contract::node::NodeBeat;

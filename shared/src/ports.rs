@@ -4,6 +4,10 @@
 //! `testing::conformance`. Every call is bounded: an adapter carries its own deadline and answers [`PortError`]
 //! instead of hanging.
 
+mod sessions;
+
+pub use sessions::{ActiveSessions, MAX_LISTED, MAX_SEEN, MAX_TOUCHES, SessionNews, SessionStore, Touch};
+
 use crate::contract::breaker::{CircuitDoc, Order, PermitAsk, Report, Taken};
 use crate::contract::delta::Delta;
 use crate::contract::in_flight::InFlight;

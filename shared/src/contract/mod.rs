@@ -12,6 +12,7 @@ pub mod in_flight;
 pub mod keys;
 pub mod node;
 pub mod scripts;
+pub mod session;
 pub mod snapshot;
 pub mod usage;
 

@@ -5,6 +5,7 @@
 use super::breaker::{Cause, Circuit, CircuitDoc, CoolKind, Cooldown, Permit, Terms};
 use super::delta::{Delta, between};
 use super::in_flight::InFlight;
+use super::session::NewsDoc;
 use super::snapshot::Snapshot;
 use super::usage::{
     AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, TokenUsage,
@@ -14,7 +15,11 @@ use crate::ids::{ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
 use crate::model::{ActiveTime, ClientPattern};
 use crate::money::{NanoUsd, PicoUsd};
-use crate::testing::{in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc};
+use crate::rules::affinity::Identity;
+use crate::rules::session::SessionKey;
+use crate::testing::{
+    active_session, in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc,
+};
 use crate::time::{UnixMillis, Zone};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +35,9 @@ const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
+const SESSION: &str = include_str!("recorded/session_schema_1.json");
+const SESSION_MOVED: &str = include_str!("recorded/session_moved_1.json");
+const SESSION_ENDED: &str = include_str!("recorded/session_ended_1.json");
 
 #[test]
 fn recorded_documents_are_read_and_their_readers_are_served() {
@@ -44,6 +52,12 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(was_open.get(), &open, |_| false);
     holds(was_closed.get(), &closed, |_| false);
     holds(IN_FLIGHT, &told(), |_| false);
+    holds(SESSION, &active_session(1).doc, |_| false);
+    let key = SessionKey::from_bytes(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes());
+    let (provider_id, identity) = (ProviderId(7), Identity(0xc65e_5d89_ee33_e4d8));
+    let generation = 1_790_000_000_000_000;
+    holds(SESSION_MOVED, &NewsDoc::Moved { key, provider_id, identity, generation }, |_| false);
+    holds(SESSION_ENDED, &NewsDoc::Ended { key, generation }, |_| false);
 }
 
 /// The document says today what it said then, whatever a later release adds to it; and what this release writes has

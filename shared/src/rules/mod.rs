@@ -1,6 +1,7 @@
 //! Decisions: `(facts, now, rng) -> verdict with its reason`. A file each.
 
 pub mod access;
+pub mod affinity;
 pub mod breaker;
 pub mod classify;
 pub mod cooldown;

@@ -10,7 +10,10 @@
 
 mod breakers;
 
+mod sessions;
+
 pub use breakers::breakers;
+pub use sessions::sessions;
 
 use super::{in_flight, key_doc, node_beat, provider, snapshot, usage_record};
 use crate::contract::snapshot::Snapshot;

@@ -8,6 +8,7 @@ pub mod conformance;
 use crate::contract::breaker::{Mark, Pass, Report, Sample, Terms};
 use crate::contract::in_flight::{IN_FLIGHT_SCHEMA, InFlight};
 use crate::contract::node::{NODE_SCHEMA, NodeBeat, NodeKind};
+use crate::contract::session::{ActiveSession, SESSION_SCHEMA, SessionDoc};
 use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use crate::contract::usage::{
     Caller, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA, UsageRecord,
@@ -16,6 +17,7 @@ use crate::ids::{GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::{ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
 use crate::money::Multiplier;
 use crate::rules::select::Draws;
+use crate::rules::session::SessionKey;
 use crate::secret::{HubKey, KeyDigest, Secret};
 use crate::time::UnixMillis;
 use std::collections::BTreeMap;
@@ -197,6 +199,28 @@ pub fn in_flight(at_ms: i64, records: impl IntoIterator<Item = u64>) -> InFlight
         requests: records.into_iter().map(|n| usage_record(n).into()).collect(),
         left_out: 0,
     }
+}
+
+/// The key of session `n`. A greater number is a lesser key, so that of sessions seen at once the first comes first.
+#[must_use]
+pub fn session_key(n: usize) -> SessionKey {
+    SessionKey::from_bytes(u128::MAX.wrapping_sub(n as u128).to_be_bytes())
+}
+
+/// Session `n`, with one request.
+#[must_use]
+pub fn active_session(n: usize) -> ActiveSession {
+    let doc = SessionDoc {
+        schema: SESSION_SCHEMA,
+        session_id: format!("session-{n}"),
+        user_id: UserId(1),
+        key_id: KeyId(1),
+        provider_id: Some(ProviderId(1)),
+        model: Some("claude-sonnet-4-5".to_owned()),
+        client: Some("claude-cli/2.1.0".to_owned()),
+    };
+    let at = UnixMillis(1_790_000_000_000);
+    ActiveSession { key: session_key(n), doc, requests: 1, first_seen_at: at, last_seen_at: at }
 }
 
 /// The key that seals the secrets of [`provider`].
