@@ -11,6 +11,7 @@ mod feed;
 mod link;
 mod nodes;
 mod publisher;
+mod sessions;
 mod telemetry;
 mod usage;
 
@@ -20,4 +21,5 @@ pub use feed::RedisFeed;
 pub use link::Link;
 pub use nodes::RedisNodes;
 pub use publisher::RedisPublisher;
+pub use sessions::RedisSessions;
 pub use usage::RedisUsage;

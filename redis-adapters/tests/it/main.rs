@@ -9,5 +9,6 @@ mod journals;
 mod nodes;
 mod plane;
 mod redis;
+mod sessions;
 mod split;
 mod usage;
