@@ -6,10 +6,12 @@ use crate::rules::breaker::fleet::Fleet;
 use crate::rules::breaker::table::{Standing, Table};
 use crate::rules::breaker::{Policy, mark};
 use crate::rules::classify::{AttemptEnd, ErrorFacts, classify};
-use crate::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, select};
+use crate::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
 use crate::testing::{provider, rng, sample};
+use crate::time::Zone;
 use proptest::prelude::*;
 use rand::RngCore;
+use std::collections::HashSet;
 
 const START: i64 = 1_790_000_000_000;
 
@@ -241,11 +243,14 @@ fn ride(seed: u64) -> Count {
                 break None;
             };
             let pool: Vec<_> = left.filter(|seat| standing(seat.id).preference() == best).cloned().collect();
+            let pool = Pool::new(&pool, &HashSet::new(), &Zone::default());
             let facts = SelectFacts {
-                providers: &pool,
+                pool: &pool,
                 groups: &seats[0].group_tag,
                 dialect: seats[0].provider_type.dialect(),
                 model: Some("m"),
+                client: None,
+                at: now,
                 out: &[],
             };
             let Selection::Chosen(chosen) = select(&facts, &mut draws) else { break None };
