@@ -180,6 +180,24 @@ struct World {
     lives: u64,
 }
 
+/// What dead processes left: their interrupted requests become ends of this journal.
+fn adopt(dead: Vec<(u64, Files)>, journal: &mut Journal<&mut Files>, clock: u64) -> Vec<Left> {
+    let adopt = |(name, files): (u64, Files)| {
+        let mut replay = Replay::default();
+        for (number, bytes) in &files.segments {
+            replay.read(*number, bytes);
+        }
+        let found = replay.finish();
+        for (id, record) in &found.open {
+            assert!(journal.end(*id, Draft::of_json(record), clock));
+            journal.flush(clock);
+        }
+        let (handed_on, floor) = (journal.last_seq(), found.floor);
+        Left { name, files, found, floor, taken: floor, handed_on }
+    };
+    dead.into_iter().map(adopt).collect()
+}
+
 impl World {
     /// A process lives until a crash or until the operations are over; then it ends in good order.
     fn live(&mut self, ops: &mut std::vec::IntoIter<Op>) -> bool {
@@ -187,21 +205,7 @@ impl World {
         let name = self.lives;
         let mut files = Files::default();
         let mut journal = Journal::new(&mut files, BOUNDS);
-        let mut left: Vec<Left> = Vec::new();
-        for (name, files) in std::mem::take(&mut self.left) {
-            let mut replay = Replay::default();
-            for (number, bytes) in &files.segments {
-                replay.read(*number, bytes);
-            }
-            let found = replay.finish();
-            for (id, record) in &found.open {
-                assert!(journal.end(*id, Draft::of_json(record), self.clock));
-                journal.flush(self.clock);
-            }
-            let handed_on = journal.last_seq();
-            let floor = found.floor;
-            left.push(Left { name, files, found, floor, taken: floor, handed_on });
-        }
+        let mut left = adopt(std::mem::take(&mut self.left), &mut journal, self.clock);
         let mut progress = Progress::default();
         let mut crash = None;
         // Taken and not written yet: the request, and whether it ended.
