@@ -72,8 +72,9 @@ async fn a_users_client_rules_refuse_with_403_in_dialect_and_a_log_row() {
     }
     let mut refused: Vec<_> = hub.records(4).await.into_iter().map(|record| record.request).collect();
     refused.retain(|request| request.status == 403);
-    refused.sort_by_key(|request| request.id);
-    let codes: Vec<_> = refused.iter().filter_map(|request| request.blocked_by.as_deref()).collect();
+    // They may end in one millisecond, whose ids have no order.
+    let mut codes: Vec<_> = refused.iter().filter_map(|request| request.blocked_by.as_deref()).collect();
+    codes.sort_unstable();
     assert_eq!(codes, ["client_blocked", "client_not_allowed", "client_unnamed"]);
     assert_eq!(upstream.served().len(), 1);
 }
