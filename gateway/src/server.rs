@@ -140,6 +140,7 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     let background = Background { feed, usage, nodes, hub_key, snapshot_file: config.snapshot_file };
     let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
+    hub.live.caught_up().await;
 
     let proxy = Proxy::new(hub.clone(), connections.clone(), is_draining.clone());
     let mut seats = Service::new("seats".to_owned(), proxy);

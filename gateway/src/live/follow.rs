@@ -65,6 +65,7 @@ impl Follower {
         loop {
             let after = match self.step().await {
                 Ok(step) => {
+                    self.in_force.note_asked();
                     was_fine = told(step, was_fine);
                     self.after()
                 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The configuration in force. Readers never wait; there is one writer, the follower.
 pub struct InForce {
@@ -17,6 +18,8 @@ pub struct InForce {
     heard_at_ms: AtomicI64,
     max_age_ms: u64,
     revision: watch::Sender<Revision>,
+    /// True once the far side has answered.
+    has_asked: watch::Sender<bool>,
 }
 
 /// Why no request can be served by what is in force.
@@ -50,6 +53,7 @@ impl InForce {
             heard_at_ms: AtomicI64::new(i64::MIN),
             max_age_ms: u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX),
             revision: watch::Sender::new(Revision(0)),
+            has_asked: watch::Sender::new(false),
         }
     }
 
@@ -88,6 +92,20 @@ impl InForce {
         self.revision.subscribe()
     }
 
+    /// A start from a kept copy waits here, for a moment at most: what is published may be newer than the copy, and a key
+    /// that was made meanwhile must not be refused. Without a copy, or once the far side has answered, at once.
+    pub async fn caught_up(&self) {
+        if self.load().revision() != Revision(0) {
+            // The sender lives in `self`: it cannot be gone.
+            let _ = timeout(CATCH_UP, self.has_asked.subscribe().wait_for(|asked| *asked)).await;
+        }
+    }
+
+    /// The far side has answered.
+    pub(super) fn note_asked(&self) {
+        self.has_asked.send_replace(true);
+    }
+
     /// Puts a configuration in force that was confirmed at `heard_at`.
     pub(super) fn put(&self, live: Arc<Live>, heard_at: UnixMillis) {
         let revision = live.revision();
@@ -102,6 +120,9 @@ impl InForce {
         self.heard_at_ms.store(now.0, Ordering::Relaxed);
     }
 }
+
+/// A far side that is there answers within milliseconds.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -120,5 +141,19 @@ mod tests {
         assert_eq!(in_force.check(&in_force.load(), at(15_001)), Ok(()));
         // A clock that goes backwards makes nothing old.
         assert_eq!(in_force.check(&in_force.load(), at(0)), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_from_a_copy_waits_for_the_far_side_but_not_for_long() {
+        let in_force = InForce::new(Duration::from_secs(10));
+        let began = tokio::time::Instant::now();
+        in_force.caught_up().await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "nothing is kept: nothing can be older");
+        in_force.put(Arc::new(Live::compile(&snapshot(vec![]), &hub_key())), UnixMillis(5_000));
+        in_force.caught_up().await;
+        assert_eq!(began.elapsed(), CATCH_UP, "nobody answers");
+        in_force.note_asked();
+        in_force.caught_up().await;
+        assert_eq!(began.elapsed(), CATCH_UP);
     }
 }
