@@ -168,6 +168,18 @@ fn of_too_many_sessions_those_in_use_are_kept() {
     assert_eq!(ask(&mut cache, session_key(1), T).1, None);
 }
 
+#[test]
+fn an_answer_from_before_a_session_was_forgotten_is_not_kept() {
+    let (mut cache, key) = (BindingCache::new(4, TTL_MS), session_key(0));
+    let (early, _) = ask(&mut cache, key, T);
+    cache.hear(&SessionNews::Ended { key, generation: 5 }, T);
+    for n in 1..10 {
+        cache.hear(&moved(session_key(n), 9), T);
+    }
+    cache.answered(key, early, Some(binding(5)));
+    assert_eq!(ask(&mut cache, key, T).1, None);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
@@ -227,13 +239,21 @@ impl World {
 
     fn hear(&mut self, cache: &mut BindingCache) {
         let Some((_, news)) = self.news.pop_front() else { return };
-        cache.hear(&news, self.now);
         let (key, floor) = match news {
             SessionNews::Moved { key, binding } => (key, binding.generation),
             SessionNews::Ended { key, generation } => (key, generation + 1),
-            SessionNews::Missed => return,
+            SessionNews::Missed => return cache.hear(&news, self.now),
         };
+        self.forget_if_new(cache, key);
+        cache.hear(&news, self.now);
         self.raise(key, floor);
+    }
+
+    /// Of a session that was forgotten meanwhile, the node may learn again what it knew before.
+    fn forget_if_new(&mut self, cache: &BindingCache, key: SessionKey) {
+        if !cache.young.contains_key(&key) && !cache.old.contains_key(&key) {
+            self.floor.remove(&key);
+        }
     }
 
     fn raise(&mut self, key: SessionKey, floor: u64) {
@@ -323,11 +343,12 @@ proptest! {
                     world.news.clear();
                     world.news.push_back((world.now, SessionNews::Missed));
                 }
-                Step::StandIn(n) => cache.stand_in(session_key(n), ProviderId(1), Identity(1), world.now),
+                Step::StandIn(n) => {
+                    world.forget_if_new(&cache, session_key(n));
+                    cache.stand_in(session_key(n), ProviderId(1), Identity(1), world.now);
+                }
             }
             prop_assert!(cache.len() <= bound);
-            // What is forgotten may be learnt again from late news.
-            world.floor.retain(|key, _| cache.young.contains_key(key) || cache.old.contains_key(key));
         }
     }
 }
