@@ -141,6 +141,9 @@ pub enum Error {
     /// Nobody can tell which nodes are there.
     #[error("node registry: {0}")]
     Nodes(#[source] PortError),
+    /// Nobody can tell how providers stand.
+    #[error("breaker store: {0}")]
+    Circuits(#[source] PortError),
     /// The work was broken off: a bug, or the process is stopping.
     #[error("the work was broken off")]
     Broken,
@@ -221,6 +224,9 @@ impl Error {
             | Self::Broken => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::Nodes(_) => {
                 (S::SERVICE_UNAVAILABLE, "nodes_unavailable", "The nodes cannot be asked right now")
+            }
+            Self::Circuits(_) => {
+                (S::SERVICE_UNAVAILABLE, "circuits_unavailable", "The breakers cannot be asked right now")
             }
             Self::Deadline | Self::Database(_) => {
                 (S::SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used right now")

@@ -1,8 +1,8 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
 use crate::api::{
-    audit, groups, health, in_flight, keys, log_export, logs, nodes, prices, providers, routing, settings,
-    users,
+    audit, circuits, groups, health, in_flight, keys, log_export, logs, nodes, prices, providers, routing,
+    settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -59,6 +59,8 @@ routes! {
     logs::read_log,
     in_flight::list_in_flight_requests,
     nodes::list_nodes,
+    circuits::read_circuit,
+    circuits::reset_circuit,
     routing::explain_routing,
     audit::list_audit_log,
     health::health_live,

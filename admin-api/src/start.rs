@@ -15,13 +15,13 @@ use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
 use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
-use crate::service::{Admin, now, prices, settings};
+use crate::service::{Admin, Gateways, now, prices, settings};
 use crate::telemetry::{Metrics, Page, observe};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use shared::ports::{NodeRegistry, Publisher, UsageSource};
+use shared::ports::{BreakerStore, NodeRegistry, Publisher, UsageSource};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct FarSides {
     pub usage: Arc<dyn UsageSource>,
     /// Who serves, and by which configuration.
     pub nodes: Arc<dyn NodeRegistry>,
+    /// How their providers stand.
+    pub breakers: Arc<dyn BreakerStore>,
 }
 
 /// Why the control plane does not start.
@@ -257,7 +259,8 @@ struct Parts {
 
 /// Opens, seeds, publishes once, and starts the jobs.
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
-    let Options { config, far: FarSides { publisher, usage, nodes }, listener, when_away, metrics } = options;
+    let Options { config, far: FarSides { publisher, usage, nodes, breakers }, listener, when_away, metrics } =
+        options;
     // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
     let door = Door::reserve(config.listen, listener)?;
     let db = open(&config, when_away).await?;
@@ -272,7 +275,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         vault,
         runtime.handle().clone(),
         reconciler.publishing(),
-        nodes,
+        Gateways { nodes, breakers },
         config.timezone.clone(),
     );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;

@@ -5,7 +5,7 @@ use crate::child;
 use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
-use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
 use shared::money::PicoUsd;
@@ -43,8 +43,16 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let usage = Arc::new(MemoryUsage::new(USAGE_BOUND));
     let nodes = Arc::new(MemoryNodes::new());
     let hub_key = Arc::new(testing::hub_key());
-    let parts =
-        GatewayParts { config, feed, usage: usage.clone(), nodes, hub_key, metrics_parts: Vec::new() };
+    let breakers = Arc::new(MemoryBreakers::new(gateway::now));
+    let parts = GatewayParts {
+        config,
+        feed,
+        usage: usage.clone(),
+        nodes,
+        breakers,
+        hub_key,
+        metrics_parts: Vec::new(),
+    };
     let handle = gateway::start(parts).await?;
     in_force.wait_for(Option::is_some).await.context("the configuration does not come into force")?;
     child::say(&[handle.address, handle.ops_address])?;

@@ -1,16 +1,19 @@
-//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, the heartbeat.
+//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, the breakers, the
+//! heartbeat.
 
+use crate::circuits;
 use crate::heartbeat;
 use crate::hub::Hub;
 use crate::journal::keeper;
 use crate::journal::ship::Shipper;
 use crate::live::Follower;
 use crate::live::disk::{Disk, keep};
+use shared::contract::breaker::Report;
 use shared::ports::{ConfigFeed, NodeRegistry, UsageStream};
 use shared::secret::HubKey;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 /// What it needs.
@@ -21,6 +24,8 @@ pub struct Background {
     pub usage: Arc<dyn UsageStream>,
     /// Who is told that this node is there.
     pub nodes: Arc<dyn NodeRegistry>,
+    /// What attempts came to, for the breakers.
+    pub reports: mpsc::Receiver<Report>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// Where the last configuration is kept.
@@ -38,7 +43,7 @@ pub struct Stages {
 
 /// Starts it. A kept configuration is in force when this returns.
 pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &TaskTracker) {
-    let Background { feed, usage, nodes, hub_key, snapshot_file } = background;
+    let Background { feed, usage, nodes, reports, hub_key, snapshot_file } = background;
     let follower = Follower::new(feed, hub_key, hub.live.clone());
     if let Some(path) = snapshot_file {
         let disk = Disk::new(path);
@@ -48,6 +53,7 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     let Stages { is_draining, is_over } = stages.clone();
     tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
     tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
+    tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
     let mut until = is_over;
     tasks.spawn(async move {

@@ -2,8 +2,9 @@
 
 use crate::journal::JournalConfig;
 use pingora::tls::{RootCertStore, load_ca_file_into_store};
+use shared::rules::breaker::Policy;
 use shared::secret::HubKey;
-use shared::vars::{LISTEN_ALLOWED, Vars, parse_listen};
+use shared::vars::{FLAG_ALLOWED, LISTEN_ALLOWED, Vars, parse_flag, parse_listen};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct GatewayConfig {
     /// `STREAM_KEEP_ALIVE_SECS`: seconds of silence after which a seat that waits for a stream gets a sign of life; 0 = it
     /// gets none. Default 15.
     pub stream_keep_alive: Option<Duration>,
+    /// `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS`: failures of the network count against a provider. Default false.
+    pub circuits: Policy,
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
@@ -104,6 +107,14 @@ impl GatewayConfig {
                     Some((secs > 0).then(|| Duration::from_secs(secs)))
                 },
             ),
+            circuits: Policy {
+                counts_network_errors: vars.read(
+                    "ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS",
+                    false,
+                    FLAG_ALLOWED,
+                    parse_flag,
+                ),
+            },
             journal: JournalConfig {
                 root: None,
                 total_bytes: vars.read(

@@ -5,6 +5,7 @@
 use crate::live::disk::DiskError;
 use crate::reject::Reject;
 use shared::contract::begin::BeginError;
+use shared::contract::breaker::{Cause, Circuit, CircuitDoc, Sample};
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
@@ -79,6 +80,31 @@ pub fn usage_waits(error: PortError, waiting: u64) {
 /// They can again.
 pub fn usage_moves_again() {
     info!("usage is handed over again");
+}
+
+/// A provider's breaker changed its state.
+pub fn circuit_moved(doc: &CircuitDoc, at: UnixMillis) {
+    let (provider_id, state) = (doc.provider_id.0, doc.circuit.state(at).label());
+    let cause = doc.cause.map(Cause::label);
+    let evidence: Vec<String> = doc.samples.iter().map(evidence).collect();
+    let evidence = evidence.join(", ");
+    match &doc.circuit {
+        Circuit::Open { until } => {
+            warn!(provider_id, state, cause, %until, evidence, "[CircuitBreaker] provider is not asked any more");
+        }
+        Circuit::HalfOpen { .. } => info!(provider_id, state, cause, "[CircuitBreaker] provider is probed"),
+        Circuit::Closed { .. } => {
+            info!(provider_id, state, cause, "[CircuitBreaker] provider is asked again")
+        }
+    }
+}
+
+fn evidence(sample: &Sample) -> String {
+    let status = sample.status.map(|status| format!(" {status}")).unwrap_or_default();
+    match sample.request_id {
+        Some(id) => format!("{}{status} ({id})", sample.label),
+        None => format!("{}{status}", sample.label),
+    }
 }
 
 /// The journal's disk is another way than before.

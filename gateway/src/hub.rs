@@ -1,5 +1,6 @@
 //! What all requests of a process share. A handful of parts, each with its own small door.
 
+use crate::circuits::Circuits;
 use crate::config::{GatewayConfig, TrustedProxies};
 use crate::dispatch::upstream::Upstreams;
 use crate::guards::authenticate::Failures;
@@ -7,17 +8,22 @@ use crate::guards::receive::BodyMemory;
 use crate::journal::UsageJournal;
 use crate::live::InForce;
 use crate::telemetry::Metrics;
+use shared::contract::breaker::Report;
 use shared::ids::JournalId;
+use shared::ports::BreakerStore;
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
 
 /// What all requests share.
 pub struct Hub {
     /// The configuration in force.
     pub live: Arc<InForce>,
+    /// Who is asked, and who is not for now.
+    pub circuits: Arc<Circuits>,
     /// Connections to providers.
     pub upstreams: Upstreams,
     /// Where requests are written down.
@@ -43,16 +49,16 @@ pub struct Door {
 }
 
 impl Hub {
-    /// The shared parts of a process.
+    /// The shared parts of a process, and what its breakers are told.
     #[must_use]
-    pub fn new(config: &GatewayConfig) -> Self {
-        Self {
+    pub fn new(config: &GatewayConfig, breakers: Arc<dyn BreakerStore>) -> (Self, mpsc::Receiver<Report>) {
+        let id = JournalId::from_parts(now(), &rand::random());
+        let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
+        let hub = Self {
+            circuits,
             live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
-            journal: Arc::new(UsageJournal::new(
-                JournalId::from_parts(now(), &rand::random()),
-                &config.journal,
-            )),
+            journal: Arc::new(UsageJournal::new(id, &config.journal)),
             door: Door {
                 failures: Failures::new(),
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),
@@ -61,7 +67,8 @@ impl Hub {
             },
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),
-        }
+        };
+        (hub, reports)
     }
 }
 

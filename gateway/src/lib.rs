@@ -5,6 +5,7 @@
 //! [`shared::ports::UsageStream`], signs of life through [`shared::ports::NodeRegistry`].
 
 mod background;
+mod circuits;
 pub mod config;
 mod ctx;
 mod dispatch;
@@ -28,4 +29,5 @@ mod settle;
 mod telemetry;
 mod wire;
 
+pub use hub::now;
 pub use server::{GatewayHandle, GatewayParts, Listeners, StartError, start, start_on};

@@ -129,11 +129,11 @@ async fn steps(
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive)).await?;
     match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
-        dispatch::Found::Answer(answer) => {
+        dispatch::Found::Answer(answer, admission) => {
             let terms = settle::BillTerms::of(&job, &answer);
             drop(asked);
             let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive };
-            Ok(Box::pin(relay::relay(relay, seat, book, answer)).await)
+            Ok(Box::pin(relay::relay(relay, seat, book, answer, admission)).await)
         }
         dispatch::Found::ClientGone => {
             book.client_closed();

@@ -17,7 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use shared::ports::{ConfigFeed, MetricsPart, NodeRegistry, UsageStream};
+use shared::ports::{BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, UsageStream};
 use shared::secret::HubKey;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -41,6 +41,8 @@ pub struct GatewayParts {
     pub usage: Arc<dyn UsageStream>,
     /// Who is told that this node is there.
     pub nodes: Arc<dyn NodeRegistry>,
+    /// Where breakers and cool-downs are kept.
+    pub breakers: Arc<dyn BreakerStore>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// What the operators' `/metrics` shows besides the gateway's own.
@@ -122,7 +124,7 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
 /// The same on sockets that listen already: a predecessor's.
 pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, nodes, hub_key, metrics_parts } = parts;
+    let GatewayParts { config, feed, usage, nodes, breakers, hub_key, metrics_parts } = parts;
     let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
     let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
     let mut fds = Fds::new();
@@ -130,14 +132,15 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let hub = Arc::new(Hub::new(&config));
+    let (hub, reports) = Hub::new(&config, breakers);
+    let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);
     let (ops_closed, are_ops_closed) = watch::channel(false);
     let (all_closed, is_all_closed) = watch::channel(false);
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     // Before the listeners serve: a configuration that was kept is in force for the first request.
-    let background = Background { feed, usage, nodes, hub_key, snapshot_file: config.snapshot_file };
+    let background = Background { feed, usage, nodes, reports, hub_key, snapshot_file: config.snapshot_file };
     let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
     hub.live.caught_up().await;

@@ -21,6 +21,7 @@ mod m20261126_000009_group_priorities;
 mod m20261126_000010_active_time;
 mod m20261126_000011_client_rules;
 mod m20261126_000012_usage_days;
+mod m20261126_000013_circuit_breaker;
 
 use sea_orm_migration::prelude::*;
 
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000010_active_time::Migration),
             Box::new(m20261126_000011_client_rules::Migration),
             Box::new(m20261126_000012_usage_days::Migration),
+            Box::new(m20261126_000013_circuit_breaker::Migration),
         ]
     }
 }

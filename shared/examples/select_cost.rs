@@ -48,6 +48,7 @@ fn main() {
             model: Some("claude-opus-5-1"),
             client: Some(Client("claude-cli/2.1.7 (external, cli)")),
             at: UnixMillis(1_790_000_000_000),
+            table: None,
             out: &[],
         };
         let mut draws = rng(1);

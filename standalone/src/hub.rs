@@ -9,7 +9,7 @@ use admin_api::{AdminHandle, FarSides};
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signals, say};
-use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
 use std::sync::Arc;
@@ -29,10 +29,12 @@ impl Hub {
         let token = admin_config.admin_token.clone();
         let hub_key = Arc::clone(&admin_config.hub_key);
         let nodes = Arc::new(MemoryNodes::new());
+        let breakers = Arc::new(MemoryBreakers::new(gateway::now));
         let far = FarSides {
             publisher: Arc::new(InForce(config.clone())),
             usage: usage.clone(),
             nodes: nodes.clone(),
+            breakers: breakers.clone(),
         };
         let admin = admin_api::start(admin_config, far).await?;
         let parts = GatewayParts {
@@ -40,6 +42,7 @@ impl Hub {
             feed: config,
             usage,
             nodes,
+            breakers,
             hub_key,
             metrics_parts: vec![admin.page()],
         };

@@ -4,6 +4,7 @@
 //! service, and answers.
 
 pub mod audit;
+pub mod circuits;
 pub mod groups;
 pub mod health;
 pub mod in_flight;

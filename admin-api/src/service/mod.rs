@@ -8,6 +8,7 @@
 pub mod books;
 pub mod change;
 pub mod check;
+pub mod circuits;
 pub mod groups;
 pub mod health;
 pub mod key_check;
@@ -25,7 +26,7 @@ pub mod vault;
 use crate::error::Error;
 use crate::repo::db::Db;
 use shared::ids::Revision;
-use shared::ports::NodeRegistry;
+use shared::ports::{BreakerStore, NodeRegistry};
 use shared::time::{UnixMillis, Zone};
 use std::fmt;
 use std::future::Future;
@@ -46,8 +47,17 @@ struct Inner {
     vault: Vault,
     runtime: Handle,
     publishing: Publishing,
-    nodes: Arc<dyn NodeRegistry>,
+    gateways: Gateways,
     timezone: Zone,
+}
+
+/// What is known of the gateways.
+#[derive(Clone)]
+pub struct Gateways {
+    /// Who serves, and by which configuration.
+    pub nodes: Arc<dyn NodeRegistry>,
+    /// How their providers stand.
+    pub breakers: Arc<dyn BreakerStore>,
 }
 
 impl fmt::Debug for Inner {
@@ -73,10 +83,10 @@ impl Admin {
         vault: Vault,
         runtime: Handle,
         publishing: Publishing,
-        nodes: Arc<dyn NodeRegistry>,
+        gateways: Gateways,
         timezone: Zone,
     ) -> Self {
-        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, nodes, timezone }) }
+        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, gateways, timezone }) }
     }
 
     /// Runs a service on the control plane's runtime, within the deadline, whoever polls the answer.
@@ -116,7 +126,13 @@ impl Admin {
     /// Who serves, and by which configuration.
     #[must_use]
     pub fn nodes(&self) -> &dyn NodeRegistry {
-        &*self.inner.nodes
+        &*self.inner.gateways.nodes
+    }
+
+    /// How providers stand.
+    #[must_use]
+    pub fn breakers(&self) -> &dyn BreakerStore {
+        &*self.inner.gateways.breakers
     }
 
     /// `TZ` of this process: the zone where no admin has set one.

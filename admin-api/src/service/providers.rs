@@ -8,7 +8,7 @@ pub use headers::CustomHeaders;
 
 use super::change::{Change, Entry};
 use super::check::Violations;
-use super::{Actor, Admin, Changed, IfMatch, Stored};
+use super::{Actor, Admin, Changed, IfMatch, Stored, circuits};
 use crate::error::{Error, Resource};
 use crate::repo::entity::providers::{ActiveModel, Model};
 use crate::repo::{Rows, providers};
@@ -117,7 +117,13 @@ pub async fn update(
         noted["key"] = json!("*** (changed)");
     }
     let after = stored(&providers::update_provider(&change.tx, row).await?)?;
-    change.commit(after, entry("update", id.0, Some(before.fields.audited()), Some(noted))).await
+    let is_switched = before.fields.is_enabled != fields.is_enabled;
+    let changed =
+        change.commit(after, entry("update", id.0, Some(before.fields.audited()), Some(noted))).await?;
+    if is_switched {
+        circuits::switched(&admin, id).await;
+    }
+    Ok(changed)
 }
 
 /// Deletes a provider; its secret and its headers are wiped.
@@ -143,8 +149,13 @@ pub async fn delete(
     change.commit((), entry("delete", id.0, Some(before.fields.audited()), None)).await
 }
 
-/// A row as it is published, secret and headers still sealed.
-pub(super) fn published(row: &Model) -> Result<Published, Error> {
+/// One provider as it is published, secret and headers still sealed.
+pub async fn published(admin: Admin, id: ProviderId) -> Result<Published, Error> {
+    as_published(&live(admin.db().reader(), id).await?)
+}
+
+/// A row as it is published.
+pub(super) fn as_published(row: &Model) -> Result<Published, Error> {
     let fields = stored(row)?.fields;
     let active_time = fields.active_time().map_err(|(column, _)| Error::Corrupt {
         resource: Resource::Provider,
@@ -172,6 +183,7 @@ pub(super) fn published(row: &Model) -> Result<Published, Error> {
         custom_headers: fields.custom_headers.published(),
         client_abort: fields.client_abort,
         timers: fields.timers,
+        circuit_breaker: fields.circuit_breaker,
     })
 }
 

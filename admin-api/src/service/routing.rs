@@ -1,9 +1,9 @@
 //! What would be chosen, and why: the choice of a gateway, made here on the published configuration.
 //!
-//! The same pool and the same function as a gateway's, so the same facts and seed give the same choice. Breakers,
-//! cool-downs and limits join with the facts they are decided by.
+//! The same pool and the same function as a gateway's, so the same facts and seed give the same choice. Breakers and
+//! cool-downs are those of now, and count when the question is about now. Limits join with the facts they are decided by.
 
-use super::{Admin, now};
+use super::{Admin, circuits, now};
 use crate::error::{Error, Resource};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::{KeyId, ProviderId, Revision};
@@ -79,6 +79,8 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
     let core = &snapshot.core;
     let unusable = core.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
     let pool = Pool::new(&core.providers, &unusable, &core.settings.timezone);
+    // Of another moment nobody knows how providers stood.
+    let table = if question.at.is_none() { circuits::table(&admin).await } else { None };
     let facts = SelectFacts {
         pool: &pool,
         groups: &groups,
@@ -86,6 +88,7 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
         model: question.model.as_deref(),
         client,
         at,
+        table: table.as_ref().map(|(table, at)| (table, *at)),
         out: &out,
     };
     // Each one that was tried took a draw.

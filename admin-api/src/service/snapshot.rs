@@ -15,7 +15,7 @@ use shared::secret::KeyDigest;
 pub async fn build(db: &Db) -> Result<Snapshot, Error> {
     let rows = read(db).await?;
     let core = Core {
-        providers: readable(rows.providers.iter().map(providers::published)),
+        providers: readable(rows.providers.iter().map(providers::as_published)),
         groups: rows.groups.iter().map(|row| group_doc(groups::stored(row))).collect(),
         prices: readable(
             rows.prices.iter().map(|row| prices::published(row).map(|price| (row.model.clone(), price))),

@@ -6,8 +6,9 @@ use admin_api::{AdminHandle, FarSides, Options, StartError, WhenAway, start_with
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
-use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::ports::{ConfigFeed, ConfigNews, Publisher};
+use shared::time::UnixMillis;
 use shared::vars::Vars;
 use std::future::Future;
 use std::net::TcpListener;
@@ -79,6 +80,7 @@ pub struct Hub {
     pub published: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
     pub nodes: Arc<MemoryNodes>,
+    pub breakers: Arc<MemoryBreakers>,
 }
 
 impl Hub {
@@ -104,15 +106,28 @@ impl Hub {
     ) -> Result<Self, StartError> {
         let usage = Arc::new(MemoryUsage::new(100_000));
         let nodes = Arc::new(MemoryNodes::new());
+        let breakers = Arc::new(MemoryBreakers::new(|| BREAKERS_AT));
         let handle = start_with(Options {
             config: database.config(variables),
-            far: FarSides { publisher, usage: usage.clone(), nodes: nodes.clone() },
+            far: FarSides {
+                publisher,
+                usage: usage.clone(),
+                nodes: nodes.clone(),
+                breakers: breakers.clone(),
+            },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
             when_away: WhenAway::Fail,
             metrics: Arc::new(Metrics::new().unwrap()),
         })
         .await?;
-        Ok(Self { client: Client::new(handle.address()).under(TOKEN), handle, published, usage, nodes })
+        Ok(Self {
+            client: Client::new(handle.address()).under(TOKEN),
+            handle,
+            published,
+            usage,
+            nodes,
+            breakers,
+        })
     }
 
     /// The newest published configuration.
@@ -175,3 +190,6 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+/// What the breakers' clock shows.
+pub const BREAKERS_AT: UnixMillis = UnixMillis(1_790_000_000_000);

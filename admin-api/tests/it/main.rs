@@ -5,6 +5,7 @@ mod hub;
 
 mod books;
 mod catalogue;
+mod circuits;
 mod conventions;
 mod in_flight;
 mod journals;

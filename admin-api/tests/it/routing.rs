@@ -49,6 +49,7 @@ async fn an_explanation_is_the_gateways_choice_for_the_same_facts_and_seed(hub: 
                 model: Some("claude-opus-5"),
                 client: Some(Client("claude-cli/2.1.7 (external, cli)")),
                 at: UnixMillis::parse_rfc3339(AT).unwrap(),
+                table: None,
                 out: &out,
             };
             let tried: Vec<String> = out.iter().map(|out| out.provider_id.to_string()).collect();

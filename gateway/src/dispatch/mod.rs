@@ -12,6 +12,7 @@ pub mod upstream;
 pub use read::{pass, plain};
 pub use sidecar::Sidecar;
 
+use crate::circuits::{Admission, Entrant};
 use crate::ctx::{Arrival, Asked, Book};
 use crate::hub::Hub;
 use crate::keep_alive::{Came, KeepAlive, watch};
@@ -27,6 +28,7 @@ use shared::contract::usage::{ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
 use shared::rules::access::effective_groups;
+use shared::rules::cooldown::Preference;
 use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
 use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, select};
 use std::pin::pin;
@@ -50,8 +52,9 @@ pub struct Job<'a> {
 
 /// How the search ended.
 pub enum Found {
-    /// With something for the seat: an answer, or an upstream's refusal that concerns the request itself.
-    Answer(Box<Answer>),
+    /// With something for the seat: an answer, whose end its breaker waits for, or an upstream's refusal that concerns the
+    /// request itself.
+    Answer(Box<Answer>, Option<Admission>),
     /// The seat left and nothing is owed to it.
     ClientGone,
 }
@@ -91,9 +94,15 @@ pub async fn find_answer(
             },
         };
         let Some((provider, route)) = job.arrival.live.provider(provider_id) else { break };
+        let Some(mut admission) = admit(job, provider).await else {
+            out.push(Out { provider_id, why: OutReason::Probing });
+            continue;
+        };
         let number = plan.begin();
-        let failed = match try_one(job, seat, (provider, route), number, book, keep_alive).await {
-            TryEnd::Answer(answer) => return Ok(Found::Answer(answer)),
+        admission.begins(number);
+        let failed = match try_one(job, seat, (provider, route), (number, admission), book, keep_alive).await
+        {
+            TryEnd::Answer(answer, admission) => return Ok(Found::Answer(answer, Some(admission))),
             TryEnd::ClientGone => return Ok(Found::ClientGone),
             TryEnd::Failed(failed) => failed,
         };
@@ -113,6 +122,27 @@ pub async fn find_answer(
         }
     }
     give_up(failures, Vec::new())
+}
+
+/// Asks the breaker of a provider, as it stands by now. `None`: it opened meanwhile, or somebody else probes it.
+async fn admit(job: &Job<'_>, provider: &Provider) -> Option<Admission> {
+    let terms = provider.circuit_terms();
+    let model = job.asked.model.as_str();
+    let standing = job.hub.circuits.table().standing(provider.id, &terms, Some(model), job.arrival.now());
+    if standing.preference() == Preference::Never {
+        return None;
+    }
+    let timers = &provider.timers;
+    let waits = if job.asked.is_stream {
+        [timers.first_byte_timeout_streaming_ms, timers.streaming_idle_timeout_ms]
+    } else {
+        [timers.request_timeout_non_streaming_ms; 2]
+    };
+    // The store has a longest time of its own.
+    let hold_ms = if waits.contains(&0) { u64::MAX } else { waits.iter().sum() };
+    let entrant =
+        Entrant { request_id: job.arrival.id, model: model.to_owned(), provider_id: provider.id, terms };
+    job.hub.circuits.admit(entrant, standing, hold_ms).await
 }
 
 enum Round {
@@ -155,6 +185,7 @@ fn choose(
     draws: &mut Draws,
     book: &mut Book,
 ) -> Result<ProviderId, Vec<&'static str>> {
+    let table = job.hub.circuits.table();
     let facts = SelectFacts {
         pool: job.arrival.live.pool(),
         groups: effective_groups(&job.principal.user, &job.principal.key),
@@ -162,6 +193,7 @@ fn choose(
         model: Some(&job.asked.model),
         client: job.arrival.origin.client(),
         at: job.arrival.at,
+        table: Some((&table, job.arrival.now())),
         out,
     };
     match select(&facts, draws) {
@@ -179,7 +211,7 @@ fn choose(
 }
 
 enum TryEnd {
-    Answer(Box<Answer>),
+    Answer(Box<Answer>, Admission),
     Failed(Failed),
     ClientGone,
 }
@@ -189,7 +221,7 @@ async fn try_one(
     job: &Job<'_>,
     seat: &mut Seat<'_>,
     (provider, route): (&Provider, &Arc<Route>),
-    number: u32,
+    (number, mut admission): (u32, Admission),
     book: &mut Book,
     keep_alive: &mut Option<KeepAlive>,
 ) -> TryEnd {
@@ -234,11 +266,14 @@ async fn try_one(
     };
     match end {
         Some(Tried::Answer(answer)) => {
-            book.chain(step(answer.label, Some(answer.head.status.as_u16())));
-            TryEnd::Answer(answer)
+            let status = answer.head.status.as_u16();
+            book.chain(step(answer.label, Some(status)));
+            admission.opened(status);
+            TryEnd::Answer(answer, admission)
         }
         Some(Tried::Failed(failed)) => {
             book.chain(step(failed.verdict.label, failed.status()));
+            admission.failed(&failed.verdict, failed.status(), failed.retry_after_secs);
             book.attempt(settle::row(job, provider, number, Outcome::Failed, &failed.spent));
             if seat.is_here() { TryEnd::Failed(failed) } else { TryEnd::ClientGone }
         }
@@ -255,7 +290,7 @@ fn give_up(mut failures: Vec<Failed>, excluded: Vec<&'static str>) -> Result<Fou
     match final_answer(&attempts(&failures)) {
         FinalAnswer::Relay { attempt } if attempt < failures.len() => {
             match failures.swap_remove(attempt).into_answer() {
-                Some(answer) => Ok(Found::Answer(Box::new(answer))),
+                Some(answer) => Ok(Found::Answer(Box::new(answer), None)),
                 None => Err(none_left(excluded, None)),
             }
         }

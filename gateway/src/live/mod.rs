@@ -17,6 +17,7 @@ pub use people::Principal;
 
 use compiled::Compiled;
 use people::People;
+use shared::contract::breaker::Terms as CircuitTerms;
 use shared::contract::delta::Delta;
 use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
 use shared::ids::{ProviderId, Revision};
@@ -103,6 +104,13 @@ impl Live {
     pub fn provider(&self, id: ProviderId) -> Option<(&Provider, &Arc<Route>)> {
         let provider = self.compiled.providers.iter().find(|p| p.id == id)?;
         self.compiled.routes.get(&id).map(|route| (provider, route))
+    }
+
+    /// What the breaker of a provider is judged under; `None` when it is never asked: there is none, or it is switched off.
+    #[must_use]
+    pub fn circuit_terms(&self, id: ProviderId) -> Option<CircuitTerms> {
+        let provider = self.compiled.core.providers.iter().find(|p| p.id == id)?;
+        provider.is_enabled.then(|| provider.circuit_terms())
     }
 
     /// What usage costs.

@@ -5,6 +5,7 @@ mod late;
 mod stream;
 mod whole;
 
+use crate::circuits::Admission;
 use crate::ctx::{Arrival, Book};
 use crate::dispatch::answer::{Answer, Body};
 use crate::hub::Hub;
@@ -28,7 +29,13 @@ pub struct Relay<'a> {
 }
 
 /// Relays an answer up to its end, which is held back: the answer is to be booked first.
-pub async fn relay(run: Relay<'_>, seat: &mut Seat<'_>, book: &mut Book, answer: Box<Answer>) -> Ending {
+pub async fn relay(
+    run: Relay<'_>,
+    seat: &mut Seat<'_>,
+    book: &mut Book,
+    answer: Box<Answer>,
+    admission: Option<Admission>,
+) -> Ending {
     let Answer { head, from, body, .. } = *answer;
     if seat.is_here() {
         let status = if seat.has_begun() { COMMITTED } else { head.status.as_u16() };
@@ -46,12 +53,12 @@ pub async fn relay(run: Relay<'_>, seat: &mut Seat<'_>, book: &mut Book, answer:
             if seat.has_begun() {
                 stream.make_plain(&head);
             }
-            stream::Run { relay: run, from }.relay(seat, book, head, stream).await
+            stream::Run { relay: run, from, admission }.relay(seat, book, head, stream).await
         }
         Body::Whole(body) if seat.has_begun() => {
             Box::pin(late::tell(run, seat, book, &head, &from, body)).await
         }
-        Body::Whole(body) => Box::pin(whole::relay(run, seat, book, head, &from, body)).await,
+        Body::Whole(body) => Box::pin(whole::relay((run, admission), seat, book, head, &from, body)).await,
     }
 }
 

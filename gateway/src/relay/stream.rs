@@ -1,6 +1,7 @@
 //! A stream that has become real: each event leaves as it comes, what is already there leaves together.
 
-use super::Relay;
+use super::{COMMITTED, Relay};
+use crate::circuits::Admission;
 use crate::ctx::Book;
 use crate::dispatch::DRAIN_PATIENCE;
 use crate::dispatch::answer::{From, Stream};
@@ -15,6 +16,8 @@ use pingora::http::ResponseHeader;
 use shared::contract::usage::Outcome;
 use shared::model::ClientAbort;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
+use shared::protocol::tap::StreamFacts;
+use shared::rules::classify::{AttemptEnd, CutPhase, ErrorFacts, TimerPhase, classify};
 use shared::rules::gate::idle_limit_ms;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -26,6 +29,8 @@ pub struct Run<'a> {
     pub relay: Relay<'a>,
     /// Whose stream.
     pub from: From,
+    /// What its breaker waits for.
+    pub admission: Option<Admission>,
 }
 
 /// When what happened last.
@@ -74,7 +79,7 @@ impl Gathered {
 impl Run<'_> {
     /// Relays up to the end and books what it took.
     pub async fn relay(
-        &self,
+        mut self,
         seat: &mut Seat<'_>,
         book: &mut Book,
         head: ResponseHeader,
@@ -223,11 +228,18 @@ impl Run<'_> {
         self.deadline(stream, pace).is_some_and(|at| now >= at).then_some(End::TimedOut)
     }
 
-    async fn close(&self, seat: &mut Seat<'_>, book: &mut Book, mut stream: Box<Stream>, end: End) -> Ending {
+    async fn close(
+        &mut self,
+        seat: &mut Seat<'_>,
+        book: &mut Book,
+        mut stream: Box<Stream>,
+        end: End,
+    ) -> Ending {
         let rest = stream.tap.end();
         seat.add(rest.bytes).await;
         let facts = stream.tap.facts().clone();
         let end = if end == End::Complete && !facts.ended && facts.error.is_none() { End::Cut } else { end };
+        self.tell_breaker(end, &facts);
         let ending = match end {
             End::Complete => {
                 give_back(self.relay.hub, stream.upstream).await;
@@ -261,6 +273,21 @@ impl Run<'_> {
         book.entry_mut().stop_reason.clone_from(&facts.stop_reason);
         book.attempt(self.relay.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
         ending
+    }
+
+    /// What the stream's end means for its provider. One that was given up for its seat means nothing.
+    fn tell_breaker(&mut self, end: End, facts: &StreamFacts) {
+        let Some(admission) = self.admission.take() else { return };
+        let model = self.relay.terms.upstream_model.as_deref();
+        let error = facts.error.as_ref().map(|error| ErrorFacts::read(&error.payload));
+        let how = match (end, &error) {
+            (End::Abandoned, _) => return,
+            (End::Complete, None) => return admission.served(COMMITTED),
+            (_, Some(facts)) => AttemptEnd::StreamError { facts },
+            (End::Cut, None) => AttemptEnd::Cut(CutPhase::BeforeContent),
+            (End::TimedOut, None) => AttemptEnd::TimedOut(TimerPhase::Progress),
+        };
+        admission.failed(&classify(&how, model), Some(COMMITTED), None);
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.

@@ -1,17 +1,19 @@
 //! A whole body: length known, sent at once.
 
 use super::Relay;
+use crate::circuits::Admission;
 use crate::ctx::Book;
 use crate::dispatch::answer::{From, Whole};
 use crate::seat::{Ending, Seat};
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
 use shared::contract::usage::Outcome;
+use shared::rules::classify::{AttemptEnd, CutPhase, classify};
 use std::time::Duration;
 
 /// Sends the body but for its end and books what it took.
 pub async fn relay(
-    run: Relay<'_>,
+    (run, admission): (Relay<'_>, Option<Admission>),
     seat: &mut Seat<'_>,
     book: &mut Book,
     mut head: ResponseHeader,
@@ -27,6 +29,7 @@ pub async fn relay(
         let length: usize = whole.pieces.iter().map(bytes::Bytes::len).sum();
         let _ = head.insert_header("content-length", length.to_string());
     }
+    let status = head.status.as_u16();
     seat.start(head).await;
     // One piece behind: it might be the last.
     let mut pieces = whole.pieces.into_iter();
@@ -44,6 +47,13 @@ pub async fn relay(
                 }
                 Ok(Err(_)) | Err(_) => {
                     book.broke("upstream_cut");
+                    if let Some(admission) = admission {
+                        admission.failed(
+                            &classify(&AttemptEnd::Cut(CutPhase::BeforeContent), None),
+                            Some(status),
+                            None,
+                        );
+                    }
                     upstream.close().await;
                     return Ending::Cut;
                 }
@@ -53,6 +63,9 @@ pub async fn relay(
                 break;
             }
         }
+    }
+    if let Some(admission) = admission {
+        admission.served(status);
     }
     seat.add_last(last).await;
     if !seat.is_here() {

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use shared::contract::snapshot::Snapshot;
 use shared::contract::usage::UsageRecord;
-use shared::memory::{MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
 use shared::model::{Provider, ProviderType};
 use shared::ports::{Publisher, UsageSource};
 use shared::testing;
@@ -98,6 +98,7 @@ impl Hub {
             feed,
             usage: usage.clone(),
             nodes: Arc::new(MemoryNodes::new()),
+            breakers: Arc::new(MemoryBreakers::new(gateway::now)),
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod circuits;
 mod client_gone;
 mod dialects;
 mod endings;

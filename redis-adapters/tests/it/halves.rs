@@ -6,7 +6,7 @@ use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
-use redis_adapters::{Link, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
 use serde_json::{Value, json};
 use shared::secret::HubKey;
 use shared::vars::Vars;
@@ -43,7 +43,8 @@ impl Admin {
         let far = FarSides {
             publisher: RedisPublisher::new(link.clone()),
             usage: RedisUsage::new(link.clone(), name),
-            nodes: RedisNodes::new(link),
+            nodes: RedisNodes::new(link.clone()),
+            breakers: RedisBreakers::unannounced(link),
         };
         let metrics = Arc::new(Metrics::new().unwrap());
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
@@ -117,6 +118,7 @@ impl Gateway {
             feed: RedisFeed::open(&redis.config(), link.clone()).unwrap(),
             usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
+            breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
             hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
             metrics_parts: vec![link],
         };

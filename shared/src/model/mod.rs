@@ -15,7 +15,7 @@ pub mod settings;
 pub use client::{Client, ClientDenied, ClientPattern};
 pub use group::{Group, GroupSet};
 pub use principal::{Key, User};
-pub use provider::{ClientAbort, Provider, ProviderType, Timers};
+pub use provider::{BreakerSettings, ClientAbort, Provider, ProviderType, Timers};
 pub use rules::{MatchType, ModelRule, Redirect};
 pub use schedule::ActiveTime;
 pub use settings::{BillingModelSource, Settings, TierSource};

@@ -4,6 +4,7 @@ use super::client::ClientPattern;
 use super::group::GroupSet;
 use super::rules::{ModelRule, Redirect};
 use super::schedule::ActiveTime;
+use crate::contract::breaker::Terms;
 use crate::ids::ProviderId;
 use crate::money::Multiplier;
 use crate::protocol::Dialect;
@@ -60,9 +61,22 @@ pub struct Provider {
     pub client_abort: ClientAbort,
     /// How long to wait, and for what.
     pub timers: Timers,
+    /// When it is not asked any more, and how it comes back.
+    #[serde(default)]
+    pub circuit_breaker: BreakerSettings,
 }
 
 impl Provider {
+    /// What its breaker and cool-downs are judged under.
+    #[must_use]
+    pub fn circuit_terms(&self) -> Terms {
+        let BreakerSettings { failure_threshold, open_duration_ms, half_open_success_threshold } =
+            self.circuit_breaker;
+        let account = [self.provider_type.as_str().as_bytes(), self.url.as_bytes(), self.secret.0.as_bytes()];
+        let account = Terms::account_of(&account);
+        Terms { failure_threshold, open_duration_ms, half_open_success_threshold, account }
+    }
+
     /// Where the provider's secret is sealed: the `aad` of its envelope.
     #[must_use]
     pub fn secret_place(id: ProviderId) -> String {
@@ -73,6 +87,24 @@ impl Provider {
     #[must_use]
     pub fn header_place(id: ProviderId, name: &str) -> String {
         format!("provider:{id}:header:{}", name.to_ascii_lowercase())
+    }
+}
+
+/// When a provider is not asked any more, and how it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerSettings {
+    /// Failures in a row that open the breaker; 0 = it never opens.
+    pub failure_threshold: u32,
+    /// Milliseconds that it stays open.
+    pub open_duration_ms: u64,
+    /// Probes that must succeed, one after the other, to close it.
+    pub half_open_success_threshold: u32,
+}
+
+impl Default for BreakerSettings {
+    /// Design §5: 5 failures, 30 minutes, 2 successes.
+    fn default() -> Self {
+        Self { failure_threshold: 5, open_duration_ms: 1_800_000, half_open_success_threshold: 2 }
     }
 }
 

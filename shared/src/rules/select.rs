@@ -5,10 +5,10 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → schedule → dialect → model → client → out for this request → weight 0 → not in the lowest tier (the caller's group may
-//! have its own).
-//! Breakers, cool-downs and provider limits join between *client* and *out*: a new
-//! [`Reason`] in its place in [`Reason::ALL`] and one line in `first_obstacle`.
+//! group → enabled → schedule → dialect → model → client → breaker and cool-downs → out for this request → weight 0 →
+//! overloaded where somebody is not → not in the lowest tier (the caller's group may have its own).
+//! Provider limits join between *cool-downs* and *out*: a new [`Reason`] in its place in [`Reason::ALL`] and one line in
+//! `first_obstacle`.
 //!
 //! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
 //! is empty; a choice takes exactly one number from the rng, an exhausted pool none. A [`Pool`] is in the order of
@@ -24,12 +24,15 @@ pub use reasons::{Excluded, Reason};
 
 use pool::{Access, Member};
 
+use crate::contract::breaker::CoolKind;
 use crate::contract::usage::{Candidate, ChainStep, DecisionChain};
 use crate::ids::ProviderId;
 use crate::model::GroupSet;
 use crate::model::client::{self, Client};
 use crate::model::rules::allows;
 use crate::protocol::Dialect;
+use crate::rules::breaker::table::{Standing, Table};
+use crate::rules::cooldown::Preference;
 use crate::time::UnixMillis;
 use rand::{Rng, RngCore};
 
@@ -48,6 +51,8 @@ pub struct SelectFacts<'a> {
     pub client: Option<Client<'a>>,
     /// The request's moment: schedules go by it.
     pub at: UnixMillis,
+    /// How the providers stand, and the moment of the choice; `None`: nothing is held against anybody.
+    pub table: Option<(&'a Table, UnixMillis)>,
     /// Who is out for the rest of this request.
     pub out: &'a [Out],
 }
@@ -68,6 +73,8 @@ pub enum OutReason {
     AlreadyTried,
     /// It cannot be asked at all: its secret does not open, its URL is broken.
     Unusable,
+    /// Its breaker is half open, and somebody else got the permit.
+    Probing,
 }
 
 /// What was chosen.
@@ -84,6 +91,8 @@ pub enum Selection {
 pub struct Chosen {
     /// Its id.
     pub provider_id: ProviderId,
+    /// How it stands: one whose breaker is half open is asked with the permit alone.
+    pub standing: Standing,
     /// Among whom it was drawn, and who was out.
     pub trace: Trace,
 }
@@ -103,35 +112,52 @@ pub struct Trace {
 pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
     let mut sieve = Sieve::new(facts);
     let mut excluded = Excluded::default();
-    let mut able: Vec<(u32, Candidate)> = Vec::new();
+    let mut able: Vec<Able> = Vec::new();
     for member in &facts.pool.members {
-        match sieve.first_obstacle(member) {
-            Some(reason) => excluded.add(reason, member.id),
-            None => {
+        match sieve.obstacle(member) {
+            Err(reason) => excluded.add(reason, member.id),
+            Ok(standing) => {
                 let candidate = Candidate { provider_id: member.id, weight: member.weight };
-                able.push((sieve.access.priority(member), candidate));
+                able.push(Able { candidate, standing, priority: sieve.access.priority(member) });
             }
         }
     }
-    let Some(priority) = able.iter().map(|(priority, _)| *priority).min() else {
+    // An overload falls on all accounts of a vendor alike: who has one comes last, over all tiers.
+    let best = Preference::best(able.iter().map(|able| able.standing.preference()));
+    able.retain(|able| {
+        let is_best = Some(able.standing.preference()) == best;
+        if !is_best {
+            excluded.add(Reason::CoolingOverload, able.candidate.provider_id);
+        }
+        is_best
+    });
+    let Some(priority) = able.iter().map(|able| able.priority).min() else {
         return Selection::Exhausted(excluded);
     };
-    let mut candidates = Vec::with_capacity(able.len());
-    for (own, candidate) in able {
-        if own == priority {
-            candidates.push(candidate);
-        } else {
-            excluded.add(Reason::LowerPriority, candidate.provider_id);
+    able.retain(|able| {
+        let is_in_tier = able.priority == priority;
+        if !is_in_tier {
+            excluded.add(Reason::LowerPriority, able.candidate.provider_id);
         }
-    }
-    let drawn = draw(&candidates, rng).and_then(|at| candidates.get(at));
-    match drawn.map(|candidate| candidate.provider_id) {
-        Some(provider_id) => {
-            Selection::Chosen(Chosen { provider_id, trace: Trace { priority, candidates, excluded } })
-        }
-        // Not reached: a candidate weighs at least 1, see `first_obstacle`.
+        is_in_tier
+    });
+    let candidates: Vec<Candidate> = able.iter().map(|able| able.candidate).collect();
+    match draw(&candidates, rng).and_then(|at| able.get(at)) {
+        Some(drawn) => Selection::Chosen(Chosen {
+            provider_id: drawn.candidate.provider_id,
+            standing: drawn.standing,
+            trace: Trace { priority, candidates, excluded },
+        }),
+        // Not reached: a candidate weighs at least 1, see `obstacle`.
         None => Selection::Exhausted(excluded),
     }
+}
+
+/// Who can be drawn.
+struct Able {
+    candidate: Candidate,
+    standing: Standing,
+    priority: u32,
 }
 
 /// The filters, for one choice. What many providers share is asked once.
@@ -157,35 +183,50 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    fn first_obstacle(&mut self, member: &Member) -> Option<Reason> {
+    /// The first filter that stops it; else how it stands.
+    fn obstacle(&mut self, member: &Member) -> Result<Standing, Reason> {
         if !self.access.may_use(member) {
-            return Some(Reason::OtherGroup);
+            return Err(Reason::OtherGroup);
         }
         if !member.is_enabled {
-            return Some(Reason::Disabled);
+            return Err(Reason::Disabled);
         }
         if !self.is_active(member) {
-            return Some(Reason::OutsideSchedule);
+            return Err(Reason::OutsideSchedule);
         }
         if member.dialect != self.facts.dialect {
-            return Some(Reason::OtherDialect);
+            return Err(Reason::OtherDialect);
         }
         if !self.serves_model(member) {
-            return Some(Reason::ModelNotServed);
+            return Err(Reason::ModelNotServed);
         }
         if !self.serves_client(member) {
-            return Some(Reason::ClientNotAllowed);
+            return Err(Reason::ClientNotAllowed);
+        }
+        let facts = self.facts;
+        let standing = facts.table.map_or(Standing::Ready, |(table, now)| {
+            table.standing(member.id, &member.terms, facts.model, now)
+        });
+        match standing {
+            Standing::Ready | Standing::NeedsPermit | Standing::Overloaded { .. } => {}
+            Standing::Open { .. } => return Err(Reason::BreakerOpen),
+            Standing::Probing => return Err(Reason::BreakerProbing),
+            Standing::Cooling { kind, .. } => return Err(cooling(kind)),
         }
         if let Some(out) = self.facts.out.iter().find(|out| out.provider_id == member.id) {
-            return Some(match out.why {
+            return Err(match out.why {
                 OutReason::AlreadyTried => Reason::AlreadyTried,
                 OutReason::Unusable => Reason::Unusable,
+                OutReason::Probing => Reason::BreakerProbing,
             });
         }
         if !member.is_usable {
-            return Some(Reason::Unusable);
+            return Err(Reason::Unusable);
         }
-        (member.weight == 0).then_some(Reason::WeightZero)
+        if member.weight == 0 {
+            return Err(Reason::WeightZero);
+        }
+        Ok(standing)
     }
 
     fn is_active(&mut self, member: &Member) -> bool {
@@ -208,6 +249,15 @@ impl<'a> Sieve<'a> {
         asked_once(&mut self.clients, place, || {
             rules.is_none_or(|rules| client::check(&rules.allowed, &rules.blocked, client).is_ok())
         })
+    }
+}
+
+fn cooling(kind: CoolKind) -> Reason {
+    match kind {
+        CoolKind::Credential => Reason::CoolingCredential,
+        CoolKind::RateLimit => Reason::CoolingRateLimit,
+        CoolKind::ModelMissing => Reason::CoolingModelMissing,
+        CoolKind::Overload => Reason::CoolingOverload,
     }
 }
 

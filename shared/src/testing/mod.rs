@@ -14,7 +14,7 @@ use crate::contract::usage::{
     Caller, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA, UsageRecord,
 };
 use crate::ids::{GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
-use crate::model::{ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
+use crate::model::{BreakerSettings, ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
 use crate::money::Multiplier;
 use crate::rules::select::Draws;
 use crate::rules::session::SessionKey;
@@ -54,6 +54,7 @@ pub fn provider(id: i64) -> Provider {
         custom_headers: Vec::new(),
         client_abort: ClientAbort::Drain,
         timers: Timers::default(),
+        circuit_breaker: BreakerSettings::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::types::{
 use crate::error::Error;
 use crate::service::providers::{Provider, ProviderFields};
 use serde::{Deserialize, Serialize};
-use shared::model::{ClientAbort, GroupSet, ModelRule, Redirect, Timers};
+use shared::model::{BreakerSettings, ClientAbort, GroupSet, ModelRule, Redirect, Timers};
 use shared::money::Multiplier;
 use shared::secret::Secret;
 use std::collections::BTreeMap;
@@ -66,6 +66,12 @@ pub struct ProviderCreate {
     streaming_idle_timeout_ms: Option<u64>,
     /// Not streaming: until the whole body has arrived, in ms; 0 = no limit. Default: 600000.
     request_timeout_non_streaming_ms: Option<u64>,
+    /// Failures in a row that open its breaker, 0 to 1000; 0 = it never opens. Default: 5.
+    circuit_breaker_failure_threshold: Option<u32>,
+    /// How long it stays open, in ms, 1000 to 86400000. Default: 1800000.
+    circuit_breaker_open_duration_ms: Option<u64>,
+    /// Probes that must succeed, one after the other, to close it, 1 to 100. Default: 2.
+    circuit_breaker_half_open_success_threshold: Option<u32>,
 }
 
 impl ProviderCreate {
@@ -91,6 +97,10 @@ impl ProviderCreate {
         set(&mut timers.first_byte_timeout_streaming_ms, self.first_byte_timeout_streaming_ms);
         set(&mut timers.streaming_idle_timeout_ms, self.streaming_idle_timeout_ms);
         set(&mut timers.request_timeout_non_streaming_ms, self.request_timeout_non_streaming_ms);
+        let breaker = &mut fields.circuit_breaker;
+        set(&mut breaker.failure_threshold, self.circuit_breaker_failure_threshold);
+        set(&mut breaker.open_duration_ms, self.circuit_breaker_open_duration_ms);
+        set(&mut breaker.half_open_success_threshold, self.circuit_breaker_half_open_success_threshold);
         Ok((fields, key))
     }
 }
@@ -164,6 +174,15 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<u64>)]
     request_timeout_non_streaming_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    circuit_breaker_failure_threshold: Patch<u32>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    circuit_breaker_open_duration_ms: Patch<u64>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    circuit_breaker_half_open_success_threshold: Patch<u32>,
 }
 
 /// A parsed update: the new secret, and the change of the other fields.
@@ -228,6 +247,19 @@ impl ProviderEdit {
             &mut timers.request_timeout_non_streaming_ms,
             rest.request_timeout_non_streaming_ms.or_default(usual.request_timeout_non_streaming_ms),
         );
+        let (breaker, usual) = (&mut fields.circuit_breaker, BreakerSettings::default());
+        set(
+            &mut breaker.failure_threshold,
+            rest.circuit_breaker_failure_threshold.or_default(usual.failure_threshold),
+        );
+        set(
+            &mut breaker.open_duration_ms,
+            rest.circuit_breaker_open_duration_ms.or_default(usual.open_duration_ms),
+        );
+        set(
+            &mut breaker.half_open_success_threshold,
+            rest.circuit_breaker_half_open_success_threshold.or_default(usual.half_open_success_threshold),
+        );
     }
 }
 
@@ -258,6 +290,9 @@ pub struct ProviderDocument {
     first_byte_timeout_streaming_ms: u64,
     streaming_idle_timeout_ms: u64,
     request_timeout_non_streaming_ms: u64,
+    circuit_breaker_failure_threshold: u32,
+    circuit_breaker_open_duration_ms: u64,
+    circuit_breaker_half_open_success_threshold: u32,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -290,6 +325,9 @@ impl From<Provider> for ProviderDocument {
             first_byte_timeout_streaming_ms: fields.timers.first_byte_timeout_streaming_ms,
             streaming_idle_timeout_ms: fields.timers.streaming_idle_timeout_ms,
             request_timeout_non_streaming_ms: fields.timers.request_timeout_non_streaming_ms,
+            circuit_breaker_failure_threshold: fields.circuit_breaker.failure_threshold,
+            circuit_breaker_open_duration_ms: fields.circuit_breaker.open_duration_ms,
+            circuit_breaker_half_open_success_threshold: fields.circuit_breaker.half_open_success_threshold,
             revision: provider.revision.0,
             created_at: Moment(provider.created_at),
             updated_at: Moment(provider.updated_at),

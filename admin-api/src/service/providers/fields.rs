@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use shared::ids::Revision;
 use shared::model::schedule::ActiveTimeError;
 use shared::model::{
-    ActiveTime, ClientAbort, ClientPattern, GroupSet, ModelRule, ProviderType, Redirect, Timers,
+    ActiveTime, BreakerSettings, ClientAbort, ClientPattern, GroupSet, ModelRule, ProviderType, Redirect,
+    Timers,
 };
 use shared::money::Multiplier;
 use shared::rules::upstream::BaseUrl;
@@ -59,6 +60,8 @@ pub struct ProviderFields {
     pub client_abort: ClientAbort,
     /// How long to wait, in milliseconds; 0 = no limit.
     pub timers: Timers,
+    /// When it is not asked any more, and how it comes back.
+    pub circuit_breaker: BreakerSettings,
 }
 
 impl ProviderFields {
@@ -85,6 +88,7 @@ impl ProviderFields {
             custom_headers: CustomHeaders::default(),
             client_abort: ClientAbort::default(),
             timers: Timers::default(),
+            circuit_breaker: BreakerSettings::default(),
         }
     }
 
@@ -120,6 +124,14 @@ impl ProviderFields {
             let is_fine = ms == 0 || (100..=3_600_000).contains(&ms);
             v.require(is_fine, field, "must be 0 (no limit) or 100 to 3600000");
         }
+        let breaker = &self.circuit_breaker;
+        v.number("circuit_breaker_failure_threshold", &breaker.failure_threshold, &(0..=1_000));
+        v.number("circuit_breaker_open_duration_ms", &breaker.open_duration_ms, &(1_000..=86_400_000));
+        v.number(
+            "circuit_breaker_half_open_success_threshold",
+            &breaker.half_open_success_threshold,
+            &(1..=100),
+        );
     }
 
     /// When it is used; `None`: always. An error names the field.
@@ -162,6 +174,9 @@ impl ProviderFields {
             "first_byte_timeout_streaming_ms": self.timers.first_byte_timeout_streaming_ms,
             "streaming_idle_timeout_ms": self.timers.streaming_idle_timeout_ms,
             "request_timeout_non_streaming_ms": self.timers.request_timeout_non_streaming_ms,
+            "circuit_breaker_failure_threshold": self.circuit_breaker.failure_threshold,
+            "circuit_breaker_open_duration_ms": self.circuit_breaker.open_duration_ms,
+            "circuit_breaker_half_open_success_threshold": self.circuit_breaker.half_open_success_threshold,
         })
     }
 }
@@ -198,6 +213,11 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
             streaming_idle_timeout_ms: row.streaming_idle_timeout_ms.cast_unsigned(),
             request_timeout_non_streaming_ms: row.request_timeout_non_streaming_ms.cast_unsigned(),
         },
+        circuit_breaker: BreakerSettings {
+            failure_threshold: row.circuit_breaker_failure_threshold.cast_unsigned(),
+            open_duration_ms: row.circuit_breaker_open_duration_ms.cast_unsigned(),
+            half_open_success_threshold: row.circuit_breaker_half_open_success_threshold.cast_unsigned(),
+        },
     };
     Ok(Stored {
         id: row.id,
@@ -231,6 +251,12 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
         first_byte_timeout_streaming_ms: Set(fields.timers.first_byte_timeout_streaming_ms.cast_signed()),
         streaming_idle_timeout_ms: Set(fields.timers.streaming_idle_timeout_ms.cast_signed()),
         request_timeout_non_streaming_ms: Set(fields.timers.request_timeout_non_streaming_ms.cast_signed()),
+        circuit_breaker_failure_threshold: Set(fields.circuit_breaker.failure_threshold.cast_signed()),
+        circuit_breaker_open_duration_ms: Set(fields.circuit_breaker.open_duration_ms.cast_signed()),
+        circuit_breaker_half_open_success_threshold: Set(fields
+            .circuit_breaker
+            .half_open_success_threshold
+            .cast_signed()),
         ..Default::default()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::breaker::{Circuit, Mark, Report, Terms};
+use crate::contract::breaker::{Circuit, Mark, Report};
 use crate::ids::ProviderId;
 use crate::ports::Since;
 use crate::rules::breaker::fleet::Fleet;
@@ -224,6 +224,7 @@ fn ride(seed: u64) -> Count {
     let seats: Vec<_> = (1..=SEATS).map(provider).collect();
     let (mut store, mut nodes) = (Fleet::default(), [Table::default(), Table::default()]);
     let (mut draws, mut count) = (rng(seed), Count::default());
+    let pool = Pool::new(&seats, &HashSet::new(), &Zone::default());
     for n in 0..(STORM_MS + 60_000) / 250 {
         let ms = n * 250;
         let now = at(ms);
@@ -233,17 +234,11 @@ fn ride(seed: u64) -> Count {
         let table = &mut nodes[which];
         let mut out: Vec<Out> = Vec::new();
         let served = loop {
-            let standing = |id| table.standing(id, &Terms::default(), Some("m"), now);
             // Nobody is ever excluded by an overload.
             for seat in &seats {
-                assert!(matches!(standing(seat.id), Standing::Ready | Standing::Overloaded { .. }));
+                let standing = table.standing(seat.id, &seat.circuit_terms(), Some("m"), now);
+                assert!(matches!(standing, Standing::Ready | Standing::Overloaded { .. }));
             }
-            let left = seats.iter().filter(|seat| out.iter().all(|out| out.provider_id != seat.id));
-            let Some(best) = Preference::best(left.clone().map(|seat| standing(seat.id).preference())) else {
-                break None;
-            };
-            let pool: Vec<_> = left.filter(|seat| standing(seat.id).preference() == best).cloned().collect();
-            let pool = Pool::new(&pool, &HashSet::new(), &Zone::default());
             let facts = SelectFacts {
                 pool: &pool,
                 groups: &seats[0].group_tag,
@@ -251,7 +246,8 @@ fn ride(seed: u64) -> Count {
                 model: Some("m"),
                 client: None,
                 at: now,
-                out: &[],
+                table: Some((table, now)),
+                out: &out,
             };
             let Selection::Chosen(chosen) = select(&facts, &mut draws) else { break None };
             let id = chosen.provider_id;
@@ -265,7 +261,7 @@ fn ride(seed: u64) -> Count {
             };
             let said = Report {
                 provider_id: id,
-                terms: Terms::default(),
+                terms: seats[usize::try_from(id.0 - 1).unwrap()].circuit_terms(),
                 pass,
                 mark,
                 cool,

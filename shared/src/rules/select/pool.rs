@@ -1,6 +1,7 @@
 //! The providers of a configuration, made ready for choosing: once per snapshot, so that a choice among hundreds compares
 //! numbers. Names of groups are numbers here, and each different list of rules is there once.
 
+use crate::contract::breaker::Terms;
 use crate::ids::ProviderId;
 use crate::model::{ActiveTime, ClientPattern, GroupSet, ModelRule, Provider};
 use crate::protocol::Dialect;
@@ -37,6 +38,8 @@ pub(super) struct Member {
     pub active_time: Option<ActiveTime>,
     pub dialect: Dialect,
     pub weight: u32,
+    /// What its breaker is judged under.
+    pub terms: Terms,
     priority: u32,
     /// Which of [`Pool::model_rules`]; `None`: it serves every model.
     pub model_rules: Option<usize>,
@@ -70,6 +73,7 @@ impl Pool {
                 active_time: provider.active_time,
                 dialect: provider.provider_type.dialect(),
                 weight: provider.weight,
+                terms: provider.circuit_terms(),
                 priority: provider.priority,
                 model_rules: once(&mut pool.model_rules, &provider.allowed_models, Vec::is_empty),
                 client_rules: once(&mut pool.client_rules, &client_rules(provider), |rules| {

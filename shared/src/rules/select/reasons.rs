@@ -18,28 +18,46 @@ pub enum Reason {
     ModelNotServed,
     /// Its client rules leave the caller's program out.
     ClientNotAllowed,
+    /// Its breaker is open.
+    BreakerOpen,
+    /// Its breaker is half open, and another request probes it.
+    BreakerProbing,
+    /// Its account was refused a while ago.
+    CoolingCredential,
+    /// It is at its rate.
+    CoolingRateLimit,
+    /// It said that it does not have the model.
+    CoolingModelMissing,
     /// It was tried for this request and failed.
     AlreadyTried,
     /// It cannot be asked at all: its secret does not open, its URL is broken.
     Unusable,
     /// Weight 0: only a running session uses it.
     WeightZero,
+    /// It is overloaded, and somebody else could serve.
+    CoolingOverload,
     /// A better tier could serve.
     LowerPriority,
 }
 
 impl Reason {
     /// All reasons, in the order of the filters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::OtherGroup,
         Self::Disabled,
         Self::OutsideSchedule,
         Self::OtherDialect,
         Self::ModelNotServed,
         Self::ClientNotAllowed,
+        Self::BreakerOpen,
+        Self::BreakerProbing,
+        Self::CoolingCredential,
+        Self::CoolingRateLimit,
+        Self::CoolingModelMissing,
         Self::AlreadyTried,
         Self::Unusable,
         Self::WeightZero,
+        Self::CoolingOverload,
         Self::LowerPriority,
     ];
 
@@ -53,9 +71,15 @@ impl Reason {
             Self::OtherDialect => "other_dialect",
             Self::ModelNotServed => "model_not_served",
             Self::ClientNotAllowed => "client_not_allowed",
+            Self::BreakerOpen => "breaker_open",
+            Self::BreakerProbing => "breaker_probing",
+            Self::CoolingCredential => "cooling_credential",
+            Self::CoolingRateLimit => "cooling_rate_limit",
+            Self::CoolingModelMissing => "cooling_model_missing",
             Self::AlreadyTried => "already_tried",
             Self::Unusable => "unusable",
             Self::WeightZero => "weight_zero",
+            Self::CoolingOverload => "cooling_overload",
             Self::LowerPriority => "lower_priority",
         }
     }

@@ -25,6 +25,7 @@ fn facts<'a>(pool: &'a Pool, groups: &'a GroupSet) -> SelectFacts<'a> {
         model: Some("claude-opus-5"),
         client: Some(Client("claude-cli/2.1.7 (external, cli)")),
         at: UnixMillis::parse_rfc3339("2026-11-23T01:30:00Z").unwrap(),
+        table: None,
         out: &[],
     }
 }

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals};
-use redis_adapters::{Link, RedisFeed, RedisNodes, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisUsage};
 use std::process::ExitCode;
 use std::sync::Arc;
 use swap::Predecessor;
@@ -99,6 +99,7 @@ async fn live(settings: Settings, is_upgrade: bool) -> Result<()> {
 struct Node {
     gateway: GatewayHandle,
     feed: Arc<RedisFeed>,
+    breakers: Arc<RedisBreakers>,
     link: Arc<Link>,
 }
 
@@ -107,12 +108,14 @@ impl Node {
         let Settings { gateway: config, redis, hub_key, .. } = settings;
         let link = Link::open(&redis)?;
         let feed = RedisFeed::open(&redis, link.clone())?;
+        let breakers = RedisBreakers::open(&redis, link.clone())?;
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
             // A gateway takes nothing from the stream: the name is nobody's consumer.
             usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
+            breakers: breakers.clone(),
             hub_key,
             metrics_parts: vec![link.clone()],
         };
@@ -131,18 +134,20 @@ impl Node {
         };
         let (seats, ops) = (gateway.address, gateway.ops_address);
         tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
-        Ok(Self { gateway, feed, link })
+        Ok(Self { gateway, feed, breakers, link })
     }
 
     async fn stop(self) {
         self.gateway.stop().await;
         self.feed.close().await;
+        self.breakers.close().await;
         self.link.close().await;
     }
 
     async fn stop_for_successor(self) {
         self.gateway.stop_for_successor().await;
         self.feed.close().await;
+        self.breakers.close().await;
         self.link.close().await;
     }
 }

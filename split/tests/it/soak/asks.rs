@@ -113,7 +113,12 @@ pub fn script(dice: &mut Dice, api: Api, is_stream: bool, may_hang: bool) -> Scr
     match dice.between(0, 100) {
         // Long ones, so that most faults meet some in their midst.
         0..12 => Script { events: Some(50), spacing_ms: 60, ..plain },
-        12..20 => Script { status: Some(dice.one_of(&[400, 429, 500, 503, 529])), ..plain },
+        // The shortest rest that a rate limit can ask for.
+        12..20 => Script {
+            status: Some(dice.one_of(&[400, 429, 500, 503, 529])),
+            retry_after_secs: Some(1),
+            ..plain
+        },
         20..24 => Script { error_event: Some(ErrorEvent::BeforeContent), ..plain },
         24..28 => Script { error_event: Some(ErrorEvent::AfterContent(some)), ..plain },
         28..30 => Script { cut: Some(Cut::BeforeHead), ..plain },

@@ -1,0 +1,141 @@
+//! Breakers and cool-downs of real requests: who is not asked any more, for how long, and what the chain says of it.
+
+use crate::harness::{Hub, PATIENCE, claude, message, upstream, upstream_with};
+use shared::contract::usage::{ChainStep, UsageRecord};
+use shared::model::{BreakerSettings, Provider};
+use simulator::{Script, Simulator};
+use tokio::time::Instant;
+
+/// A provider that is asked once a request, and one that serves when that one does not.
+async fn pair(first: &Simulator) -> (Provider, Provider, Simulator) {
+    let good = upstream_with(Script::default()).await;
+    let mut one = claude(1, &first.base_url());
+    one.max_attempts = 1;
+    let mut two = claude(2, &good.base_url());
+    two.priority = 1;
+    (one, two, good)
+}
+
+fn asked(upstream: &Simulator) -> u64 {
+    upstream.totals().requests
+}
+
+/// Sends requests, all of which must be served, until one passes the first provider by; how often it was asked.
+async fn until_passed_by(hub: &Hub, first: &Simulator) -> u64 {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let before = asked(first);
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+        if asked(first) == before {
+            return before;
+        }
+        assert!(Instant::now() < until, "it is passed by in time");
+    }
+}
+
+/// Why the first provider was not asked, by the newest record.
+async fn reasons(hub: &Hub, count: usize) -> Vec<String> {
+    let newest: UsageRecord = hub.records(count).await.pop().unwrap();
+    let steps = newest.request.decision_chain.steps.into_iter();
+    let excluded = steps.filter_map(|step| match step {
+        ChainStep::Selected { excluded, .. } => Some(excluded),
+        _ => None,
+    });
+    excluded.flatten().map(|exclusion| exclusion.reason).collect()
+}
+
+#[tokio::test]
+async fn failures_in_a_row_open_the_breaker_and_the_chain_says_so() {
+    let broken = upstream_with(Script::failing(500)).await;
+    let (one, two, _good) = pair(&broken).await;
+    let hub = Hub::start(vec![one, two]).await;
+    let tries = until_passed_by(&hub, &broken).await;
+    assert!(tries >= 5, "one failure is no reason: {tries}");
+    let served = usize::try_from(tries).unwrap() + 1;
+    assert!(reasons(&hub, served).await.contains(&"breaker_open".to_owned()));
+}
+
+#[tokio::test]
+async fn a_threshold_of_0_never_opens() {
+    let broken = upstream_with(Script::failing(500)).await;
+    let (mut one, two, _good) = pair(&broken).await;
+    one.circuit_breaker.failure_threshold = 0;
+    let hub = Hub::start(vec![one, two]).await;
+    for _ in 0..12 {
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+    }
+    assert_eq!(asked(&broken), 12);
+}
+
+#[tokio::test]
+async fn an_account_that_is_refused_rests_at_once_and_nobody_sees_it() {
+    let refused = upstream_with(Script::failing(401)).await;
+    let (one, two, _good) = pair(&refused).await;
+    let hub = Hub::start(vec![one, two]).await;
+    let tries = until_passed_by(&hub, &refused).await;
+    let served = usize::try_from(tries).unwrap() + 1;
+    assert!(reasons(&hub, served).await.contains(&"cooling_credential".to_owned()));
+}
+
+#[tokio::test]
+async fn a_rate_limit_rests_the_model_that_met_it_and_no_other() {
+    let limited = upstream_with(Script { retry_after_secs: Some(600), ..Script::failing(429) }).await;
+    let (one, two, _good) = pair(&limited).await;
+    let hub = Hub::start(vec![one, two]).await;
+    until_passed_by(&hub, &limited).await;
+    let before = asked(&limited);
+    let other = message(false).replace("claude-sonnet-4-5", "claude-opus-4-5");
+    assert_eq!(hub.post("/v1/messages", other).await.status, 200);
+    assert_eq!(asked(&limited), before + 1, "another model was not limited");
+}
+
+#[tokio::test]
+async fn overloads_bench_nobody_when_all_have_them() {
+    let upstreams = [upstream().await, upstream().await, upstream().await];
+    let providers = upstreams.iter().zip(1..).map(|(upstream, id)| claude(id, &upstream.base_url()));
+    let hub = Hub::start(providers.collect()).await;
+    for upstream in &upstreams {
+        upstream.set_script(Script::failing(529));
+    }
+    for _ in 0..10 {
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 503);
+    }
+    for upstream in &upstreams {
+        assert_eq!(asked(upstream), 10, "each request asks everybody");
+        upstream.set_script(Script::default());
+    }
+    assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200, "at once, without a rest");
+}
+
+#[tokio::test]
+async fn a_breaker_whose_time_is_over_lets_one_probe_through_and_closes_by_it() {
+    let broken = upstream_with(Script::failing(500)).await;
+    let (mut one, two, good) = pair(&broken).await;
+    one.circuit_breaker =
+        BreakerSettings { failure_threshold: 1, open_duration_ms: 300, half_open_success_threshold: 1 };
+    let hub = Hub::start(vec![one, two]).await;
+    until_passed_by(&hub, &broken).await;
+    // The probe takes its time; who comes meanwhile is served by the other.
+    broken.set_script(Script { first_byte_delay_ms: 500, ..Script::default() });
+    let (at_first, before) = (asked(&broken), asked(&good));
+    let until = Instant::now() + PATIENCE;
+    while asked(&broken) == at_first {
+        assert!(Instant::now() < until, "a probe is due in time");
+        let burst = (0..8).map(|_| hub.post("/v1/messages", message(false)));
+        for answer in futures::future::join_all(burst).await {
+            assert_eq!(answer.status, 200);
+        }
+        let probes = asked(&broken) - at_first;
+        assert!(probes <= 1, "one probe at a time: {probes}");
+    }
+    assert!(asked(&good) > before);
+    broken.set_script(Script::default());
+    let until = Instant::now() + PATIENCE;
+    let (mut last, mut in_a_row) = (asked(&broken), 0);
+    while in_a_row < 3 {
+        assert!(Instant::now() < until, "it is closed in time");
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+        in_a_row = if asked(&broken) > last { in_a_row + 1 } else { 0 };
+        last = asked(&broken);
+    }
+}
