@@ -5,10 +5,12 @@
 
 mod client;
 mod figures;
+mod ports;
 mod postgres;
 mod redis;
 
 pub use client::{Answer, Client, JSON};
 pub use figures::Times;
+pub use ports::lasting_address;
 pub use postgres::Postgres;
 pub use redis::{Door, PATIENCE, Redis, eventually};

@@ -2,7 +2,7 @@
 
 use crate::harness::{Admin, Gateway, Shape};
 use crate::process::{ADMIN, GATEWAY, Process};
-use testbed::{Client, eventually};
+use testbed::{Client, eventually, lasting_address};
 use tokio::process::Command;
 
 async fn ready_is(ops: &Client, status: u16, text: &str) {
@@ -23,8 +23,8 @@ async fn processes_start_in_any_order_and_say_what_they_wait_for() {
     ready_is(&gateway.ops, 503, "waiting for the first configuration").await;
     assert_eq!(gateway.ops.get("/live").await.status, 200);
 
-    // Its doors are known only when it is up: the operators' one is fixed here by who had it before.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Its doors are known only when it is up: the operators' one is fixed here.
+    let free = lasting_address();
     let mut command = shape.command(ADMIN, "admin");
     command.env("OPS_LISTEN", free.to_string());
     let mut admin = Process::start(command);

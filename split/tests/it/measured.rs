@@ -20,7 +20,7 @@ use simulator::Script;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testbed::{Answer, Client, Times, eventually};
+use testbed::{Answer, Client, Times, eventually, lasting_address};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -335,9 +335,8 @@ async fn what_seats_feel_of_a_rolling_restart() {
     let start = async |name: &str, at: Option<&Gateway>| {
         let mut command = shape.command(GATEWAY, name);
         command.env("DRAIN_DELAY_SECS", "2");
-        if let Some((seats, ops)) = at.map(Gateway::addresses) {
-            command.env("GATEWAY_LISTEN", seats.to_string()).env("OPS_LISTEN", ops.to_string());
-        }
+        let (seats, ops) = at.map_or_else(|| (lasting_address(), lasting_address()), Gateway::addresses);
+        command.env("GATEWAY_LISTEN", seats.to_string()).env("OPS_LISTEN", ops.to_string());
         Gateway::up(Process::start(command)).await
     };
     let mut gateways = [start("a", None).await, start("b", None).await];

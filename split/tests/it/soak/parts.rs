@@ -6,7 +6,7 @@ use crate::process::{ADMIN, GATEWAY, Process};
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use testbed::{Postgres, Redis};
+use testbed::{Postgres, Redis, lasting_address};
 use tokio::time::{Instant as At, sleep, sleep_until};
 
 /// What was done, for the one who reads a failure.
@@ -40,6 +40,13 @@ pub struct Killed {
     pub to: Instant,
 }
 
+fn process(site: &Site, name: &str, (seats, ops): (SocketAddr, SocketAddr), arguments: &[&str]) -> Process {
+    let mut command = site.command(GATEWAY, name);
+    command.env("GATEWAY_LISTEN", seats.to_string()).env("OPS_LISTEN", ops.to_string());
+    command.args(arguments);
+    Process::start(command)
+}
+
 /// A gateway under one name and address, whichever process that is.
 pub struct Node {
     pub name: &'static str,
@@ -51,8 +58,9 @@ pub struct Node {
 
 impl Node {
     pub async fn start(site: &Site, name: &'static str) -> Self {
-        let gateway = Gateway::up(Process::start(site.command(GATEWAY, name))).await;
-        Self { name, addresses: gateway.addresses(), gateway, kills: Vec::new(), site: site.clone() }
+        let addresses = (lasting_address(), lasting_address());
+        let gateway = Gateway::up(process(site, name, addresses, &[])).await;
+        Self { name, addresses, gateway, kills: Vec::new(), site: site.clone() }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -60,11 +68,7 @@ impl Node {
     }
 
     fn process(&self, arguments: &[&str]) -> Process {
-        let mut command = self.site.command(GATEWAY, self.name);
-        let (seats, ops) = self.addresses;
-        command.env("GATEWAY_LISTEN", seats.to_string()).env("OPS_LISTEN", ops.to_string());
-        command.args(arguments);
-        Process::start(command)
+        process(&self.site, self.name, self.addresses, arguments)
     }
 
     async fn up(&self) -> Gateway {
