@@ -5,7 +5,7 @@ use crate::child;
 use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
 use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
 use shared::money::PicoUsd;
@@ -44,12 +44,14 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let nodes = Arc::new(MemoryNodes::new());
     let hub_key = Arc::new(testing::hub_key());
     let breakers = Arc::new(MemoryBreakers::new(gateway::now));
+    let sessions = Arc::new(MemorySessions::new(300_000, gateway::now));
     let parts = GatewayParts {
         config,
         feed,
         usage: usage.clone(),
         nodes,
         breakers,
+        sessions,
         hub_key,
         metrics_parts: Vec::new(),
     };

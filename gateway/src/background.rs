@@ -1,5 +1,5 @@
-//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, the breakers, the
-//! heartbeat.
+//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, breakers, sessions,
+//! the heartbeat.
 
 use crate::circuits;
 use crate::heartbeat;
@@ -8,6 +8,7 @@ use crate::journal::keeper;
 use crate::journal::ship::Shipper;
 use crate::live::Follower;
 use crate::live::disk::{Disk, keep};
+use crate::sessions::{self, Word};
 use shared::contract::breaker::Report;
 use shared::ports::{ConfigFeed, NodeRegistry, UsageStream};
 use shared::secret::HubKey;
@@ -26,6 +27,8 @@ pub struct Background {
     pub nodes: Arc<dyn NodeRegistry>,
     /// What attempts came to, for the breakers.
     pub reports: mpsc::Receiver<Report>,
+    /// What can wait, for the sessions.
+    pub words: mpsc::Receiver<Word>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// Where the last configuration is kept.
@@ -43,7 +46,7 @@ pub struct Stages {
 
 /// Starts it. A kept configuration is in force when this returns.
 pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &TaskTracker) {
-    let Background { feed, usage, nodes, reports, hub_key, snapshot_file } = background;
+    let Background { feed, usage, nodes, reports, words, hub_key, snapshot_file } = background;
     let follower = Follower::new(feed, hub_key, hub.live.clone());
     if let Some(path) = snapshot_file {
         let disk = Disk::new(path);
@@ -54,6 +57,7 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
     tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
+    tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
     let mut until = is_over;
     tasks.spawn(async move {

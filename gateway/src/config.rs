@@ -21,6 +21,8 @@ pub struct GatewayConfig {
     /// `STREAM_KEEP_ALIVE_SECS`: seconds of silence after which a seat that waits for a stream gets a sign of life; 0 = it
     /// gets none. Default 15.
     pub stream_keep_alive: Option<Duration>,
+    /// `SESSION_TTL`: seconds that a conversation stays with its provider after its last turn. Default 300.
+    pub session_ttl: Duration,
     /// `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS`: failures of the network count against a provider. Default false.
     pub circuits: Policy,
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
@@ -106,6 +108,12 @@ impl GatewayConfig {
                     let secs = t.parse().ok().filter(|s| *s <= 300)?;
                     Some((secs > 0).then(|| Duration::from_secs(secs)))
                 },
+            ),
+            session_ttl: vars.read(
+                "SESSION_TTL",
+                Duration::from_secs(300),
+                "a whole number of seconds from 10 to 86400",
+                |t| t.parse().ok().filter(|s| (10..=86_400).contains(s)).map(Duration::from_secs),
             ),
             circuits: Policy {
                 counts_network_errors: vars.read(

@@ -215,7 +215,7 @@ fn chain(record: &UsageRecord) -> String {
             }
             ChainStep::Exhausted { .. } => "exhausted".to_owned(),
             ChainStep::LeftOut { .. } => "…".to_owned(),
-            ChainStep::Selected { .. } => continue,
+            ChainStep::Selected { .. } | ChainStep::Reused { .. } => continue,
         };
         if !text.is_empty() {
             text.push(' ');

@@ -7,10 +7,11 @@ use crate::guards::authenticate::Failures;
 use crate::guards::receive::BodyMemory;
 use crate::journal::UsageJournal;
 use crate::live::InForce;
+use crate::sessions::{Sessions, Word};
 use crate::telemetry::Metrics;
 use shared::contract::breaker::Report;
 use shared::ids::JournalId;
-use shared::ports::BreakerStore;
+use shared::ports::{BreakerStore, SessionStore};
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,8 @@ pub struct Hub {
     pub live: Arc<InForce>,
     /// Who is asked, and who is not for now.
     pub circuits: Arc<Circuits>,
+    /// Which conversations stay where.
+    pub sessions: Arc<Sessions>,
     /// Connections to providers.
     pub upstreams: Upstreams,
     /// Where requests are written down.
@@ -49,13 +52,19 @@ pub struct Door {
 }
 
 impl Hub {
-    /// The shared parts of a process, and what its breakers are told.
+    /// The shared parts of a process, and what is told to the stores behind them.
     #[must_use]
-    pub fn new(config: &GatewayConfig, breakers: Arc<dyn BreakerStore>) -> (Self, mpsc::Receiver<Report>) {
+    pub fn new(
+        config: &GatewayConfig,
+        breakers: Arc<dyn BreakerStore>,
+        sessions: Arc<dyn SessionStore>,
+    ) -> (Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>) {
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
+        let (sessions, words) = Sessions::new(sessions, config.session_ttl);
         let hub = Self {
             circuits,
+            sessions,
             live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
             journal: Arc::new(UsageJournal::new(id, &config.journal)),
@@ -68,7 +77,7 @@ impl Hub {
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),
         };
-        (hub, reports)
+        (hub, reports, words)
     }
 }
 

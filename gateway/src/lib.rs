@@ -25,6 +25,7 @@ mod reject;
 mod relay;
 mod seat;
 mod server;
+mod sessions;
 mod settle;
 mod telemetry;
 mod wire;

@@ -9,9 +9,9 @@
 //! What is to be booked is written to the journal twice: before a provider is called (*begin*, in `dispatch`), and
 //! before the seat has the last byte (*end*, in `settle`).
 //!
-//! Sessions (5), content rules (6) and admission (7) join between *may it* and *choose*.
+//! Between *may it* and *choose* the conversation is known (5); content rules (6) and admission (7) join there.
 
-use crate::ctx::{Arrival, Book, Origin, Target, cut};
+use crate::ctx::{Arrival, Asked, Book, Origin, Target, cut};
 use crate::dispatch;
 use crate::events;
 use crate::guards::{authenticate, receive, understand};
@@ -22,12 +22,15 @@ use crate::pages;
 use crate::reject::Reject;
 use crate::relay;
 use crate::seat::{Ending, Seat};
+use crate::sessions::{Session, Turn};
 use crate::settle;
 use http::Method;
 use pingora::protocols::http::ServerSession;
 use shared::ids::RequestId;
 use shared::protocol::Dialect;
 use shared::protocol::detect::{Endpoint, Miss, RequestHead, Route, detect};
+use shared::rules::access::effective_groups;
+use shared::rules::session::identify;
 use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -92,14 +95,20 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
         Err(reject) => return turn_away(hub, seat, arrival, (name, dialect), &reject).await,
     };
     let mut book = Book::open(arrival, &principal, name, rand::random());
-    let ending = match steps(hub, seat, arrival, &principal, endpoint, &mut book).await {
+    let mut session = None;
+    let family = endpoint.family;
+    let ending = match steps(hub, seat, arrival, &principal, endpoint, (&mut book, &mut session)).await {
         Ok(ending) => ending,
         Err(reject) => {
             book.refused(if seat.has_begun() { 200 } else { reject.status() }, reject.label());
             refuse(hub, seat, dialect, arrival, &reject).await
         }
     };
-    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves.
+    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves: the next turn finds the
+    // conversation where this one left it.
+    if let (Some(session), Some((served, first_event_ms))) = (session, book.served()) {
+        hub.sessions.ended(session, Turn { served, family, first_event_ms }, &arrival.live).await;
+    }
     settle::settle(hub, arrival, book).await;
     end(seat, ending).await;
 }
@@ -111,7 +120,7 @@ async fn steps(
     arrival: &Arrival,
     principal: &Principal,
     endpoint: Endpoint<'_>,
-    book: &mut Book,
+    (book, session): (&mut Book, &mut Option<Session>),
 ) -> Result<Ending, Reject> {
     // 3 receive the body, once, and read what decisions need.
     let target = target(seat, &endpoint);
@@ -121,12 +130,14 @@ async fn steps(
     book.asked(&asked);
     // 4 access: may this client use the key, and the key this model?
     understand::may_use(principal, &arrival.origin, &asked)?;
+    // 5 session: which conversation is it, and who has its prompt cache?
+    *session = converse(hub, seat, arrival, principal, &asked, book).await;
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
     let headers = seat.session().req_header().headers.clone();
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };
     // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
-    let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive)).await?;
+    let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
     match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
         dispatch::Found::Answer(answer, admission) => {
@@ -140,6 +151,23 @@ async fn steps(
             Ok(Ending::Cut)
         }
     }
+}
+
+/// The conversation that a request belongs to, where anything tells.
+async fn converse(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    arrival: &Arrival,
+    principal: &Principal,
+    asked: &Asked,
+    book: &mut Book,
+) -> Option<Session> {
+    let id = identify(&seat.session().req_header().headers, &asked.facts.session, &asked.body.bytes)?;
+    let groups = effective_groups(&principal.user, &principal.key);
+    let count = asked.facts.work.message_count;
+    let session = hub.sessions.find(principal.key.id, &id, count, &arrival.live, groups).await;
+    book.session(id, session.seed(book.seed()));
+    Some(session)
 }
 
 fn arrive(hub: &Hub, session: &ServerSession) -> Arrival {

@@ -17,7 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use shared::ports::{BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, UsageStream};
+use shared::ports::{BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, SessionStore, UsageStream};
 use shared::secret::HubKey;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -43,6 +43,8 @@ pub struct GatewayParts {
     pub nodes: Arc<dyn NodeRegistry>,
     /// Where breakers and cool-downs are kept.
     pub breakers: Arc<dyn BreakerStore>,
+    /// Where conversations are bound to their providers.
+    pub sessions: Arc<dyn SessionStore>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// What the operators' `/metrics` shows besides the gateway's own.
@@ -124,7 +126,7 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
 /// The same on sockets that listen already: a predecessor's.
 pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, nodes, breakers, hub_key, metrics_parts } = parts;
+    let GatewayParts { config, feed, usage, nodes, breakers, sessions, hub_key, metrics_parts } = parts;
     let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
     let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
     let mut fds = Fds::new();
@@ -132,7 +134,7 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let (hub, reports) = Hub::new(&config, breakers);
+    let (hub, reports, words) = Hub::new(&config, breakers, sessions);
     let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);
@@ -140,7 +142,8 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     let (all_closed, is_all_closed) = watch::channel(false);
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     // Before the listeners serve: a configuration that was kept is in force for the first request.
-    let background = Background { feed, usage, nodes, reports, hub_key, snapshot_file: config.snapshot_file };
+    let background =
+        Background { feed, usage, nodes, reports, words, hub_key, snapshot_file: config.snapshot_file };
     let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
     hub.live.caught_up().await;

@@ -9,7 +9,7 @@ use admin_api::{AdminHandle, FarSides};
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signals, say};
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
 use std::sync::Arc;
@@ -37,12 +37,15 @@ impl Hub {
             breakers: breakers.clone(),
         };
         let admin = admin_api::start(admin_config, far).await?;
+        let ttl_ms = u64::try_from(gateway_config.session_ttl.as_millis()).unwrap_or(u64::MAX);
+        let sessions = Arc::new(MemorySessions::new(ttl_ms, gateway::now));
         let parts = GatewayParts {
             config: gateway_config,
             feed: config,
             usage,
             nodes,
             breakers,
+            sessions,
             hub_key,
             metrics_parts: vec![admin.page()],
         };

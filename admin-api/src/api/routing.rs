@@ -164,7 +164,9 @@ impl RoutingExplanation {
                 (Some((provider_id, priority)), candidates, excluded)
             }
             ChainStep::Exhausted { excluded } => (None, Vec::new(), excluded),
-            ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => (None, Vec::new(), Vec::new()),
+            ChainStep::Reused { .. } | ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => {
+                (None, Vec::new(), Vec::new())
+            }
         };
         let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
         let candidate = |Candidate { provider_id, weight }: Candidate| RoutingCandidate {

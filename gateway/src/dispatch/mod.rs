@@ -19,6 +19,7 @@ use crate::keep_alive::{Came, KeepAlive, watch};
 use crate::live::{Principal, Route};
 use crate::reject::Reject;
 use crate::seat::Seat;
+use crate::sessions::Session;
 use crate::settle::{self, Spent};
 use answer::Answer;
 use attempt::{Failed, Tried};
@@ -28,9 +29,11 @@ use shared::contract::usage::{ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
 use shared::rules::access::effective_groups;
+use shared::rules::affinity::BoundFailure;
+use shared::rules::breaker::table::Table;
 use shared::rules::cooldown::Preference;
 use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
-use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, select};
+use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, reuse, select};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,13 +68,14 @@ pub async fn find_answer(
     seat: &mut Seat<'_>,
     book: &mut Book,
     keep_alive: &mut Option<KeepAlive>,
+    session: &mut Option<Session>,
 ) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
     let told = job.headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
     let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
     let mut out: Vec<Out> = Vec::new();
     let mut failures: Vec<Failed> = Vec::new();
-    let mut current: Option<ProviderId> = None;
+    let mut current = reused(job, session.as_ref(), book);
     let mut fallback: Option<ProviderId> = None;
     loop {
         let chosen = match current.take() {
@@ -107,6 +111,10 @@ pub async fn find_answer(
             TryEnd::Failed(failed) => failed,
         };
         let verdict = failed.verdict;
+        if let Some(session) = session {
+            let failure = BoundFailure { class: verdict.class, retry_after_secs: failed.retry_after_secs };
+            session.failed(provider_id, failure);
+        }
         failures.push(failed);
         let now = job.arrival.now();
         let step = job.hub.load.with_budget(|b| plan.after(&verdict, provider.max_attempts, b, now));
@@ -178,6 +186,28 @@ async fn next_round(
     }
 }
 
+/// The provider that the session is bound to, if it can serve now.
+fn reused(job: &Job<'_>, session: Option<&Session>, book: &mut Book) -> Option<ProviderId> {
+    let provider_id = session?.bound()?;
+    let table = job.hub.circuits.table();
+    reuse(&facts(job, &table, &[]), provider_id).ok()?;
+    book.chain(ChainStep::Reused { provider_id });
+    Some(provider_id)
+}
+
+fn facts<'a>(job: &'a Job<'_>, table: &'a Table, out: &'a [Out]) -> SelectFacts<'a> {
+    SelectFacts {
+        pool: job.arrival.live.pool(),
+        groups: effective_groups(&job.principal.user, &job.principal.key),
+        dialect: job.asked.family.dialect(),
+        model: Some(&job.asked.model),
+        client: job.arrival.origin.client(),
+        at: job.arrival.at,
+        table: Some((table, job.arrival.now())),
+        out,
+    }
+}
+
 /// Draws the next provider; `Err` has the reason classes why nobody is left.
 fn choose(
     job: &Job<'_>,
@@ -186,17 +216,7 @@ fn choose(
     book: &mut Book,
 ) -> Result<ProviderId, Vec<&'static str>> {
     let table = job.hub.circuits.table();
-    let facts = SelectFacts {
-        pool: job.arrival.live.pool(),
-        groups: effective_groups(&job.principal.user, &job.principal.key),
-        dialect: job.asked.family.dialect(),
-        model: Some(&job.asked.model),
-        client: job.arrival.origin.client(),
-        at: job.arrival.at,
-        table: Some((&table, job.arrival.now())),
-        out,
-    };
-    match select(&facts, draws) {
+    match select(&facts(job, &table, out), draws) {
         Selection::Chosen(chosen) => {
             let id = chosen.provider_id;
             book.chain(chosen.into());

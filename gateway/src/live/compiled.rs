@@ -7,6 +7,7 @@ use shared::ids::ProviderId;
 use shared::model::price::ModelPrice;
 use shared::model::{Provider, Settings};
 use shared::money::Multiplier;
+use shared::rules::affinity::Identity;
 use shared::rules::select::Pool;
 pub use shared::rules::upstream::Reach as Route;
 use shared::secret::HubKey;
@@ -22,6 +23,8 @@ pub struct Compiled {
     pub providers: Vec<Provider>,
     /// All providers, ready for choosing.
     pub pool: Pool,
+    /// Which account each provider is.
+    pub identities: HashMap<ProviderId, Identity>,
     /// How to reach them.
     pub routes: HashMap<ProviderId, Arc<Route>>,
     groups: HashMap<String, Multiplier>,
@@ -62,7 +65,8 @@ impl Compiled {
             events::zone_unknown(zone);
         }
         let pool = Pool::new(&core.providers, &unusable, zone);
-        Self { core, providers, pool, routes, groups }
+        let identities = core.providers.iter().map(|provider| (provider.id, provider.identity())).collect();
+        Self { core, providers, pool, identities, routes, groups }
     }
 
     /// What usage costs.

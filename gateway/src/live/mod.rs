@@ -22,6 +22,7 @@ use shared::contract::delta::Delta;
 use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
 use shared::ids::{ProviderId, Revision};
 use shared::model::Provider;
+use shared::rules::affinity::Identity;
 use shared::rules::select::Pool;
 use shared::secret::{HubKey, KeyDigest};
 use std::sync::Arc;
@@ -104,6 +105,13 @@ impl Live {
     pub fn provider(&self, id: ProviderId) -> Option<(&Provider, &Arc<Route>)> {
         let provider = self.compiled.providers.iter().find(|p| p.id == id)?;
         self.compiled.routes.get(&id).map(|route| (provider, route))
+    }
+
+    /// A provider, usable or not, and which account it is.
+    #[must_use]
+    pub fn account(&self, id: ProviderId) -> Option<(&Provider, Identity)> {
+        let provider = self.compiled.core.providers.iter().find(|p| p.id == id)?;
+        self.compiled.identities.get(&id).map(|identity| (provider, *identity))
     }
 
     /// What the breaker of a provider is judged under; `None` when it is never asked: there is none, or it is switched off.

@@ -12,7 +12,10 @@ fn results(record: &UsageRecord) -> Vec<(i64, String)> {
     steps
         .filter_map(|step| match step {
             ChainStep::Attempted { provider_id, result, .. } => Some((provider_id.0, result.clone())),
-            ChainStep::Selected { .. } | ChainStep::Exhausted { .. } | ChainStep::LeftOut { .. } => None,
+            ChainStep::Selected { .. }
+            | ChainStep::Exhausted { .. }
+            | ChainStep::Reused { .. }
+            | ChainStep::LeftOut { .. } => None,
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use shared::contract::snapshot::Snapshot;
 use shared::contract::usage::UsageRecord;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
 use shared::model::{Provider, ProviderType};
 use shared::ports::{Publisher, UsageSource};
 use shared::testing;
@@ -28,6 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running gateway.
 pub struct Hub {
     pub handle: GatewayHandle,
+    pub feed: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     data_dir: TempDir,
@@ -81,6 +82,16 @@ impl Hub {
 
     /// With what this makes of its configuration.
     pub async fn start_as(snapshot: Snapshot, change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        let sessions = Arc::new(MemorySessions::new(300_000, gateway::now));
+        Self::start_beside(snapshot, sessions, change).await
+    }
+
+    /// With sessions that it shares with others.
+    pub async fn start_beside(
+        snapshot: Snapshot,
+        sessions: Arc<MemorySessions>,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Self {
         let lookup = |name: &str| match name {
             "GATEWAY_LISTEN" | "OPS_LISTEN" => Some("127.0.0.1:0".to_owned()),
             _ => None,
@@ -95,16 +106,17 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(10_000));
         let parts = GatewayParts {
             config,
-            feed,
+            feed: feed.clone(),
             usage: usage.clone(),
             nodes: Arc::new(MemoryNodes::new()),
             breakers: Arc::new(MemoryBreakers::new(gateway::now)),
+            sessions,
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, usage, client, data_dir };
+        let hub = Self { handle, feed, usage, client, data_dir };
         hub.ready().await;
         hub
     }

@@ -16,4 +16,5 @@ mod fidelity;
 mod harness;
 mod journal;
 mod routing;
+mod sessions;
 mod waiting;

@@ -6,7 +6,7 @@ use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
-use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisSessions, RedisUsage};
 use serde_json::{Value, json};
 use shared::secret::HubKey;
 use shared::vars::Vars;
@@ -119,6 +119,7 @@ impl Gateway {
             usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
+            sessions: RedisSessions::open(&redis.config(), link.clone(), Duration::from_secs(300)).unwrap(),
             hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
             metrics_parts: vec![link],
         };

@@ -55,7 +55,7 @@ impl DecisionChain {
                 has_gap = true;
                 None
             }
-            ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } => None,
+            ChainStep::Reused { .. } | ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } => None,
         })
     }
 
@@ -70,7 +70,7 @@ impl DecisionChain {
             }
             ChainStep::Exhausted { excluded: list } => 40 + excluded(list),
             ChainStep::Attempted { result, .. } => 160 + result.len(),
-            ChainStep::LeftOut { .. } => 60,
+            ChainStep::Reused { .. } | ChainStep::LeftOut { .. } => 60,
         });
         80 + steps.sum::<usize>()
     }

@@ -293,6 +293,11 @@ pub enum ChainStep {
         /// Why the others could not.
         excluded: Vec<Exclusion>,
     },
+    /// The provider that the session is bound to was taken, without a draw.
+    Reused {
+        /// Who.
+        provider_id: ProviderId,
+    },
     /// Nobody was left to draw.
     Exhausted {
         /// Why each provider was out.

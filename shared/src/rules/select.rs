@@ -153,6 +153,15 @@ pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
     }
 }
 
+/// May the provider serve that a running session is bound to? Neither weight nor tier is asked.
+pub fn reuse(facts: &SelectFacts<'_>, id: ProviderId) -> Result<Standing, Reason> {
+    let place = facts.pool.members.binary_search_by_key(&id, |member| member.id);
+    match place.ok().and_then(|place| facts.pool.members.get(place)) {
+        Some(member) => Sieve::new(facts).hindrance(member),
+        None => Err(Reason::OtherGroup),
+    }
+}
+
 /// Who can be drawn.
 struct Able {
     candidate: Candidate,
@@ -183,8 +192,17 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    /// The first filter that stops it; else how it stands.
+    /// The first filter that keeps it from being drawn; else how it stands.
     fn obstacle(&mut self, member: &Member) -> Result<Standing, Reason> {
+        let standing = self.hindrance(member)?;
+        if member.weight == 0 {
+            return Err(Reason::WeightZero);
+        }
+        Ok(standing)
+    }
+
+    /// The first filter that keeps it from serving at all; else how it stands.
+    fn hindrance(&mut self, member: &Member) -> Result<Standing, Reason> {
         if !self.access.may_use(member) {
             return Err(Reason::OtherGroup);
         }
@@ -222,9 +240,6 @@ impl<'a> Sieve<'a> {
         }
         if !member.is_usable {
             return Err(Reason::Unusable);
-        }
-        if member.weight == 0 {
-            return Err(Reason::WeightZero);
         }
         Ok(standing)
     }

@@ -318,7 +318,10 @@ fn fail_everywhere(providers: &[Provider], seed: u64) -> DecisionChain {
 fn drawn_ids(chain: &DecisionChain) -> Vec<ProviderId> {
     let id = |step: &ChainStep| match step {
         ChainStep::Selected { provider_id, .. } => Some(*provider_id),
-        ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => None,
+        ChainStep::Reused { .. }
+        | ChainStep::Exhausted { .. }
+        | ChainStep::Attempted { .. }
+        | ChainStep::LeftOut { .. } => None,
     };
     chain.steps.iter().filter_map(id).collect()
 }

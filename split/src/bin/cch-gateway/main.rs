@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals};
-use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisSessions, RedisUsage};
 use std::process::ExitCode;
 use std::sync::Arc;
 use swap::Predecessor;
@@ -100,6 +100,7 @@ struct Node {
     gateway: GatewayHandle,
     feed: Arc<RedisFeed>,
     breakers: Arc<RedisBreakers>,
+    sessions: Arc<RedisSessions>,
     link: Arc<Link>,
 }
 
@@ -109,6 +110,7 @@ impl Node {
         let link = Link::open(&redis)?;
         let feed = RedisFeed::open(&redis, link.clone())?;
         let breakers = RedisBreakers::open(&redis, link.clone())?;
+        let sessions = RedisSessions::open(&redis, link.clone(), config.session_ttl)?;
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
@@ -116,6 +118,7 @@ impl Node {
             usage: RedisUsage::new(link.clone(), ""),
             nodes: RedisNodes::new(link.clone()),
             breakers: breakers.clone(),
+            sessions: sessions.clone(),
             hub_key,
             metrics_parts: vec![link.clone()],
         };
@@ -134,13 +137,14 @@ impl Node {
         };
         let (seats, ops) = (gateway.address, gateway.ops_address);
         tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
-        Ok(Self { gateway, feed, breakers, link })
+        Ok(Self { gateway, feed, breakers, sessions, link })
     }
 
     async fn stop(self) {
         self.gateway.stop().await;
         self.feed.close().await;
         self.breakers.close().await;
+        self.sessions.close().await;
         self.link.close().await;
     }
 
@@ -148,6 +152,7 @@ impl Node {
         self.gateway.stop_for_successor().await;
         self.feed.close().await;
         self.breakers.close().await;
+        self.sessions.close().await;
         self.link.close().await;
     }
 }
