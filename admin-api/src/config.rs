@@ -5,11 +5,15 @@
 
 use shared::secret::{HubKey, Secret};
 use shared::time::Zone;
-use shared::vars::{FLAG_ALLOWED, LISTEN_ALLOWED, Vars, parse_flag, parse_listen};
+use shared::vars::{
+    DEFAULT_SESSION_TTL, FLAG_ALLOWED, LISTEN_ALLOWED, SESSION_TTL_ALLOWED, Vars, parse_flag, parse_listen,
+    parse_session_ttl,
+};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The control plane's configuration. Each field names its variable, unit and default.
 #[derive(Debug)]
@@ -30,6 +34,9 @@ pub struct AdminConfig {
     pub pool_max: u32,
     /// `TZ`: the IANA name of the zone whose clock schedules go by, unless an admin sets one (`timezone`). Default: UTC.
     pub timezone: Zone,
+    /// `SESSION_TTL`: seconds that a conversation counts as running after its last request; as the gateways are told it.
+    /// Default 300.
+    pub session_ttl: Duration,
 }
 
 /// Where the database is.
@@ -64,6 +71,8 @@ impl AdminConfig {
             t.parse().ok().filter(|n| (2..=200).contains(n))
         });
         let timezone = vars.read("TZ", Zone::default(), ZONES, parse_zone);
+        let session_ttl =
+            vars.read("SESSION_TTL", DEFAULT_SESSION_TTL, SESSION_TTL_ALLOWED, parse_session_ttl);
         Some(Self {
             database: database?,
             auto_migrate,
@@ -72,6 +81,7 @@ impl AdminConfig {
             listen,
             pool_max,
             timezone,
+            session_ttl,
         })
     }
 }

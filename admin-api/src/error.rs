@@ -31,6 +31,8 @@ pub enum Resource {
     Settings,
     /// `logs`
     Log,
+    /// `sessions`
+    Session,
 }
 
 impl Resource {
@@ -45,6 +47,7 @@ impl Resource {
             Self::ModelPrice => "model_price",
             Self::Settings => "settings",
             Self::Log => "log",
+            Self::Session => "session",
         }
     }
 }
@@ -144,6 +147,9 @@ pub enum Error {
     /// Nobody can tell how providers stand.
     #[error("breaker store: {0}")]
     Circuits(#[source] PortError),
+    /// Nobody can tell which sessions run.
+    #[error("session registry: {0}")]
+    Sessions(#[source] PortError),
     /// The work was broken off: a bug, or the process is stopping.
     #[error("the work was broken off")]
     Broken,
@@ -227,6 +233,9 @@ impl Error {
             }
             Self::Circuits(_) => {
                 (S::SERVICE_UNAVAILABLE, "circuits_unavailable", "The breakers cannot be asked right now")
+            }
+            Self::Sessions(_) => {
+                (S::SERVICE_UNAVAILABLE, "sessions_unavailable", "The sessions cannot be asked right now")
             }
             Self::Deadline | Self::Database(_) => {
                 (S::SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used right now")

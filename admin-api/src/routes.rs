@@ -2,7 +2,7 @@
 
 use crate::api::{
     audit, circuits, groups, health, in_flight, keys, log_export, logs, nodes, prices, providers, routing,
-    settings, users,
+    sessions, settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -61,6 +61,8 @@ routes! {
     nodes::list_nodes,
     circuits::read_circuit,
     circuits::reset_circuit,
+    sessions::list_sessions,
+    sessions::terminate_session,
     routing::explain_routing,
     audit::list_audit_log,
     health::health_live,

@@ -21,7 +21,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use shared::ports::{BreakerStore, NodeRegistry, Publisher, UsageSource};
+use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, UsageSource};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -67,6 +67,8 @@ pub struct FarSides {
     pub nodes: Arc<dyn NodeRegistry>,
     /// How their providers stand.
     pub breakers: Arc<dyn BreakerStore>,
+    /// Which conversations run there.
+    pub sessions: Arc<dyn ActiveSessions>,
 }
 
 /// Why the control plane does not start.
@@ -259,8 +261,13 @@ struct Parts {
 
 /// Opens, seeds, publishes once, and starts the jobs.
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
-    let Options { config, far: FarSides { publisher, usage, nodes, breakers }, listener, when_away, metrics } =
-        options;
+    let Options {
+        config,
+        far: FarSides { publisher, usage, nodes, breakers, sessions },
+        listener,
+        when_away,
+        metrics,
+    } = options;
     // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
     let door = Door::reserve(config.listen, listener)?;
     let db = open(&config, when_away).await?;
@@ -275,7 +282,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         vault,
         runtime.handle().clone(),
         reconciler.publishing(),
-        Gateways { nodes, breakers },
+        Gateways { nodes, breakers, sessions },
         config.timezone.clone(),
     );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;

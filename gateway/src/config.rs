@@ -4,7 +4,10 @@ use crate::journal::JournalConfig;
 use pingora::tls::{RootCertStore, load_ca_file_into_store};
 use shared::rules::breaker::Policy;
 use shared::secret::HubKey;
-use shared::vars::{FLAG_ALLOWED, LISTEN_ALLOWED, Vars, parse_flag, parse_listen};
+use shared::vars::{
+    DEFAULT_SESSION_TTL, FLAG_ALLOWED, LISTEN_ALLOWED, SESSION_TTL_ALLOWED, Vars, parse_flag, parse_listen,
+    parse_session_ttl,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,9 +114,9 @@ impl GatewayConfig {
             ),
             session_ttl: vars.read(
                 "SESSION_TTL",
-                Duration::from_secs(300),
-                "a whole number of seconds from 10 to 86400",
-                |t| t.parse().ok().filter(|s| (10..=86_400).contains(s)).map(Duration::from_secs),
+                DEFAULT_SESSION_TTL,
+                SESSION_TTL_ALLOWED,
+                parse_session_ttl,
             ),
             circuits: Policy {
                 counts_network_errors: vars.read(

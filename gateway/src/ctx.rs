@@ -203,6 +203,12 @@ impl Book {
         self.entry.error = Some(label.to_owned());
     }
 
+    /// The log row so far.
+    #[must_use]
+    pub fn entry(&self) -> &RequestEntry {
+        &self.entry
+    }
+
     /// Timings, stop reason and ids, for whoever learns them.
     pub fn entry_mut(&mut self) -> &mut RequestEntry {
         &mut self.entry

@@ -106,6 +106,9 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
     };
     // 14 settle: always runs, also when the seat has left. Only then the last byte leaves: the next turn finds the
     // conversation where this one left it.
+    if let Some(session) = &session {
+        hub.sessions.saw(session, book.entry());
+    }
     if let (Some(session), Some((served, first_event_ms))) = (session, book.served()) {
         hub.sessions.ended(session, Turn { served, family, first_event_ms }, &arrival.live).await;
     }

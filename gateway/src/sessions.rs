@@ -6,9 +6,11 @@
 
 use crate::hub::now;
 use crate::live::Live;
+use shared::contract::session::{ActiveSession, SESSION_SCHEMA, SessionDoc};
+use shared::contract::usage::RequestEntry;
 use shared::ids::{KeyId, ProviderId};
 use shared::model::GroupSet;
-use shared::ports::{MAX_TOUCHES, SessionNews, SessionStore, Touch};
+use shared::ports::{MAX_SEEN, MAX_TOUCHES, SessionNews, SessionStore, Touch};
 use shared::protocol::detect::Family;
 use shared::rules::affinity::cache::{BindingCache, Lookup};
 use shared::rules::affinity::{
@@ -16,9 +18,12 @@ use shared::rules::affinity::{
 };
 use shared::rules::session::{SessionId, SessionKey};
 use shared::time::UnixMillis;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 /// The sessions that this node knows, and where they are kept.
 pub struct Sessions {
@@ -26,6 +31,8 @@ pub struct Sessions {
     cache: Mutex<BindingCache>,
     ttl_ms: u64,
     words: mpsc::Sender<Word>,
+    /// What was seen since it was last told.
+    seen: Mutex<HashMap<SessionKey, ActiveSession>>,
 }
 
 /// What the store is told in its own time: nothing is lost with it but a little accuracy.
@@ -85,7 +92,7 @@ impl Sessions {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let (words, receiver) = mpsc::channel(WAITING_WORDS);
         let cache = Mutex::new(BindingCache::new(KNOWN_SESSIONS, ttl_ms));
-        (Arc::new(Self { store, cache, ttl_ms, words }), receiver)
+        (Arc::new(Self { store, cache, ttl_ms, words, seen: Mutex::default() }), receiver)
     }
 
     /// The session of a request with this id, and what it is bound to.
@@ -118,6 +125,31 @@ impl Sessions {
         match cache.look_up(&key, now()) {
             Lookup::Fresh(known) => Some(known),
             Lookup::Ask { known, .. } => known,
+        }
+    }
+
+    /// A request of a session is over, however it ended: it is told of with others.
+    pub fn saw(&self, session: &Session, request: &RequestEntry) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= KNOWN_SESSIONS {
+            return;
+        }
+        let doc = SessionDoc {
+            schema: SESSION_SCHEMA,
+            session_id: request.session.session_id.clone().unwrap_or_default(),
+            user_id: request.caller.user_id,
+            key_id: request.caller.key_id,
+            provider_id: request.provider_id,
+            model: request.model.clone(),
+            client: request.caller.client.clone(),
+        };
+        let at = request.started_at;
+        let now = ActiveSession { key: session.key, doc, requests: 1, first_seen_at: at, last_seen_at: at };
+        match seen.entry(session.key) {
+            Entry::Occupied(mut known) => known.get_mut().merge(now),
+            Entry::Vacant(place) => {
+                place.insert(now);
+            }
         }
     }
 
@@ -169,7 +201,7 @@ impl Sessions {
 /// Hears what other nodes moved, and tells the store what can wait, until `stop` is true.
 pub async fn run(sessions: Arc<Sessions>, words: mpsc::Receiver<Word>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
-        () = async { tokio::join!(hear(&sessions), tell(&sessions, words)); } => {}
+        () = async { tokio::join!(hear(&sessions), tell(&sessions, words), list(&sessions)); } => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
@@ -179,6 +211,18 @@ async fn hear(sessions: &Sessions) {
         let news = sessions.store.news().await;
         let mut cache = sessions.cache();
         news.iter().for_each(|news| cache.hear(news, now()));
+    }
+}
+
+/// Tells which sessions were seen. What cannot be told is seen again with their next requests.
+async fn list(sessions: &Sessions) {
+    loop {
+        sleep(TELL_EVERY).await;
+        let seen = std::mem::take(&mut *sessions.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let seen: Vec<ActiveSession> = seen.into_values().collect();
+        for seen in seen.chunks(MAX_SEEN) {
+            let _ = sessions.store.saw(now(), seen).await;
+        }
     }
 }
 
@@ -216,3 +260,4 @@ async fn touch(sessions: &Sessions, touches: &[Touch]) {
 /// Some tens of megabytes at most.
 const KNOWN_SESSIONS: usize = 100_000;
 const WAITING_WORDS: usize = 4_096;
+const TELL_EVERY: Duration = Duration::from_secs(2);

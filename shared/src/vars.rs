@@ -4,6 +4,7 @@
 //! start shows them all, one line each. A secret's value never appears in a problem.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 use thiserror::Error;
 
 /// One variable that cannot be used.
@@ -165,6 +166,17 @@ pub const LISTEN_ALLOWED: &str =
 
 /// What [`parse_flag`] takes, for a problem's text.
 pub const FLAG_ALLOWED: &str = "true or false";
+
+/// `SESSION_TTL`, which gateways and the admin side are told: seconds, 10 to 86 400.
+#[must_use]
+pub fn parse_session_ttl(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|secs| (10..=86_400).contains(secs)).map(Duration::from_secs)
+}
+
+/// What [`parse_session_ttl`] takes.
+pub const SESSION_TTL_ALLOWED: &str = "a whole number of seconds from 10 to 86400";
+/// `SESSION_TTL` where nothing is said.
+pub const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

@@ -30,15 +30,16 @@ impl Hub {
         let hub_key = Arc::clone(&admin_config.hub_key);
         let nodes = Arc::new(MemoryNodes::new());
         let breakers = Arc::new(MemoryBreakers::new(gateway::now));
+        let ttl_ms = u64::try_from(gateway_config.session_ttl.as_millis()).unwrap_or(u64::MAX);
+        let sessions = Arc::new(MemorySessions::new(ttl_ms, gateway::now));
         let far = FarSides {
             publisher: Arc::new(InForce(config.clone())),
             usage: usage.clone(),
             nodes: nodes.clone(),
             breakers: breakers.clone(),
+            sessions: sessions.clone(),
         };
         let admin = admin_api::start(admin_config, far).await?;
-        let ttl_ms = u64::try_from(gateway_config.session_ttl.as_millis()).unwrap_or(u64::MAX);
-        let sessions = Arc::new(MemorySessions::new(ttl_ms, gateway::now));
         let parts = GatewayParts {
             config: gateway_config,
             feed: config,

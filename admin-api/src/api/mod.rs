@@ -16,6 +16,7 @@ pub mod prices;
 pub mod providers;
 pub mod routing;
 mod rules;
+pub mod sessions;
 pub mod settings;
 pub mod types;
 pub mod users;

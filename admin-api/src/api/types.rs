@@ -179,7 +179,8 @@ pub fn decode_cursor<P: DeserializeOwned>(cursor: Option<&str>) -> Result<Option
     decoded.map(Some).ok_or_else(invalid)
 }
 
-fn encode_cursor<P: Serialize>(place: &P) -> String {
+/// The text of a place, which [`decode_cursor`] reads.
+pub fn encode_cursor<P: Serialize>(place: &P) -> String {
     // Numbers and texts: they always serialise.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).unwrap_or_default())
 }

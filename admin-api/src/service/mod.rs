@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod prices;
 pub mod providers;
 pub mod routing;
+pub mod sessions;
 pub mod settings;
 pub mod snapshot;
 pub mod users;
@@ -26,7 +27,7 @@ pub mod vault;
 use crate::error::Error;
 use crate::repo::db::Db;
 use shared::ids::Revision;
-use shared::ports::{BreakerStore, NodeRegistry};
+use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry};
 use shared::time::{UnixMillis, Zone};
 use std::fmt;
 use std::future::Future;
@@ -58,6 +59,8 @@ pub struct Gateways {
     pub nodes: Arc<dyn NodeRegistry>,
     /// How their providers stand.
     pub breakers: Arc<dyn BreakerStore>,
+    /// Which conversations run there.
+    pub sessions: Arc<dyn ActiveSessions>,
 }
 
 impl fmt::Debug for Inner {
@@ -133,6 +136,12 @@ impl Admin {
     #[must_use]
     pub fn breakers(&self) -> &dyn BreakerStore {
         &*self.inner.gateways.breakers
+    }
+
+    /// Which conversations run.
+    #[must_use]
+    pub fn sessions(&self) -> &dyn ActiveSessions {
+        &*self.inner.gateways.sessions
     }
 
     /// `TZ` of this process: the zone where no admin has set one.

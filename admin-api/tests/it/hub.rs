@@ -6,7 +6,7 @@ use admin_api::{AdminHandle, FarSides, Options, StartError, WhenAway, start_with
 use serde_json::{Value, json};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::Revision;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
 use shared::ports::{ConfigFeed, ConfigNews, Publisher};
 use shared::time::UnixMillis;
 use shared::vars::Vars;
@@ -81,6 +81,7 @@ pub struct Hub {
     pub usage: Arc<MemoryUsage>,
     pub nodes: Arc<MemoryNodes>,
     pub breakers: Arc<MemoryBreakers>,
+    pub sessions: Arc<MemorySessions>,
 }
 
 impl Hub {
@@ -107,6 +108,7 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(100_000));
         let nodes = Arc::new(MemoryNodes::new());
         let breakers = Arc::new(MemoryBreakers::new(|| BREAKERS_AT));
+        let sessions = Arc::new(MemorySessions::new(300_000, || BREAKERS_AT));
         let handle = start_with(Options {
             config: database.config(variables),
             far: FarSides {
@@ -114,6 +116,7 @@ impl Hub {
                 usage: usage.clone(),
                 nodes: nodes.clone(),
                 breakers: breakers.clone(),
+                sessions: sessions.clone(),
             },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
             when_away: WhenAway::Fail,
@@ -127,6 +130,7 @@ impl Hub {
             usage,
             nodes,
             breakers,
+            sessions,
         })
     }
 

@@ -21,4 +21,5 @@ mod providers;
 mod publishing;
 mod routing;
 mod secrets;
+mod sessions;
 mod usage_days;

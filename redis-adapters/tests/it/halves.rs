@@ -44,7 +44,8 @@ impl Admin {
             publisher: RedisPublisher::new(link.clone()),
             usage: RedisUsage::new(link.clone(), name),
             nodes: RedisNodes::new(link.clone()),
-            breakers: RedisBreakers::unannounced(link),
+            breakers: RedisBreakers::unannounced(link.clone()),
+            sessions: RedisSessions::unannounced(link, Duration::from_secs(300)),
         };
         let metrics = Arc::new(Metrics::new().unwrap());
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());

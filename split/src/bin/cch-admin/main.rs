@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use config::Settings;
 use process::Signals;
-use redis_adapters::{Link, RedisBreakers, RedisNodes, RedisPublisher, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisNodes, RedisPublisher, RedisSessions, RedisUsage};
 use shared::ids::unique_id;
 use shared::time::UnixMillis;
 use std::process::ExitCode;
@@ -97,7 +97,8 @@ async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Re
         publisher: RedisPublisher::new(link.clone()),
         usage: RedisUsage::new(link.clone(), name()),
         nodes: RedisNodes::new(link.clone()),
-        breakers: RedisBreakers::unannounced(link),
+        breakers: RedisBreakers::unannounced(link.clone()),
+        sessions: RedisSessions::unannounced(link, settings.admin.session_ttl),
     };
     let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait, metrics };
     Ok(admin_api::start_with(options).await?)
