@@ -6,6 +6,7 @@
 pub mod api;
 pub mod auth;
 pub mod config;
+mod door;
 pub mod error;
 pub mod extract;
 pub mod jobs;

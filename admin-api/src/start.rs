@@ -6,6 +6,7 @@
 
 use crate::auth::{Gate, guard};
 use crate::config::AdminConfig;
+use crate::door::Door;
 use crate::jobs::clean::Cleaner;
 use crate::jobs::consume::Consumer;
 use crate::jobs::days::Days;
@@ -23,11 +24,10 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, UsageSource};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -287,6 +287,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
     settings::adopt_timezone(admin.clone()).await.map_err(StartError::Settings)?;
+    let zone = settings::read(admin.clone()).await.map_err(StartError::Settings)?.settings.published.timezone;
     if let Err(error) = reconciler.step().await {
         tracing::error!(%error, "configuration cannot be published yet");
     }
@@ -295,7 +296,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     if let Err(error) = cleaner.make_ahead(now()).await {
         tracing::error!(%error, "the coming days of the request log cannot be made yet");
     }
-    let days = Days::new(db.clone(), config.timezone.rules());
+    let days = Days::new(db.clone(), zone.rules());
     let unsummed = days.find(now()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "days that are over cannot be looked for yet");
         Vec::new()
@@ -335,45 +336,6 @@ async fn open(config: &AdminConfig, when_away: WhenAway) -> Result<Db, StartErro
     }
 }
 
-/// The address of the API: taken at once, open later.
-enum Door {
-    Bound(TcpListener),
-    Reserved(TcpSocket, SocketAddr),
-}
-
-impl Door {
-    fn reserve(wanted: SocketAddr, listener: Option<TcpListener>) -> Result<Self, StartError> {
-        let reserve = || -> io::Result<TcpSocket> {
-            let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(wanted)?;
-            Ok(socket)
-        };
-        match listener {
-            Some(listener) => Ok(Self::Bound(listener)),
-            None => match reserve() {
-                Ok(socket) => Ok(Self::Reserved(socket, wanted)),
-                Err(source) => Err(StartError::Bind { address: wanted, source }),
-            },
-        }
-    }
-
-    fn open(self) -> Result<(TcpListener, SocketAddr), StartError> {
-        let (listener, wanted) = match self {
-            Self::Bound(listener) => (Ok(listener), None),
-            Self::Reserved(socket, wanted) => {
-                (socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std), Some(wanted))
-            }
-        };
-        let open = || {
-            let listener = listener?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        open().map_err(|source| StartError::Bind { address: wanted.unwrap_or(NOWHERE), source })
-    }
-}
-
 fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>, metrics: Arc<Metrics>) -> io::Result<Server> {
     let (admin, metrics) = (Data::new(admin), Data::from(metrics));
     let server = HttpServer::new(move || {
@@ -401,9 +363,6 @@ fn answer<T>(up: oneshot::Sender<T>, value: T) {
 
 /// Admins are few; the seats are served elsewhere.
 const HTTP_WORKERS: usize = 2;
-/// Named when a socket that was handed in does not say where it is.
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-const BACKLOG: u32 = 1024;
 const OPEN_RETRY: Duration = Duration::from_millis(500);
 const DATABASE_THREADS: usize = 2;
 /// How long the server waits for requests under way; each has its own shorter deadline.

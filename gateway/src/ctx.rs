@@ -5,14 +5,15 @@ use crate::guards::receive::Held;
 use crate::live::{Live, Principal};
 use shared::contract::begin::Begin;
 use shared::contract::usage::{
-    AttemptEntry, Caller, ChainStep, DecisionChain, Outcome, RequestEntry, SessionFacts, Timing,
-    USAGE_SCHEMA, UsageRecord,
+    AttemptEntry, Caller, ChainStep, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA,
+    UsageRecord,
 };
 use shared::ids::{ProviderId, RequestId};
 use shared::journal::Draft;
 use shared::model::Client;
 use shared::protocol::detect::{Endpoint, Family, PathModel};
 use shared::protocol::scan::BodyFacts;
+use shared::rules::affinity::served::{Served, served};
 use shared::rules::session::SessionId;
 use shared::time::UnixMillis;
 use std::net::IpAddr;
@@ -158,21 +159,10 @@ impl Book {
         self.entry.decision_chain.seed = seed;
     }
 
-    /// Who served the request to its end, and how long its first event took in that attempt; `None`: nobody did.
+    /// Who served the request to its end; `None`: nobody did.
     #[must_use]
-    pub fn served(&self) -> Option<(ProviderId, Option<u64>)> {
-        let entry = &self.entry;
-        let last = self.attempts.last()?;
-        let is_whole = matches!(last.outcome, Outcome::Served | Outcome::Drained);
-        if !is_whole || entry.blocked_by.is_some() || !matches!(entry.status, 200..=299 | CLIENT_CLOSED) {
-            return None;
-        }
-        let durations = entry.decision_chain.steps.iter().rev().filter_map(|step| match step {
-            ChainStep::Attempted { duration_ms, .. } => Some(*duration_ms),
-            _ => None,
-        });
-        let before: u64 = durations.skip(1).sum();
-        Some((last.provider_id, entry.timing.first_content_ms.map(|ms| ms.saturating_sub(before))))
+    pub fn served(&self) -> Option<Served> {
+        served(&self.entry, &self.attempts)
     }
 
     /// The seed of the draws.

@@ -22,7 +22,7 @@ use crate::pages;
 use crate::reject::Reject;
 use crate::relay;
 use crate::seat::{Ending, Seat};
-use crate::sessions::{Session, Turn};
+use crate::sessions::Session;
 use crate::settle;
 use http::Method;
 use pingora::protocols::http::ServerSession;
@@ -104,15 +104,16 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
             refuse(hub, seat, dialect, arrival, &reject).await
         }
     };
-    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves: the next turn finds the
-    // conversation where this one left it.
     if let Some(session) = &session {
         hub.sessions.saw(session, book.entry());
     }
-    if let (Some(session), Some((served, first_event_ms))) = (session, book.served()) {
-        hub.sessions.ended(session, Turn { served, family, first_event_ms }, &arrival.live).await;
-    }
+    let served = book.served();
+    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves.
     settle::settle(hub, arrival, book).await;
+    // The next turn is to find the conversation where this one left it.
+    if let (Some(session), Some(served)) = (session, served) {
+        hub.sessions.ended(session, family, served, &arrival.live).await;
+    }
     end(seat, ending).await;
 }
 

@@ -13,6 +13,7 @@ use shared::model::GroupSet;
 use shared::ports::{MAX_SEEN, MAX_TOUCHES, SessionNews, SessionStore, Touch};
 use shared::protocol::detect::Family;
 use shared::rules::affinity::cache::{BindingCache, Lookup};
+use shared::rules::affinity::served::Served;
 use shared::rules::affinity::{
     After, BoundFailure, CourseFacts, Known, Standing, TurnEnd, TurnFacts, after, course, draw_seed, standing,
 };
@@ -49,16 +50,6 @@ pub struct Session {
     known: Option<(Known, Standing)>,
     /// Attempts at the bound provider that failed in this request.
     failures: Vec<BoundFailure>,
-}
-
-/// How a request of a session ended.
-pub struct Turn {
-    /// Who served it.
-    pub served: ProviderId,
-    /// What was asked for.
-    pub family: Family,
-    /// Milliseconds until its first event, of the attempt that served; `None`: there were no events.
-    pub first_event_ms: Option<u64>,
 }
 
 impl Session {
@@ -155,18 +146,19 @@ impl Sessions {
 
     /// A request was served to its end: binds, moves, prolongs or drops. Only what a following request must find is waited
     /// for.
-    pub async fn ended(&self, session: Session, turn: Turn, live: &Live) {
+    pub async fn ended(&self, session: Session, family: Family, served: Served, live: &Live) {
         let Session { key, known, failures } = session;
         let at = now();
         let bound = known.map(|(known, standing)| (known.binding, standing));
+        let Served { provider_id, first_event_ms } = served;
         let course =
-            course(&CourseFacts { bound, served: turn.served, failures: &failures, ttl_ms: self.ttl_ms });
-        let end = TurnEnd { family: turn.family, is_success: true, first_event_ms: turn.first_event_ms };
+            course(&CourseFacts { bound, served: provider_id, failures: &failures, ttl_ms: self.ttl_ms });
+        let end = TurnEnd { family, is_success: true, first_event_ms };
         let known = known.map(|(known, _)| known);
         match after(&TurnFacts { course, known, end, now: at, ttl_ms: self.ttl_ms }) {
             After::Keep => {}
-            After::Bind => self.bind(key, None, turn.served, live, at).await,
-            After::Move { expected } => self.bind(key, Some(expected), turn.served, live, at).await,
+            After::Bind => self.bind(key, None, provider_id, live, at).await,
+            After::Move { expected } => self.bind(key, Some(expected), provider_id, live, at).await,
             After::Drop { generation } => self.say(Word::Drop(key, generation)),
             After::Touch { generation, pace } => self.say(Word::Touch(Touch { key, generation, pace })),
         }

@@ -89,7 +89,7 @@ impl RedisSessions {
 #[async_trait]
 impl SessionStore for RedisSessions {
     async fn read(&self, key: SessionKey) -> Result<Option<Binding>, PortError> {
-        let words = self.call(SESSION_READ, session::read(key, self.ttl_ms), READ_DEADLINE).await?;
+        let words = self.call(SESSION_READ, session::read(key, self.ttl_ms), SEAT_DEADLINE).await?;
         if words.is_empty() {
             return Ok(None);
         }
@@ -104,7 +104,7 @@ impl SessionStore for RedisSessions {
         identity: Identity,
     ) -> Result<Binding, PortError> {
         let call = session::bind(key, self.ttl_ms, expected, to, identity);
-        parse_binding(&self.call(SESSION_BIND, call, DEADLINE).await?).ok_or(PortError::Unreadable)
+        parse_binding(&self.call(SESSION_BIND, call, SEAT_DEADLINE).await?).ok_or(PortError::Unreadable)
     }
 
     async fn unbind(&self, key: SessionKey, generation: u64) -> Result<bool, PortError> {
@@ -225,7 +225,8 @@ fn millis(ttl: Duration) -> u64 {
 type Words = Vec<String>;
 
 /// A request waits for it, and can go on without.
-const READ_DEADLINE: Duration = Duration::from_millis(200);
+/// For what a seat waits for.
+const SEAT_DEADLINE: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_millis(500);
 const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// Some hundred kilobytes, a millisecond of Redis's time.

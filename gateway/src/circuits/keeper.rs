@@ -1,7 +1,6 @@
 //! Keeps this node's table level with the store's, and tells the store what attempts came to.
 
 use super::Circuits;
-use crate::hub::now;
 use crate::live::InForce;
 use shared::contract::breaker::{Cause, Circuit, CircuitDoc, Order, READ_MS, Report};
 use shared::ports::PortError;
@@ -61,7 +60,8 @@ async fn read(circuits: &Circuits) -> Result<(), PortError> {
     }
     let since = circuits.table().since();
     let news = circuits.store.read(Some(&circuits.node), since).await?;
-    circuits.change(|table| table.take_in(news, now()));
+    let at = news.at;
+    circuits.change(|table| table.take_in(news, at));
     Ok(())
 }
 
@@ -83,7 +83,8 @@ async fn void(circuits: &Circuits, live: &InForce) {
                 cause: Cause::TermsChanged,
                 only_if: Some(doc.generation),
             };
-            // With the store away it is void here all the same, and in the store with the next word about it.
+            // With the store away it is void here all the same, where the terms are others, and in the store with the next
+            // word about it. One that was only switched off and on meanwhile is reset by the admin side.
             if let Ok(told) = circuits.store.order(&order).await {
                 circuits.heard(told);
             }

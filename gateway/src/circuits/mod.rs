@@ -116,7 +116,7 @@ impl Circuits {
         if has_moved {
             events::circuit_moved(&doc, at);
         }
-        self.change(|table| table.put(doc.clone(), at));
+        self.change(|table| table.put(doc, at));
     }
 
     /// Tells the store, or goes by itself.

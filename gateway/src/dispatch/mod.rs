@@ -90,7 +90,7 @@ pub async fn find_answer(
             Ok(id) => id,
             Err(reasons) => match next_round(job, seat, keep_alive, &mut plan, &failures).await {
                 Round::Next => {
-                    out.retain(|out| out.why == OutReason::Unusable);
+                    out.clear();
                     continue;
                 }
                 Round::Last => return give_up(failures, reasons),

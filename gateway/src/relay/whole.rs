@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Sends the body but for its end and books what it took.
 pub async fn relay(
-    (run, admission): (Relay<'_>, Option<Admission>),
+    (run, mut admission): (Relay<'_>, Option<Admission>),
     seat: &mut Seat<'_>,
     book: &mut Book,
     mut head: ResponseHeader,
@@ -48,17 +48,16 @@ pub async fn relay(
                 Ok(Err(_)) | Err(_) => {
                     book.broke("upstream_cut");
                     if let Some(admission) = admission {
-                        admission.failed(
-                            &classify(&AttemptEnd::Cut(CutPhase::BeforeContent), None),
-                            Some(status),
-                            None,
-                        );
+                        let cut = classify(&AttemptEnd::Cut(CutPhase::BeforeContent), None);
+                        admission.failed(&cut, Some(status), None);
                     }
                     upstream.close().await;
                     return Ending::Cut;
                 }
             }
             if !seat.is_here() {
+                // Given up for its seat: that says nothing of the provider.
+                admission = None;
                 upstream.close().await;
                 break;
             }

@@ -88,7 +88,7 @@ async fn an_answer_that_is_one_json_array_is_never_begun_early() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_comes_late_is_told_in_the_stream_byte_for_byte() {
+async fn a_refusal_that_comes_late_is_told_in_the_stream_in_the_upstreams_words() {
     let script = Script { first_byte_delay_ms: 200, ..Script::failing(400) };
     let upstream = upstream_with(script).await;
     let hub = hub(vec![claude(1, &upstream.base_url())]).await;

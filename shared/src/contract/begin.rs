@@ -261,20 +261,34 @@ mod tests {
         bytes
     }
 
+    /// What is booked of a page whose last attempt was interrupted 12 ms after its head.
+    fn booked(mut page: UsageRecord, attempts: Vec<AttemptEntry>) -> UsageRecord {
+        page.request.status = 0;
+        page.request.blocked_by = None;
+        page.request.provider_id = Some(ProviderId(9));
+        page.request.error = Some("interrupted".to_owned());
+        page.request.timing.duration_ms = 12;
+        page.attempts = attempts;
+        page
+    }
+
     #[test]
     fn what_is_read_is_the_page_as_it_stood_with_the_attempt_interrupted() {
         let page = record();
         let earlier = [AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) }];
-        let mut wanted = page.clone();
-        wanted.request.status = 0;
-        wanted.request.blocked_by = None;
-        wanted.request.provider_id = Some(ProviderId(9));
-        wanted.request.error = Some("interrupted".to_owned());
-        wanted.request.timing.duration_ms = 12;
-        wanted.attempts = vec![earlier[0].clone(), interrupted(2)];
+        let wanted = booked(page.clone(), vec![earlier[0].clone(), interrupted(2)]);
         assert_eq!(Begin::read(id(), &written(&page, &earlier, &interrupted(2))).unwrap(), wanted);
-        wanted.attempts = vec![interrupted(1)];
+        let wanted = booked(page.clone(), vec![interrupted(1)]);
         assert_eq!(Begin::read(id(), &written(&page, &[], &interrupted(1))).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_begin_as_the_first_release_left_it_on_disk_is_read() {
+        let digits: Vec<u8> = RECORDED.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+        let earlier = AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) };
+        assert_eq!(Begin::read(id(), &bytes).unwrap(), booked(record(), vec![earlier, interrupted(2)]));
     }
 
     #[test]
@@ -287,4 +301,7 @@ mod tests {
         bytes[3] = BEGIN_SCHEMA + 1;
         assert!(matches!(Begin::read(id(), &bytes), Err(BeginError::TooNew(2))));
     }
+
+    /// Never changed: what a process left is read by those of later releases. A new form is another file beside it.
+    const RECORDED: &str = include_str!("recorded/begin_schema_1.hex");
 }

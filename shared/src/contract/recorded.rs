@@ -8,8 +8,8 @@ use super::in_flight::InFlight;
 use super::session::NewsDoc;
 use super::snapshot::Snapshot;
 use super::usage::{
-    AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, TokenUsage,
-    UsageFlags, UsageRecord,
+    AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, SessionFacts,
+    TokenUsage, UsageFlags, UsageRecord,
 };
 use crate::ids::{ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
@@ -32,6 +32,8 @@ const SNAPSHOT: &str = include_str!("recorded/snapshot_schema_2.json");
 const SNAPSHOT_ROUTING: &str = include_str!("recorded/snapshot_schema_2_routing.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
+/// With the step of a session that goes on with its provider.
+const USAGE_REUSED: &str = include_str!("recorded/usage_schema_1_reused.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
@@ -45,6 +47,7 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(SNAPSHOT_ROUTING, &whole_routing(), |_| false);
     holds(DELTA, &delta(), |_| false);
     holds(USAGE, &usage(), says_nothing);
+    holds(USAGE_REUSED, &reused(), says_nothing);
     holds(NODE, &node_beat("node-1"), |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
@@ -194,6 +197,14 @@ fn usage() -> UsageRecord {
             ChainStep::LeftOut { steps: 4 },
         ],
     };
+    made
+}
+
+fn reused() -> UsageRecord {
+    let mut made = usage_record(7);
+    let steps = vec![ChainStep::Reused { provider_id: ProviderId(1) }];
+    made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps };
+    made.request.session = SessionFacts { session_id: Some("session-1".to_owned()), message_count: Some(3) };
     made
 }
 

@@ -18,6 +18,7 @@
 //! ([`cache`]).
 
 pub mod cache;
+pub mod served;
 
 use super::classify::FailureClass;
 use super::session::SessionKey;

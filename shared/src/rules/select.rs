@@ -71,8 +71,6 @@ pub struct Out {
 pub enum OutReason {
     /// It was tried and failed.
     AlreadyTried,
-    /// It cannot be asked at all: its secret does not open, its URL is broken.
-    Unusable,
     /// Its breaker is half open, and somebody else got the permit.
     Probing,
 }
@@ -234,7 +232,6 @@ impl<'a> Sieve<'a> {
         if let Some(out) = self.facts.out.iter().find(|out| out.provider_id == member.id) {
             return Err(match out.why {
                 OutReason::AlreadyTried => Reason::AlreadyTried,
-                OutReason::Unusable => Reason::Unusable,
                 OutReason::Probing => Reason::BreakerProbing,
             });
         }

@@ -67,7 +67,7 @@ fn each_filter_stops_a_provider_by_its_own_name() {
         (other_client, None, Reason::ClientNotAllowed),
         (blocked, None, Reason::ClientNotAllowed),
         (provider(1), Some(out(OutReason::AlreadyTried)), Reason::AlreadyTried),
-        (provider(1), Some(out(OutReason::Unusable)), Reason::Unusable),
+        (provider(1), Some(out(OutReason::Probing)), Reason::BreakerProbing),
         (Provider { weight: 0, ..provider(1) }, None, Reason::WeightZero),
         (Provider { priority: 1, ..provider(1) }, None, Reason::LowerPriority),
     ] {
