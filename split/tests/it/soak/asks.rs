@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 use serde_json::{Value, json};
-use simulator::{Cut, ErrorEvent, FakeSuccess, Hang, Script, Usage};
+use simulator::{Cut, ErrorEvent, ErrorWords, FakeSuccess, Hang, Script, Usage};
 use std::num::NonZeroUsize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,18 +109,18 @@ pub fn script(dice: &mut Dice, api: Api, is_stream: bool, may_hang: bool) -> Scr
         usage: Some(usage(dice, api)),
         ..Script::default()
     };
+    // An overload or a rate limit rests the provider for a second, in which nothing else of this list is asked for.
+    if dice.between(0, 1_000) < 4 {
+        return Script { status: Some(dice.one_of(&[429, 529])), retry_after_secs: Some(1), ..plain };
+    }
     let some = dice.between(0, 8) as u32;
+    let broken = Script { error: Some(no_overload(api)), ..plain.clone() };
     match dice.between(0, 100) {
         // Long ones, so that most faults meet some in their midst.
         0..12 => Script { events: Some(50), spacing_ms: 60, ..plain },
-        // The shortest rest that a rate limit can ask for.
-        12..20 => Script {
-            status: Some(dice.one_of(&[400, 429, 500, 503, 529])),
-            retry_after_secs: Some(1),
-            ..plain
-        },
-        20..24 => Script { error_event: Some(ErrorEvent::BeforeContent), ..plain },
-        24..28 => Script { error_event: Some(ErrorEvent::AfterContent(some)), ..plain },
+        12..20 => Script { status: Some(dice.one_of(&[400, 500, 502])), ..plain },
+        20..24 => Script { error_event: Some(ErrorEvent::BeforeContent), ..broken },
+        24..28 => Script { error_event: Some(ErrorEvent::AfterContent(some)), ..broken },
         28..30 => Script { cut: Some(Cut::BeforeHead), ..plain },
         30..32 => Script { cut: Some(Cut::AfterHead), ..plain },
         32..35 => Script { cut: Some(Cut::MidStream(some)), ..plain },
@@ -128,12 +128,26 @@ pub fn script(dice: &mut Dice, api: Api, is_stream: bool, may_hang: bool) -> Scr
         38..39 if may_hang => Script { hang: Some(Hang::BeforeHead), ..plain },
         39..40 if may_hang && !may_think => Script { hang: Some(Hang::AfterHead), ..plain },
         40..42 if may_hang && !may_think => Script { hang: Some(Hang::MidStream(some)), ..plain },
-        42..45 => Script { fake_success: Some(fake(dice)), ..plain },
+        42..45 => Script { fake_success: Some(fake(dice)), ..broken },
         45..47 => Script { no_usage: true, ..plain },
         47..50 => Script { gzip: true, ..plain },
         50..53 => Script { drip: NonZeroUsize::new(64), ..plain },
         53..55 => Script { chunked: true, ..plain },
         _ => plain,
+    }
+}
+
+/// A failure that rests nobody. The vendors' usual words for an error under a 200 are those of an overload.
+fn no_overload(api: Api) -> ErrorWords {
+    let (kind, code) = match api {
+        Api::Messages => ("api_error", None),
+        Api::Chat | Api::Responses => ("server_error", Some("server_error")),
+        Api::Gemini => ("INTERNAL", None),
+    };
+    ErrorWords {
+        kind: Some(kind.to_owned()),
+        message: Some("Internal server error".to_owned()),
+        code: code.map(str::to_owned),
     }
 }
 
