@@ -8,6 +8,7 @@
 
 mod balancer;
 mod boot;
+mod circuits;
 mod faults;
 mod harness;
 mod in_flight;
