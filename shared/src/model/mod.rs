@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod group;
+pub mod limits;
 pub mod price;
 pub mod principal;
 pub mod provider;
@@ -14,6 +15,7 @@ pub mod settings;
 
 pub use client::{Client, ClientDenied, ClientPattern};
 pub use group::{Group, GroupSet};
+pub use limits::{DailyMode, FiveHoursMode, Limits, WallTime};
 pub use principal::{Key, User};
 pub use provider::{BreakerSettings, ClientAbort, Provider, ProviderType, Timers};
 pub use rules::{MatchType, ModelRule, Redirect};

@@ -80,7 +80,7 @@ impl From<ActiveTime> for ActiveTimeDoc {
     }
 }
 
-fn parse_minute(text: &str) -> Option<u16> {
+pub(super) fn parse_minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
     let number = |digits: &str, below: u16| {
         let is_plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -89,7 +89,7 @@ fn parse_minute(text: &str) -> Option<u16> {
     Some(number(hour, 24)? * 60 + number(minute, 60)?)
 }
 
-fn text(minute: u16) -> String {
+pub(super) fn text(minute: u16) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 

@@ -12,6 +12,7 @@ pub mod link;
 pub mod log_days;
 pub mod models;
 pub mod pricing;
+pub mod quota;
 pub mod retry;
 pub mod select;
 pub mod session;

@@ -1,0 +1,29 @@
+//! Budgets (design §7): what may be spent and asked for, and the proof that it is not more.
+//!
+//! An *account* is what one decision is made over: a user with its keys, or a provider. It knows what was spent and what
+//! is *held*: put aside for requests under way. A request is let in when, in every window of every scope,
+//! `spent + held + need ≤ limit`; what it needs is held until it is settled by what it cost.
+//!
+//! ```text
+//!  admit ──► held ──► settle: held → spent, at the moment of the admission
+//!              │
+//!              └─ deadline over, nothing heard: charged as if spent, corrected by the settle that comes late
+//! ```
+//! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
+
+pub mod account;
+mod scope;
+mod spent;
+#[cfg(test)]
+mod tests;
+pub mod window;
+pub mod words;
+
+pub use account::Account;
+pub use window::{Edges, Kind, Span, Terms, Window};
+pub use words::{
+    Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What, WindowNow,
+};
+
+/// The largest amount that is kept, in nano-USD: what a double of Lua holds exactly, 9 million dollars.
+pub const MAX_AMOUNT: i64 = (1 << 53) - 1;

@@ -1,0 +1,294 @@
+//! One account: what was spent, what is held, and the decisions over both.
+//!
+//! Every word may come twice or late, because replies are lost and connections break: an admission is known by its hold, a
+//! settle by its journal and number, and what comes for a hold that is over finds its tombstone.
+
+use super::scope::Scope;
+use super::spent::plus;
+use super::window::{Kind, Terms};
+use super::words::{Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Standing};
+use crate::ids::JournalId;
+use crate::money::NanoUsd;
+use crate::time::UnixMillis;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A user with its keys, or a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The epoch of the store that it belongs to.
+    epoch: u64,
+    /// False while only what is held is told: what was spent is not known yet.
+    is_open: bool,
+    scopes: BTreeMap<ScopeId, Scope>,
+    holds: BTreeMap<HoldId, Hold>,
+    journals: BTreeMap<JournalId, u64>,
+    /// Holds that were given up before they were heard of, until when.
+    tombstones: BTreeMap<HoldId, UnixMillis>,
+    /// Journals of which nothing more can come, until when.
+    gone: BTreeMap<JournalId, UnixMillis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hold {
+    owner: JournalId,
+    scopes: BTreeSet<ScopeId>,
+    amount: i64,
+    at: UnixMillis,
+    deadline: UnixMillis,
+    /// Its deadline is over: it was charged, until its settle corrects that.
+    is_charged: bool,
+    /// It was put aside anew after the store had lost it, maybe by a word that comes again.
+    is_declared: bool,
+}
+
+impl Account {
+    /// One that nobody has spent anything of.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch, is_open: true, ..Self::default() }
+    }
+
+    /// True when what was spent is known, under this epoch of the store.
+    #[must_use]
+    pub fn is_open(&self, epoch: u64) -> bool {
+        self.is_open && self.epoch == epoch
+    }
+
+    /// Lets a request in, or says why not. All or nothing; asked again with the same hold it answers the same.
+    pub fn admit(&mut self, ask: &Ask, epoch: u64, now: UnixMillis) -> Admission {
+        self.expire(now);
+        if !self.is_open(epoch) {
+            return Admission::Unseeded;
+        }
+        self.keep(&ask.scopes, now);
+        if let Some(at) = self.holds.get(&ask.hold).map(|hold| hold.at) {
+            return Admission::Admitted { at, standing: self.standing(&ask.scopes, now) };
+        }
+        // Given up meanwhile: whatever is answered, nobody waits for it. Nothing is kept.
+        let is_given_up = self.tombstones.contains_key(&ask.hold) || self.gone.contains_key(&ask.owner);
+        if let Some(refusal) = self.refusal(ask, now) {
+            return Admission::Refused(refusal);
+        }
+        if !is_given_up {
+            self.let_in(ask, now, false);
+        }
+        Admission::Admitted { at: now, standing: self.standing(&ask.scopes, now) }
+    }
+
+    /// Keeps what these scopes spend from now on apart, where a window begins: told with each reset, because a node that does
+    /// not know of it yet may be the next one that asks. What is not told is counted as if it were a little more.
+    pub fn keep(&mut self, scopes: &[(ScopeId, Terms)], now: UnixMillis) {
+        for (id, terms) in scopes {
+            self.scopes.entry(*id).or_default().spent.keep_sums(terms, now);
+        }
+    }
+
+    fn let_in(&mut self, ask: &Ask, now: UnixMillis, is_declared: bool) {
+        let amount = plus(0, ask.need.0);
+        let mut scopes = BTreeSet::new();
+        for (id, _) in &ask.scopes {
+            let scope = self.scopes.entry(*id).or_default();
+            scope.held = plus(scope.held, amount);
+            if ask.is_counted {
+                scope.count(now);
+            }
+            if let Some((session, ttl_ms)) = ask.session {
+                scope.see(session, ttl_ms, now);
+            }
+            scopes.insert(*id);
+        }
+        let deadline = now.plus_ms(ask.lives_ms);
+        let hold =
+            Hold { owner: ask.owner, scopes, amount, at: now, deadline, is_charged: false, is_declared };
+        self.holds.insert(ask.hold, hold);
+    }
+
+    /// The first limit that stands against it: what comes back last is looked at first, then what costs nothing.
+    fn refusal(&self, ask: &Ask, now: UnixMillis) -> Option<Refusal> {
+        let each = |check: &dyn Fn(ScopeId, &Terms, &Scope) -> Option<Refusal>| {
+            ask.scopes.iter().find_map(|(id, terms)| check(*id, terms, self.scopes.get(id)?))
+        };
+        let money = |kind| each(&|id, terms, scope| scope.no_money(id, &terms.window(kind)?, ask.need, now));
+        let sessions = || {
+            let (session, ttl_ms) = ask.session?;
+            each(&|id, terms, scope| {
+                scope.no_session(id, terms.limits.concurrent_sessions?, (session, ttl_ms), now)
+            })
+        };
+        let requests = || {
+            let limit = |terms: &Terms| terms.limits.requests_per_minute.filter(|_| ask.is_counted);
+            each(&|id, terms, scope| scope.no_request(id, limit(terms)?, now))
+        };
+        let [total, rest @ ..] = Kind::ALL;
+        money(total).or_else(sessions).or_else(requests).or_else(|| rest.into_iter().find_map(money))
+    }
+
+    /// How the limited windows of these scopes stand.
+    #[must_use]
+    pub fn standing(&self, scopes: &[(ScopeId, Terms)], now: UnixMillis) -> Standing {
+        let nothing = Scope::default();
+        let of = |(id, terms): &(ScopeId, Terms)| {
+            let scope = self.scopes.get(id).unwrap_or(&nothing);
+            terms.windows().map(|window| scope.window_now(*id, &window, now)).collect::<Vec<_>>()
+        };
+        scopes.iter().flat_map(of).collect()
+    }
+
+    /// Charges what a record says, unless it is known. False: nothing was done, because the account is not open, or under
+    /// another epoch; whoever tells begins anew when it knows that one.
+    #[must_use]
+    pub fn settle(&mut self, settle: &Settle, epoch: u64, now: UnixMillis) -> bool {
+        self.expire(now);
+        if !self.is_open(epoch) {
+            return false;
+        }
+        let known = self.journals.entry(settle.journal).or_default();
+        let is_known = settle.seq <= *known;
+        *known = settle.seq.max(*known);
+        for charge in &settle.charges {
+            if is_known {
+                // The ledger had it when the account was opened; its hold was put aside again meanwhile.
+                self.release(charge.hold, now);
+            } else {
+                self.charge(charge, now);
+            }
+        }
+        true
+    }
+
+    fn charge(&mut self, charge: &Charge, now: UnixMillis) {
+        let hold = self.holds.remove(&charge.hold);
+        if hold.is_none() && charge.is_interrupted && self.tombstones.contains_key(&charge.hold) {
+            return;
+        }
+        self.bury(charge.hold, hold.as_ref(), charge.is_interrupted, now);
+        let mut amount = plus(0, charge.cost.0);
+        match &hold {
+            Some(hold) if hold.is_charged => amount -= hold.amount,
+            Some(hold) => self.let_go(hold),
+            None => {}
+        }
+        // Nothing is spent tomorrow, whatever a node's clock says.
+        let at = hold.as_ref().map_or(charge.at.min(now), |hold| hold.at);
+        for (id, terms) in &charge.scopes {
+            let scope = self.scopes.entry(*id).or_default();
+            scope.spent.keep_sums(terms, now);
+            scope.spent.add(at, amount, now);
+        }
+    }
+
+    /// Remembers what is over, where a word about it may still be under way.
+    fn bury(&mut self, id: HoldId, hold: Option<&Hold>, is_interrupted: bool, now: UnixMillis) {
+        let is_settled_once = hold.is_some_and(|hold| !hold.is_declared) && !is_interrupted;
+        if !is_settled_once {
+            let for_ms = if is_interrupted { CORRECTED_WITHIN_MS } else { TOMBSTONE_MS };
+            let until = self.tombstones.entry(id).or_default();
+            *until = now.plus_ms(for_ms).max(*until);
+        }
+    }
+
+    /// Gives a hold up: what it was for never began. Without one, an admission still on its way will find that out.
+    pub fn release(&mut self, hold: HoldId, now: UnixMillis) {
+        self.expire(now);
+        let held = self.holds.remove(&hold);
+        self.bury(hold, held.as_ref(), false, now);
+        if let Some(held) = held {
+            self.forget(&held, now);
+        }
+    }
+
+    /// Gives up all that a journal holds: all its records are settled, so none of these ever began.
+    pub fn release_owner(&mut self, owner: JournalId, now: UnixMillis) {
+        let gone = self.holds.extract_if(.., |_, hold| hold.owner == owner);
+        for (_, hold) in gone.collect::<Vec<_>>() {
+            self.forget(&hold, now);
+        }
+        self.gone.insert(owner, now.plus_ms(TOMBSTONE_MS));
+    }
+
+    fn forget(&mut self, hold: &Hold, now: UnixMillis) {
+        if hold.is_charged {
+            for id in &hold.scopes {
+                if let Some(scope) = self.scopes.get_mut(id) {
+                    scope.spent.add(hold.at, -hold.amount, now);
+                }
+            }
+        } else {
+            self.let_go(hold);
+        }
+    }
+
+    fn let_go(&mut self, hold: &Hold) {
+        for id in &hold.scopes {
+            if let Some(scope) = self.scopes.get_mut(id) {
+                scope.held = plus(scope.held, -hold.amount);
+            }
+        }
+    }
+
+    /// Puts aside what a node says is under way, without a question: under a new epoch, in which the store has forgotten it.
+    pub fn declare(&mut self, ask: &Ask, at: UnixMillis, epoch: u64) {
+        self.reach(epoch);
+        let is_known = self.holds.contains_key(&ask.hold) || self.tombstones.contains_key(&ask.hold);
+        if epoch == self.epoch && !is_known {
+            self.let_in(&Ask { is_counted: false, session: None, ..ask.clone() }, at, true);
+        }
+    }
+
+    /// A new epoch knows nothing of the one before, but for what was given up: a word about it may still be under way.
+    fn reach(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            let old = std::mem::take(self);
+            *self = Self { epoch, tombstones: old.tombstones, gone: old.gone, ..Self::default() };
+        }
+    }
+
+    /// Opens it with what the ledger says, once in an epoch and after all nodes have declared what they hold. What they
+    /// settle above the opening's records they tell from now on.
+    pub fn open(&mut self, epoch: u64, opening: &Opening, now: UnixMillis) {
+        if epoch < self.epoch || self.is_open(epoch) {
+            return;
+        }
+        self.reach(epoch);
+        self.is_open = true;
+        self.journals.clone_from(&opening.journals);
+        for id in &opening.interrupted {
+            if let Some(hold) = self.holds.remove(id) {
+                self.forget(&hold, now);
+            }
+            self.bury(*id, None, true, now);
+        }
+        for spends in &opening.spends {
+            self.scopes.entry(spends.scope).or_default().spent.seed(&spends.at, &spends.terms, now);
+        }
+    }
+
+    /// Charges what nobody settles any more, and forgets what is too old to come.
+    fn expire(&mut self, now: UnixMillis) {
+        let (scopes, is_open) = (&mut self.scopes, self.is_open);
+        self.holds.retain(|_, hold| {
+            if is_open && !hold.is_charged && hold.deadline <= now {
+                for id in &hold.scopes {
+                    let scope = scopes.entry(*id).or_default();
+                    scope.held = plus(scope.held, -hold.amount);
+                    scope.spent.add(hold.at, hold.amount, now);
+                }
+                hold.is_charged = true;
+            }
+            now < hold.deadline.plus_ms(CORRECTED_WITHIN_MS)
+        });
+        self.tombstones.retain(|_, until| now < *until);
+        self.gone.retain(|_, until| now < *until);
+    }
+
+    /// What is put aside for a scope.
+    #[must_use]
+    pub fn held(&self, scope: ScopeId) -> NanoUsd {
+        NanoUsd(self.scopes.get(&scope).map_or(0, |scope| scope.held))
+    }
+}
+
+/// How long a hold that was given up is remembered: longer than any word of it can travel.
+const TOMBSTONE_MS: u64 = 600_000;
+/// How long after its deadline a charge can still be corrected.
+const CORRECTED_WITHIN_MS: u64 = 8 * 86_400_000;

@@ -1,0 +1,5 @@
+//! What budgets promise: tables for windows and refusals, and a world of nodes in which everything goes wrong.
+
+mod edges;
+mod sim;
+mod words;

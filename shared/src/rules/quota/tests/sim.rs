@@ -1,0 +1,37 @@
+//! A seeded world: nodes whose clocks differ, a store that loses what it has, a ledger that hears of everything late, words
+//! that are lost, come twice or too late, and processes that die. After each step the budgets are held to what really was
+//! spent.
+//!
+//! ```sh
+//! QUOTA_SEEDS=1000000 cargo test --release -p shared quota_simulation
+//! QUOTA_SEED=4711 cargo test -p shared quota_simulation    # this one alone
+//! ```
+
+mod acts;
+mod checks;
+mod node;
+mod truth;
+mod world;
+
+use std::panic::catch_unwind;
+use world::World;
+
+#[test]
+fn quota_simulation() {
+    if let Some(seed) = parameter("QUOTA_SEED") {
+        return World::run(seed);
+    }
+    let mut said = world::Counts::default();
+    for seed in 0..parameter("QUOTA_SEEDS").unwrap_or(10_000) {
+        match catch_unwind(|| World::counted(seed)) {
+            Ok(counts) => said += counts,
+            Err(_) => panic!("QUOTA_SEED={seed} repeats it"),
+        }
+    }
+    said.have_seen_everything();
+}
+
+#[expect(clippy::disallowed_methods, reason = "how many seeds is said by whoever starts the test")]
+fn parameter(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

@@ -1,0 +1,215 @@
+//! What nodes do.
+
+use super::node::{Adopted, Begin, Disk, Record};
+use super::truth::{self, Request, State};
+use super::world::{LIVES_MS, Reply, Word, World};
+use crate::ids::{KeyId, RequestId};
+use crate::money::NanoUsd;
+use crate::rules::quota::{Admission, Ask, Charge, HoldId, ScopeId, Settle};
+use crate::time::UnixMillis;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+impl World {
+    pub(super) fn ask(&mut self, i: usize) {
+        self.made += 1;
+        let hold = HoldId(RequestId::from_parts(self.made, &[0; 10]), 0);
+        let key = KeyId(self.rng.random_range(1..=2));
+        let need = self.rng.random_range(0..=300);
+        let most = if self.is_strict { need } else { 3 * need };
+        let cost = self.rng.random_range(0..=most);
+        self.requests.push(Request { hold, key, need, cost, state: State::Out, is_resolved: false });
+        let node = &self.nodes[i];
+        let ask = Ask {
+            hold,
+            owner: node.disk.journal,
+            need: NanoUsd(need),
+            lives_ms: LIVES_MS,
+            scopes: self.scopes(key, self.now + node.skew),
+            is_counted: true,
+            session: None,
+        };
+        match self.call(&Word::Admit(ask, self.nodes[i].epoch)) {
+            Some(Reply::Admission(Admission::Admitted { at, .. })) => {
+                self.request(hold).state = State::Running(at.0);
+                self.nodes[i].let_in.insert(hold, Begin { key, at: at.0 });
+                self.counts.admitted += 1;
+                for scope in [ScopeId::Owner, ScopeId::Key(key)] {
+                    self.excess.insert(scope, truth::excess(&self.requests, scope));
+                }
+            }
+            Some(Reply::Admission(Admission::Refused(refusal))) => {
+                self.request(hold).is_resolved = true;
+                self.counts.refused += 1;
+                self.is_no_false_refusal(&refusal);
+            }
+            Some(Reply::Admission(Admission::Unseeded)) => self.request(hold).is_resolved = true,
+            _ => self.nodes[i].to_release.push_back(hold),
+        }
+    }
+
+    pub(super) fn begin(&mut self, i: usize) {
+        let node = &mut self.nodes[i];
+        if let Some((hold, begin)) = node.let_in.pop_first() {
+            node.disk.begins.insert(hold, begin);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, i: usize) {
+        let node = &mut self.nodes[i];
+        if let Some((hold, _)) = node.let_in.pop_first() {
+            node.to_release.push_back(hold);
+            self.request(hold).state = State::Out;
+        }
+    }
+
+    pub(super) fn end(&mut self, i: usize) {
+        let begins: Vec<_> = self.nodes[i].disk.begins.iter().map(|(hold, begin)| (*hold, *begin)).collect();
+        let Some((hold, begin)) = begins.choose(&mut self.rng).copied() else { return };
+        let request = self.request(hold);
+        request.state = State::Spent(begin.at);
+        let cost = request.cost;
+        let Begin { key, at } = begin;
+        self.nodes[i].disk.end(Record { hold, key, cost, at, is_interrupted: false });
+    }
+
+    /// The next thing that a node has to tell the store.
+    pub(super) fn tell(&mut self, i: usize) {
+        if let Some((hold, begin, amount, owner)) = self.nodes[i].to_declare.front().copied() {
+            let ask = Ask {
+                hold,
+                owner,
+                need: NanoUsd(amount),
+                lives_ms: LIVES_MS,
+                scopes: self.scopes(begin.key, self.now),
+                is_counted: false,
+                session: None,
+            };
+            self.request(hold).is_resolved = false;
+            let epoch = self.nodes[i].epoch;
+            if self.call(&Word::Declare(ask, begin.at, epoch)).is_some() {
+                self.nodes[i].to_declare.pop_front();
+            }
+            return;
+        }
+        let (journal, epoch) = (self.nodes[i].disk.journal, self.nodes[i].epoch);
+        if epoch == self.epoch {
+            self.declared.insert(journal);
+        }
+        if let Some(hold) = self.nodes[i].to_release.front().copied() {
+            if self.call(&Word::Release(hold)).is_some() {
+                self.nodes[i].to_release.pop_front();
+                self.request(hold).is_resolved = true;
+            }
+            return;
+        }
+        let (acked, node) = (self.nodes[i].acked, &self.nodes[i]);
+        if let Some(acked) = self.settle(&node.disk.clone(), acked, epoch) {
+            self.nodes[i].acked = acked;
+            self.nodes[i].delete();
+        }
+        for j in 0..self.nodes[i].adopted.len() {
+            let Adopted { disk, acked, .. } = self.nodes[i].adopted[j].clone();
+            if let Some(acked) = self.settle(&disk, acked, epoch) {
+                self.nodes[i].adopted[j].acked = acked;
+            }
+        }
+        self.finish_adopting(i);
+    }
+
+    pub(super) fn settle(&mut self, disk: &Disk, acked: u64, epoch: u64) -> Option<u64> {
+        let (seq, record) = disk.records.range(acked + 1..).next()?;
+        let charge = Charge {
+            hold: record.hold,
+            cost: NanoUsd(record.cost),
+            at: UnixMillis(record.at),
+            is_interrupted: record.is_interrupted,
+            scopes: self.scopes(record.key, self.now),
+        };
+        let settle = Settle { journal: disk.journal, seq: *seq, charges: vec![charge] };
+        match self.call(&Word::Settle(settle, epoch)) {
+            Some(Reply::IsDone(true)) => {
+                self.request(record.hold).is_resolved = true;
+                Some(*seq)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn finish_adopting(&mut self, i: usize) {
+        let (booked, epoch) = (self.booked.clone(), self.epoch);
+        let node = &mut self.nodes[i];
+        let own = (node.acked, booked.get(&node.disk.journal).copied().unwrap_or(0));
+        let done = node.adopted.iter().position(|adopted| {
+            let last = adopted.disk.last_seq;
+            let is_booked = booked.get(&adopted.disk.journal).copied().unwrap_or(0) >= last;
+            is_booked && adopted.acked >= last && own.0 >= adopted.cut_until && own.1 >= adopted.cut_until
+        });
+        let Some(done) = done.filter(|_| node.epoch == epoch && node.to_declare.is_empty()) else { return };
+        let owner = node.adopted[done].disk.journal;
+        if self.call(&Word::ReleaseOwner(owner)).is_some() {
+            self.nodes[i].adopted.remove(done);
+        }
+    }
+
+    pub(super) fn crash(&mut self, i: usize) {
+        let node = self.nodes.swap_remove(i);
+        self.counts.crashed += 1;
+        // What was let in and had not begun costs nobody anything; the store is told with the journal's end.
+        for hold in node.let_in.keys() {
+            self.request(*hold).state = State::Out;
+        }
+        self.declared.remove(&node.disk.journal);
+        self.dead.push(node.disk);
+        self.dead.extend(node.adopted.into_iter().map(|adopted| adopted.disk));
+        self.start_node();
+    }
+
+    pub(super) fn adopt(&mut self, i: usize) {
+        let Some(disk) = self.dead.pop() else { return };
+        for (hold, begin) in &disk.begins {
+            self.counts.interrupted += 1;
+            self.request(*hold).state = State::Spent(begin.at);
+        }
+        let requests = self.requests.clone();
+        let cost_of = |hold| requests.iter().find(|request| request.hold == hold).unwrap().cost;
+        self.nodes[i].adopt(disk, cost_of);
+        if !self.is_open || self.nodes[i].epoch != self.epoch {
+            self.declare(i);
+        }
+    }
+
+    pub(super) fn learn(&mut self, i: usize) {
+        if self.nodes[i].epoch != self.epoch {
+            self.nodes[i].epoch = self.epoch;
+            self.declare(i);
+        }
+    }
+
+    /// All that a node may hold, and all that it has settled and does not know to be booked, begins anew.
+    pub(super) fn declare(&mut self, i: usize) {
+        self.declared.remove(&self.nodes[i].disk.journal);
+        let node = &mut self.nodes[i];
+        let mut all = Vec::new();
+        let mut of_disk = |disk: &Disk| {
+            all.extend(disk.begins.iter().map(|(hold, begin)| (*hold, *begin, None, disk.journal)));
+            all.extend(disk.records.values().map(|record| {
+                let begin = Begin { key: record.key, at: record.at };
+                (record.hold, begin, Some(record.cost), disk.journal)
+            }));
+        };
+        of_disk(&node.disk);
+        for adopted in &mut node.adopted {
+            of_disk(&adopted.disk);
+            adopted.acked = adopted.disk.deleted;
+        }
+        let let_in = node.let_in.iter();
+        all.extend(let_in.map(|(hold, begin)| (*hold, *begin, None, node.disk.journal)));
+        node.acked = node.disk.deleted;
+        let all = all.into_iter().map(|(hold, begin, cost, owner)| {
+            let need = self.requests.iter().find(|request| request.hold == hold).unwrap().need;
+            (hold, begin, cost.unwrap_or(need), owner)
+        });
+        self.nodes[i].to_declare = all.collect();
+    }
+}

@@ -1,0 +1,101 @@
+//! What really was spent, counted by itself.
+
+use crate::ids::KeyId;
+use crate::rules::quota::window::FIVE_HOURS_MS;
+use crate::rules::quota::{HoldId, ScopeId, Span, Window};
+use crate::time::UnixMillis;
+
+/// A request, from the question to the store on.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub hold: HoldId,
+    pub key: KeyId,
+    pub need: i64,
+    /// What it will cost.
+    pub cost: i64,
+    pub state: State,
+    /// False as long as the store may hold something for it.
+    pub is_resolved: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not let in, or given up before it began.
+    Out,
+    /// Let in at this moment of the store, and not ended.
+    Running(i64),
+    /// It has cost, at this moment.
+    Spent(i64),
+}
+
+impl Request {
+    pub fn is_of(&self, scope: ScopeId) -> bool {
+        match scope {
+            ScopeId::Owner => true,
+            ScopeId::Key(key) => self.key == key,
+        }
+    }
+}
+
+/// What counts in a window now, and not a nano more; with `is_by_bucket` what may count, because buckets do so as a whole.
+/// `None`: only the spending says when it begins.
+pub fn spent(
+    requests: &[Request],
+    scope: ScopeId,
+    window: &Window,
+    now: i64,
+    is_by_bucket: bool,
+) -> Option<i64> {
+    let start = start(window, now, is_by_bucket)?;
+    let of = requests.iter().filter(|request| request.is_of(scope));
+    let cost = |request: &Request| match request.state {
+        State::Spent(at) if at >= start => request.cost,
+        _ => 0,
+    };
+    Some(of.map(cost).sum())
+}
+
+/// What is let in and may still cost in a window.
+pub fn running(requests: &[Request], scope: ScopeId, window: &Window, now: i64) -> Option<i64> {
+    let start = start(window, now, false)?;
+    let of = requests.iter().filter(|request| request.is_of(scope));
+    let need = |request: &Request| match request.state {
+        State::Running(at) if at >= start => request.need,
+        _ => 0,
+    };
+    Some(of.map(need).sum())
+}
+
+fn start(window: &Window, now: i64, is_by_bucket: bool) -> Option<i64> {
+    let bucket = |width| match (is_by_bucket, width) {
+        (false, _) => 0,
+        (true, FIVE_HOURS_MS) => 5 * 60_000,
+        (true, _) => 15 * 60_000,
+    };
+    let start = match window.span {
+        Span::Calendar(edges) => edges.around(UnixMillis(now)).0.0,
+        Span::Ever => 0,
+        Span::Rolling(width) => now - width - bucket(width) + 1,
+        // No longer than five hours ago, whenever it began.
+        Span::FirstSpend if is_by_bucket => now - FIVE_HOURS_MS + 1,
+        Span::FirstSpend => return None,
+    };
+    Some(start.max(window.reset_at.map_or(0, |reset_at| reset_at.0)))
+}
+
+/// How much more than they need those may cost that run, or that have ended and the store does not know what they cost.
+pub fn excess(requests: &[Request], scope: ScopeId) -> i64 {
+    let of = requests.iter().filter(|request| request.is_of(scope));
+    let of = of.filter(|request| match request.state {
+        State::Out => false,
+        State::Running(_) => true,
+        State::Spent(_) => !request.is_resolved,
+    });
+    of.map(|request| (request.cost - request.need).max(0)).sum()
+}
+
+/// All that the store may have put aside.
+pub fn unresolved(requests: &[Request], scope: ScopeId) -> i64 {
+    let open = requests.iter().filter(|r| r.is_of(scope) && !r.is_resolved);
+    open.map(|request| request.need.max(request.cost)).sum()
+}

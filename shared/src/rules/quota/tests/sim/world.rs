@@ -1,0 +1,358 @@
+//! The world: what happens, one step after the other, and what must hold after each.
+
+use super::node::{Disk, Node};
+use super::truth::Request;
+use crate::ids::{JournalId, KeyId};
+use crate::model::{DailyMode, FiveHoursMode, Limits, WallTime};
+use crate::money::NanoUsd;
+use crate::rules::quota::{Account, Admission, Ask, HoldId, Opening, ScopeId, Settle, Spends, Terms};
+use crate::time::{UnixMillis, Zone};
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
+
+/// A word to the store.
+#[derive(Clone, Debug)]
+pub(super) enum Word {
+    Admit(Ask, u64),
+    Settle(Settle, u64),
+    Release(HoldId),
+    ReleaseOwner(JournalId),
+    Declare(Ask, i64, u64),
+    Open(u64, Opening),
+}
+
+pub(super) enum Reply {
+    Admission(Admission),
+    IsDone(bool),
+}
+
+/// What happened in some worlds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub(super) admitted: u64,
+    pub(super) refused: u64,
+    pub(super) lost: u64,
+    pub(super) crashed: u64,
+    pub(super) interrupted: u64,
+    pub(super) opened: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.admitted += other.admitted;
+        self.refused += other.refused;
+        self.lost += other.lost;
+        self.crashed += other.crashed;
+        self.interrupted += other.interrupted;
+        self.opened += other.opened;
+    }
+}
+
+impl Counts {
+    /// A world in which nothing happens proves nothing.
+    pub fn have_seen_everything(&self) {
+        let Self { admitted, refused, lost, crashed, interrupted, opened } = *self;
+        assert!([admitted, refused, lost, crashed, interrupted, opened].iter().all(|n| *n > 0), "{self:?}");
+    }
+}
+
+pub struct World {
+    pub(super) rng: SmallRng,
+    /// The store's clock.
+    pub(super) now: i64,
+    pub(super) is_strict: bool,
+    pub(super) zone: Zone,
+    pub(super) limits: BTreeMap<ScopeId, Limits>,
+    pub(super) store: Account,
+    pub(super) is_up: bool,
+    /// The store has lost what it had, and the admin side does not know yet.
+    pub(super) is_lost: bool,
+    /// The epoch that nodes are told of.
+    pub(super) epoch: u64,
+    /// False until the account is opened in it.
+    pub(super) is_open: bool,
+    pub(super) declared: BTreeSet<JournalId>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) dead: Vec<Disk>,
+    /// What the ledger has: each request once.
+    pub(super) ledger: BTreeMap<HoldId, (KeyId, i64, i64)>,
+    pub(super) interrupted: Vec<HoldId>,
+    pub(super) booked: BTreeMap<JournalId, u64>,
+    /// A reset could not be told: what counts since then may be more than was spent.
+    pub(super) is_loose: bool,
+    /// Words that arrive after their sender has stopped waiting.
+    pub(super) late: Vec<(i64, Word)>,
+    pub(super) requests: Vec<Request>,
+    /// By scope: how much more than they needed those could cost that ran at the last admission.
+    pub(super) excess: BTreeMap<ScopeId, i64>,
+    pub(super) made: u64,
+    pub(super) counts: Counts,
+}
+
+impl World {
+    pub fn run(seed: u64) {
+        Self::counted(seed);
+    }
+
+    pub fn counted(seed: u64) -> Counts {
+        let mut world = Self::new(seed);
+        for _ in 0..world.rng.random_range(60..220) {
+            world.step();
+            world.is_right();
+        }
+        world.ends_well();
+        world.counts
+    }
+
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let zones = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Sao_Paulo"];
+        let zone = Zone::parse(zones.choose(&mut rng).unwrap()).unwrap();
+        // Around the end of summer time, too.
+        let now = 1_792_800_000_000 + rng.random_range(0..12 * 86_400_000);
+        let scopes = [ScopeId::Owner, ScopeId::Key(KeyId(1)), ScopeId::Key(KeyId(2))];
+        let limits = scopes.map(|scope| (scope, limits(&mut rng, scope == ScopeId::Owner))).into();
+        let mut world = Self {
+            now,
+            is_strict: rng.random_bool(0.6),
+            zone,
+            limits,
+            store: Account::new(1),
+            is_up: true,
+            is_lost: false,
+            epoch: 1,
+            is_open: true,
+            declared: BTreeSet::new(),
+            nodes: Vec::new(),
+            dead: Vec::new(),
+            ledger: BTreeMap::new(),
+            interrupted: Vec::new(),
+            booked: BTreeMap::new(),
+            is_loose: false,
+            late: Vec::new(),
+            requests: Vec::new(),
+            excess: BTreeMap::new(),
+            made: 0,
+            counts: Counts::default(),
+            rng,
+        };
+        for _ in 0..world.rng.random_range(1..4) {
+            world.start_node();
+        }
+        world
+    }
+
+    pub(super) fn start_node(&mut self) {
+        self.made += 1;
+        let mut chance = [0; 10];
+        chance[..8].copy_from_slice(&self.made.to_be_bytes());
+        let journal = JournalId::from_parts(UnixMillis(self.now), &chance);
+        let node = Node::new(journal, self.rng.random_range(-2_000..=2_000), self.epoch);
+        // It has nothing to declare.
+        self.declared.insert(journal);
+        self.nodes.push(node);
+    }
+
+    pub(super) fn step(&mut self) {
+        self.pass_time();
+        let i = self.rng.random_range(0..self.nodes.len());
+        match self.rng.random_range(0..100) {
+            0..30 => self.ask(i),
+            30..45 => self.begin(i),
+            45..60 => self.end(i),
+            60..75 => self.tell(i),
+            75..83 => self.book(),
+            83..85 => self.give_up(i),
+            85..87 => self.crash(i),
+            87..91 => self.adopt(i),
+            91..92 => self.lose(),
+            92..93 => self.is_up = !self.is_up || self.rng.random_bool(0.3),
+            93..95 => self.notice(),
+            95..98 => self.open(),
+            98..99 => self.reset(),
+            _ => self.learn(i),
+        }
+        if !self.is_up && self.rng.random_bool(0.2) {
+            self.is_up = true;
+        }
+    }
+
+    pub(super) fn pass_time(&mut self) {
+        let ms = match self.rng.random_range(0..100) {
+            0..90 => self.rng.random_range(0..2_000),
+            90..97 => self.rng.random_range(0..900_000),
+            97..99 => self.rng.random_range(0..6 * 3_600_000),
+            // Days, so that windows begin anew; less in all than charges can be corrected.
+            _ => self.rng.random_range(0..10 * 3_600_000),
+        };
+        self.pass(ms);
+    }
+
+    /// What is due meanwhile arrives in its time.
+    pub(super) fn pass(&mut self, ms: i64) {
+        let until = self.now + ms;
+        let mut due: Vec<_> = self.late.extract_if(.., |(at, _)| *at <= until).collect();
+        due.sort_by_key(|(at, _)| *at);
+        for (at, word) in due {
+            self.now = at;
+            self.apply(&word);
+        }
+        self.now = until;
+    }
+
+    pub(super) fn terms(&self, scope: ScopeId, now: i64) -> Terms {
+        Terms::of(&self.limits[&scope], &self.zone, UnixMillis(now))
+    }
+
+    pub(super) fn scopes(&self, key: KeyId, now: i64) -> Vec<(ScopeId, Terms)> {
+        [ScopeId::Key(key), ScopeId::Owner].map(|scope| (scope, self.terms(scope, now))).into()
+    }
+
+    /// A word and its reply, or silence: it was lost, or comes late, or its reply was lost.
+    pub(super) fn call(&mut self, word: &Word) -> Option<Reply> {
+        let later = self.now + self.rng.random_range(0..120_000);
+        let fate = self.rng.random_range(0..100);
+        let is_once = matches!(word, Word::Admit(..));
+        if !self.is_up || fate < 4 {
+            self.counts.lost += 1;
+            return None;
+        }
+        match fate {
+            4..8 => {
+                self.late.push((later, word.clone()));
+                None
+            }
+            8..12 => {
+                self.apply(word);
+                None
+            }
+            12..15 if !is_once => {
+                self.late.push((later, word.clone()));
+                Some(self.apply(word))
+            }
+            _ => Some(self.apply(word)),
+        }
+    }
+
+    pub(super) fn apply(&mut self, word: &Word) -> Reply {
+        let now = UnixMillis(self.now);
+        match word {
+            Word::Admit(ask, epoch) => return Reply::Admission(self.store.admit(ask, *epoch, now)),
+            Word::Settle(settle, epoch) => return Reply::IsDone(self.store.settle(settle, *epoch, now)),
+            Word::Release(hold) => self.store.release(*hold, now),
+            Word::ReleaseOwner(owner) => self.store.release_owner(*owner, now),
+            Word::Declare(ask, at, epoch) => self.store.declare(ask, UnixMillis(*at), *epoch),
+            Word::Open(epoch, opening) => self.store.open(*epoch, opening, now),
+        }
+        Reply::IsDone(true)
+    }
+
+    pub(super) fn request(&mut self, hold: HoldId) -> &mut Request {
+        self.requests.iter_mut().find(|request| request.hold == hold).unwrap()
+    }
+
+    /// The ledger hears of the next record of a journal; its node, that it did.
+    pub(super) fn book(&mut self) {
+        let nodes = self.nodes.iter();
+        let disks = nodes.flat_map(|node| {
+            std::iter::once(&node.disk).chain(node.adopted.iter().map(|adopted| &adopted.disk))
+        });
+        let disks: Vec<Disk> = disks.cloned().collect();
+        let disk = disks.choose(&mut self.rng).unwrap();
+        let booked = self.booked.entry(disk.journal).or_default();
+        if let Some((seq, record)) = disk.records.range(*booked + 1..).next() {
+            *booked = *seq;
+            self.ledger.entry(record.hold).or_insert((record.key, record.at, record.cost));
+            if record.is_interrupted {
+                self.interrupted.push(record.hold);
+            }
+        }
+        let booked = *booked;
+        if self.rng.random_bool(0.7)
+            && let Some(node) = self.nodes.iter_mut().find(|node| node.disk.journal == disk.journal)
+        {
+            node.floor = booked;
+            node.delete();
+        }
+    }
+
+    pub(super) fn lose(&mut self) {
+        self.store = Account::default();
+        self.is_lost = true;
+    }
+
+    pub(super) fn notice(&mut self) {
+        if self.is_lost && self.is_up {
+            self.is_lost = false;
+            self.is_open = false;
+            self.epoch += 1;
+            self.declared.clear();
+        }
+    }
+
+    /// The admin side opens the account, when everybody has declared and no journal waits for somebody to adopt it.
+    pub(super) fn open(&mut self) {
+        let all = self.nodes.iter().all(|node| self.declared.contains(&node.disk.journal));
+        if self.is_open || self.is_lost || !all || !self.dead.is_empty() {
+            return;
+        }
+        let spends = self.limits.keys().map(|scope| {
+            let of = self.ledger.values().filter(|(key, _, _)| match scope {
+                ScopeId::Owner => true,
+                ScopeId::Key(own) => own == key,
+            });
+            let mut spends: Vec<_> = of.map(|(_, at, cost)| (UnixMillis(*at), *cost)).collect();
+            spends.sort_unstable();
+            Spends { scope: *scope, terms: self.terms(*scope, self.now), at: spends }
+        });
+        let (journals, interrupted) = (self.booked.clone(), self.interrupted.clone());
+        let opening = Opening { spends: spends.collect(), journals, interrupted };
+        if self.call(&Word::Open(self.epoch, opening)).is_some() {
+            self.is_open = true;
+            self.counts.opened += 1;
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        let marker = Some(UnixMillis(self.now));
+        for limits in self.limits.values_mut() {
+            match self.rng.random_range(0..3) {
+                0 => limits.reset_at = marker,
+                1 => limits.five_hours_reset_at = marker,
+                _ => {}
+            }
+        }
+        // Told once, by who resets. A store that is lost or away hears of it with the next question.
+        self.is_loose |= !self.is_up || !self.store.is_open(self.epoch);
+        if self.is_up {
+            let scopes: Vec<_> =
+                self.limits.keys().map(|scope| (*scope, self.terms(*scope, self.now))).collect();
+            self.store.keep(&scopes, UnixMillis(self.now));
+        }
+    }
+}
+
+/// Limits that some requests reach: windows by lot, each now and then without one.
+fn limits(rng: &mut SmallRng, is_owner: bool) -> Limits {
+    let size = if is_owner { 1_500 } else { 1_000 };
+    let mut limit = |chance| rng.random_bool(chance).then(|| NanoUsd(rng.random_range(size / 2..size * 3)));
+    let [five_hours, daily, weekly, monthly, total] =
+        [limit(0.5), limit(0.5), limit(0.3), limit(0.3), limit(0.2)];
+    Limits {
+        five_hours,
+        five_hours_mode: if rng.random_bool(0.5) { FiveHoursMode::Fixed } else { FiveHoursMode::Rolling },
+        daily,
+        daily_mode: if rng.random_bool(0.5) { DailyMode::Fixed } else { DailyMode::Rolling },
+        daily_reset_time: WallTime::parse(if rng.random_bool(0.5) { "00:00" } else { "02:37" }).unwrap(),
+        weekly,
+        monthly,
+        total,
+        ..Limits::default()
+    }
+}
+
+/// How long a request may run before its hold is charged.
+pub(super) const LIVES_MS: u64 = 3_600_000;

@@ -1,0 +1,170 @@
+//! What is said to an account, and what it answers.
+
+use super::window::{Kind, Terms};
+use crate::ids::{JournalId, KeyId, RequestId};
+use crate::money::NanoUsd;
+use crate::time::UnixMillis;
+use std::collections::BTreeMap;
+
+/// Whose limits: within an account all are looked at together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScopeId {
+    /// The user's or the provider's own.
+    Owner,
+    /// One of the user's keys.
+    Key(KeyId),
+}
+
+/// What money is put aside for: a request, and of it an attempt; 0 where the whole request is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(pub RequestId, pub u32);
+
+/// A request that asks to be let in.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What its hold is called.
+    pub hold: HoldId,
+    /// The journal that will say what it cost.
+    pub owner: JournalId,
+    /// What it may cost.
+    pub need: NanoUsd,
+    /// From when on it is taken for lost, from its admission on.
+    pub lives_ms: u64,
+    /// Whose limits count, in the order in which they are looked at.
+    pub scopes: Vec<(ScopeId, Terms)>,
+    /// Whether it counts for the requests of a minute.
+    pub is_counted: bool,
+    /// Its conversation, and for how long one that is not seen any more counts.
+    pub session: Option<(u64, u64)>,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may go on; its money is held. It counts at `at`, by the store's clock.
+    Admitted {
+        /// When it was let in.
+        at: UnixMillis,
+        /// How its scopes stand now, its own hold included.
+        standing: Standing,
+    },
+    /// It may not; nothing of it is kept.
+    Refused(Refusal),
+    /// Nobody knows what was spent: the store has lost it.
+    Unseeded,
+}
+
+/// How the limited windows of an account stand.
+pub type Standing = Vec<WindowNow>;
+
+/// A window of a scope at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowNow {
+    /// Whose.
+    pub scope: ScopeId,
+    /// Which.
+    pub kind: Kind,
+    /// What may be spent.
+    pub limit: NanoUsd,
+    /// What was.
+    pub spent: NanoUsd,
+    /// What is put aside for requests under way.
+    pub held: NanoUsd,
+    /// When it began; `None`: it did not, or never ends.
+    pub starts_at: Option<UnixMillis>,
+    /// When it begins anew; `None`: gradually, or never.
+    pub resets_at: Option<UnixMillis>,
+}
+
+/// What stands against a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose limit.
+    pub scope: ScopeId,
+    /// Which.
+    pub what: What,
+    /// When it may be let in, if nothing else happens; `None`: nobody knows, or never.
+    pub resets_at: Option<UnixMillis>,
+}
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// That of a window.
+    Money {
+        /// Which window.
+        kind: Kind,
+        /// What may be spent.
+        limit: NanoUsd,
+        /// What was.
+        spent: NanoUsd,
+        /// What is put aside.
+        held: NanoUsd,
+        /// What this request needs.
+        need: NanoUsd,
+    },
+    /// Requests of a minute.
+    Requests {
+        /// How many there may be.
+        limit: u32,
+        /// How many there were.
+        current: u32,
+    },
+    /// Conversations at a time.
+    Sessions {
+        /// How many there may be.
+        limit: u32,
+        /// How many there are.
+        current: u32,
+    },
+}
+
+/// What a record of a journal says about an account.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    /// The journal.
+    pub journal: JournalId,
+    /// The record's number: what is not above the last one that was heard is known. Each journal's records are told in
+    /// their order.
+    pub seq: u64,
+    /// What is charged.
+    pub charges: Vec<Charge>,
+}
+
+/// What something under way has cost.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// Its hold. It needs none: it may have been let in while the store was away.
+    pub hold: HoldId,
+    /// What it cost; nothing, when it failed or never began.
+    pub cost: NanoUsd,
+    /// When it was let in, for one without a hold.
+    pub at: UnixMillis,
+    /// It was cut with its process, and says so in the journal of whoever adopted that: of each one who tried.
+    pub is_interrupted: bool,
+    /// Whose money it is.
+    pub scopes: Vec<(ScopeId, Terms)>,
+}
+
+/// What a scope spent.
+#[derive(Clone, Debug)]
+pub struct Spends {
+    /// Whose.
+    pub scope: ScopeId,
+    /// Its limits.
+    pub terms: Terms,
+    /// When, and how much in nano-USD; the oldest first. What is more than a day old may come summed, at the beginning of
+    /// the windows that it is in.
+    pub at: Vec<(UnixMillis, i64)>,
+}
+
+/// What is known of an account whose store was empty.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// What each scope spent.
+    pub spends: Vec<Spends>,
+    /// Up to which record of each journal that is.
+    pub journals: BTreeMap<JournalId, u64>,
+    /// What is in it of requests that were cut with their process: several journals may say so, each once.
+    pub interrupted: Vec<HoldId>,
+}
