@@ -27,7 +27,7 @@ pub use seed::{SEED, SeedError, seed, seed_entries};
 use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
 use crate::model::price::{Factors, ModelPrice};
 use crate::model::{BillingModelSource, GroupSet, Provider, Settings, TierSource};
-use crate::money::{Multiplier, NanoUsd, item_cost};
+use crate::money::{Multiplier, NanoUsd, PicoUsd, item_cost};
 use rates::{RateCard, Tier};
 
 /// What a price depends on.
@@ -92,6 +92,32 @@ pub fn price<'c>(query: &PriceQuery<'_, 'c>) -> Priced<'c> {
         ..UsageFlags::default()
     };
     Priced { cost, flags, priced_as: Some(name) }
+}
+
+/// The most that a token of a model can cost here, of whatever class, service tier and band.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dearest {
+    /// Of input, cache writes and pictures among it.
+    pub input: PicoUsd,
+    /// Of output.
+    pub output: PicoUsd,
+}
+
+/// The dearest rates of a model.
+#[must_use]
+pub fn dearest(model: &ModelPrice) -> Dearest {
+    let inputs = model.bands.iter().map(|band| band.threshold_tokens.saturating_add(1)).chain([0]);
+    let cards = inputs.flat_map(|total_input| {
+        [Tier::Default, Tier::Priority, Tier::Flex].map(|tier| RateCard { model, tier, total_input })
+    });
+    cards.map(|card| card.rates()).fold(Dearest::default(), |most, rates| {
+        let inputs =
+            [rates.input, rates.cache_write_5m, rates.cache_write_1h, rates.cache_read, rates.image_input];
+        Dearest {
+            input: inputs.into_iter().fold(most.input, Ord::max),
+            output: most.output.max(rates.output).max(rates.image_output),
+        }
+    })
 }
 
 /// The input of a request that nobody counted: four bytes a token, the field's rule of thumb, but no more than the model

@@ -12,6 +12,7 @@
 //! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
 
 pub mod account;
+pub mod need;
 mod scope;
 mod spent;
 #[cfg(test)]

@@ -1,0 +1,244 @@
+//! What a request may cost, before it has: at most ([`bound`]), or probably ([`History`]).
+
+use crate::model::price::{Factors, ModelPrice};
+use crate::money::{NanoUsd, item_cost};
+use crate::rules::pricing::dearest;
+use std::collections::VecDeque;
+use thiserror::Error;
+
+/// What a request says about its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes of its body.
+    pub body_bytes: u64,
+    /// It refers to content that is not in the body: by URL, by id, by an earlier response.
+    pub refers_elsewhere: bool,
+    /// It brings tools, whose instructions vendors add to the input.
+    pub has_tools: bool,
+    /// The output tokens that it allows, reasoning among them.
+    pub max_output_tokens: Option<u64>,
+    /// How many answers it asks for: `n`.
+    pub answers: u64,
+    /// The most web searches that it lets the provider make; `None`: it sets no bound.
+    pub web_searches: Option<u64>,
+}
+
+/// Why there is no bound to what a request may cost. The texts are fit for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unbounded {
+    /// Nobody knows what a token costs.
+    #[error("the model has no price")]
+    Model,
+    /// It refers to content elsewhere, and the catalogue does not know how much the model takes.
+    #[error("the request refers to content elsewhere, and the model's largest input is not known")]
+    Input,
+    /// It does not limit its output, and neither does the catalogue.
+    #[error("the request does not limit its output tokens, and the model's largest output is not known")]
+    Output,
+    /// It lets the provider search as often as it likes, for a fee each.
+    #[error("the request lets the provider search the web without a limit")]
+    WebSearches,
+}
+
+/// The most that a request can cost at these factors, the dearest of any provider that may serve it (design §7, `strict`).
+///
+/// A token is at least one byte of what was sent, so the body bounds the input, whatever is written in it; vendors add
+/// instructions of their own. Each token at the dearest rate that any class, tier or band has. Rounding adds half a
+/// nano-dollar for each of the up to nine items of a price.
+pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Result<NanoUsd, Unbounded> {
+    let model = model.filter(|model| model.has_price()).ok_or(Unbounded::Model)?;
+    let rates = dearest(model);
+    let added = if size.has_tools { ADDED_WITH_TOOLS } else { ADDED };
+    let sent = size.body_bytes.saturating_add(added);
+    let input = match (size.refers_elsewhere, model.max_input_tokens) {
+        (false, Some(most)) => sent.min(most),
+        (false, None) => sent,
+        (true, most) => most.ok_or(Unbounded::Input)?,
+    };
+    let of_each = match (size.max_output_tokens, model.max_output_tokens) {
+        (Some(asked), Some(most)) => asked.min(most),
+        (asked, most) => asked.or(most).ok_or(Unbounded::Output)?,
+    };
+    let output = of_each.saturating_mul(size.answers.max(1));
+    let searches = match size.web_searches {
+        Some(searches) => searches,
+        None if model.per_web_search.0 == 0 => 0,
+        None => return Err(Unbounded::WebSearches),
+    };
+    let item = |count, rate| item_cost(count, rate, factors.provider, factors.group);
+    let items = item(input, rates.input) + item(output, rates.output);
+    let fees = item(1, model.per_request) + item(searches, model.per_web_search);
+    Ok(items + fees + ROUNDING)
+}
+
+/// What the requests of a key for a model have cost lately, to guess what the next one costs (design §7, `expected`).
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Of each request, the oldest first: pico-USD a byte of the body, and nano-USD of output.
+    samples: VecDeque<(u64, i64)>,
+}
+
+impl History {
+    /// Adds what a request of so many bytes has cost.
+    pub fn note(&mut self, body_bytes: u64, input: NanoUsd, output: NanoUsd) {
+        if self.samples.len() == KEPT {
+            self.samples.pop_front();
+        }
+        let input = u128::try_from(input.0).unwrap_or(0) * 1_000 / u128::from(body_bytes.max(1));
+        self.samples.push_back((u64::try_from(input).unwrap_or(u64::MAX), output.0.max(0)));
+    }
+
+    /// What one of so many bytes probably costs: more than 19 of 20 did. Before there are twenty: a token for four bytes at
+    /// the input's price, and 4 096 tokens of output.
+    #[must_use]
+    pub fn expected(&self, body_bytes: u64, model: Option<&ModelPrice>, factors: Factors) -> NanoUsd {
+        if self.samples.len() < ENOUGH {
+            let rates = model.map(|model| model.base).unwrap_or_default();
+            let item = |count, rate: Option<_>| {
+                item_cost(count, rate.unwrap_or_default(), factors.provider, factors.group)
+            };
+            return item(body_bytes.div_ceil(4), rates.input) + item(USUAL_OUTPUT, rates.output);
+        }
+        let per_byte = self.most(|sample| sample.0);
+        let input = u128::from(per_byte) * u128::from(body_bytes) / 1_000;
+        NanoUsd(i64::try_from(input).unwrap_or(i64::MAX)) + NanoUsd(self.most(|sample| sample.1))
+    }
+
+    /// The 95th of a hundred.
+    fn most<T: Ord + Copy + Default>(&self, part: impl Fn(&(u64, i64)) -> T) -> T {
+        let mut sorted: Vec<T> = self.samples.iter().map(part).collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * 95).div_ceil(100).saturating_sub(1);
+        sorted.get(rank).copied().unwrap_or_default()
+    }
+}
+
+/// What vendors may add to any request.
+const ADDED: u64 = 512;
+/// What they may add to one with tools: Anthropic's system prompt for tools has up to 804 tokens, its own tools up to 735
+/// and 700 and 466 and 245 more (platform.claude.com, "Tool use", pricing).
+const ADDED_WITH_TOOLS: u64 = 4_096;
+const ROUNDING: NanoUsd = NanoUsd(5);
+/// Samples that are kept.
+const KEPT: usize = 64;
+/// Samples that say something.
+const ENOUGH: usize = 20;
+/// Output tokens that are expected of a request about which nothing is known.
+const USUAL_OUTPUT: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::usage::TokenUsage;
+    use crate::model::Settings;
+    use crate::money::Multiplier;
+    use crate::rules::pricing::{Catalogue, PriceQuery, price, seed};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::LazyLock;
+
+    static SEED: LazyLock<BTreeMap<String, ModelPrice>> = LazyLock::new(|| seed().unwrap());
+
+    fn factors(provider: u64, group: u64) -> Factors {
+        Factors { provider: Multiplier(provider), group: Multiplier(group) }
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_costs_more_than_its_bound(
+            index in any::<prop::sample::Index>(),
+            (body, elsewhere, has_tools) in (0_u64..3_000_000, any::<bool>(), any::<bool>()),
+            (limit, answers, searches) in (prop::option::of(1_u64..200_000), 1_u64..4, 0_u64..20),
+            shares in prop::array::uniform6(0_u64..1_000),
+            tiers in (0_usize..3, 0_usize..3),
+            (provider, group) in (0_u64..5_000_000, 0_u64..5_000_000),
+        ) {
+            let (name, model) = SEED.iter().nth(index.index(SEED.len())).unwrap();
+            let size = Size {
+                body_bytes: body,
+                refers_elsewhere: elsewhere,
+                has_tools,
+                max_output_tokens: limit,
+                answers,
+                web_searches: Some(searches),
+            };
+            let factors = factors(provider, group);
+            let Ok(bound) = bound(&size, Some(model), factors) else { return Ok(()) };
+            // Whatever the bounds of the request leave, in whatever classes.
+            let sent = body + if has_tools { ADDED_WITH_TOOLS } else { ADDED };
+            let most = model.max_input_tokens.unwrap_or(sent);
+            let input = if elsewhere { most } else { sent.min(most) };
+            let output = limit.unwrap_or(u64::MAX).min(model.max_output_tokens.unwrap_or(u64::MAX)) * answers;
+            let all: u64 = shares[..5].iter().sum::<u64>().max(1);
+            let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| input / all * shares[i]);
+            let pictures = output / 1_000 * shares[5];
+            let usage = TokenUsage {
+                input_tokens: a,
+                cache_write_5m_tokens: b,
+                cache_write_1h_tokens: c,
+                cache_read_tokens: d,
+                image_input_tokens: e,
+                output_tokens: output - pictures,
+                image_output_tokens: pictures,
+                web_search_requests: searches,
+                ..TokenUsage::default()
+            };
+            let tier = |i: usize| [None, Some("priority"), Some("flex")][i];
+            let query = PriceQuery {
+                catalogue: Catalogue::new(&SEED),
+                settings: &Settings::default(),
+                model: Some(name),
+                upstream_model: None,
+                requested_tier: tier(tiers.0),
+                actual_tier: tier(tiers.1),
+                usage: &usage,
+                factors,
+            };
+            let cost = price(&query).cost.total;
+            prop_assert!(cost <= bound, "{}: {} costs more than {}", name, cost, bound);
+        }
+    }
+
+    #[test]
+    fn what_has_no_bound_says_why() {
+        let priced = |most_input, most_output| ModelPrice {
+            base: crate::model::price::Rates {
+                input: Some(crate::money::PicoUsd(3_000_000)),
+                ..Default::default()
+            },
+            max_input_tokens: most_input,
+            max_output_tokens: most_output,
+            per_web_search: crate::money::PicoUsd(10_000_000_000),
+            ..ModelPrice::default()
+        };
+        let size = Size { body_bytes: 100, web_searches: Some(0), ..Size::default() };
+        let one = factors(1_000_000, 1_000_000);
+        let say = |size: &Size, model: Option<&ModelPrice>| bound(size, model, one).unwrap_err();
+        assert_eq!(say(&size, None), Unbounded::Model);
+        assert_eq!(say(&size, Some(&ModelPrice::default())), Unbounded::Model);
+        assert_eq!(say(&size, Some(&priced(Some(9), None))), Unbounded::Output);
+        let elsewhere = Size { refers_elsewhere: true, ..size };
+        assert_eq!(say(&elsewhere, Some(&priced(None, Some(9)))), Unbounded::Input);
+        let searching = Size { web_searches: None, ..size };
+        assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::WebSearches);
+        assert!(bound(&size, Some(&priced(None, Some(9))), one).is_ok());
+    }
+
+    #[test]
+    fn a_guess_is_the_rule_of_thumb_until_twenty_have_been_seen_then_what_19_of_20_cost() {
+        let (name, one) = ("claude-sonnet-4-5", factors(1_000_000, 1_000_000));
+        let model = SEED.get(name);
+        let mut history = History::default();
+        let usual = NanoUsd(1_000 * 3_000 + 4_096 * 15_000);
+        for n in 0..20 {
+            assert_eq!(history.expected(4_000, model, one), usual, "{n} samples");
+            // Twice as dear as any before.
+            history.note(1_000, NanoUsd(1_000 << n), NanoUsd(10 << n));
+        }
+        assert_eq!(history.expected(2_000, model, one), NanoUsd((2_000 << 18) + (10 << 18)));
+        for _ in 0..64 {
+            history.note(1_000, NanoUsd(500), NanoUsd(7));
+        }
+        assert_eq!(history.expected(2_000, model, one), NanoUsd(1_007), "what is old is forgotten");
+    }
+}
