@@ -10,6 +10,7 @@ use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
 use shared::ports::PortError;
+use shared::rules::error_rules::Unusable;
 use shared::time::{UnixMillis, Zone};
 use std::io;
 use std::net::IpAddr;
@@ -60,6 +61,11 @@ pub fn config_copy_failed(error: &std::io::Error) {
 /// A provider cannot be used as it is configured.
 pub fn provider_unusable(provider_id: ProviderId, reason: &'static str) {
     error!(provider_id = provider_id.0, reason, "provider left out");
+}
+
+/// A rule on errors cannot be used as it is configured: a later release may have made it.
+pub fn error_rule_unusable(rule: Unusable) {
+    error!(error_rule_id = rule.id.0, reason = rule.reason, "error rule, or its replacement, left out");
 }
 
 /// The settings name a zone that this release does not know.

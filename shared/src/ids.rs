@@ -45,6 +45,10 @@ row_id!(
     /// A named set of providers.
     GroupId
 );
+row_id!(
+    /// A rule on the errors of upstreams.
+    ErrorRuleId
+);
 
 /// The number of a configuration: each committed change of the admin side adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait};
 use serde_json::{Value, json};
 use shared::contract::usage::*;
-use shared::ids::{JournalId, KeyId, ProviderId, RequestId, Revision, UserId};
+use shared::ids::{ErrorRuleId, JournalId, KeyId, ProviderId, RequestId, Revision, UserId};
 use shared::memory::MemoryUsage;
 use shared::money::NanoUsd;
 use shared::ports::{
@@ -273,6 +273,7 @@ async fn a_request_is_shown_with_its_attempts(hub: Hub) {
                 result: "overloaded".to_owned(),
                 status: Some(529),
                 duration_ms: 4,
+                error_rule_id: Some(ErrorRuleId(7)),
             },
             ChainStep::Exhausted { excluded: vec![] },
         ],
@@ -311,6 +312,7 @@ async fn no_text_of_a_client_can_hold_up_the_books(hub: Hub) {
         result: "\0".to_owned(),
         status: None,
         duration_ms: u64::MAX,
+        error_rule_id: None,
     }];
     let booked = book(hub.handle.admin().db(), std::slice::from_ref(&record)).await.unwrap();
     assert_eq!(booked, Booked { requests: 1, attempts: 1 });

@@ -81,6 +81,7 @@ fn record(n: u64) -> UsageRecord {
             result: attempt.outcome.as_str().to_owned(),
             status: Some(200),
             duration_ms: 2_345,
+            error_rule_id: None,
         };
         [selected, attempted]
     });

@@ -1,11 +1,11 @@
 //! One try at one provider: connect, send, read until the answer is real, and judge what came.
 
-use super::Job;
 use super::answer::{Answer, Body, From, Stream, Whole};
 use super::prepare::{Prepared, prepare};
 use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
 use super::upstream::{Address, Broken, Upstream, within};
+use super::{Job, fault};
 use crate::live::Route;
 use crate::settle::Spent;
 use pingora::http::ResponseHeader;
@@ -37,14 +37,15 @@ pub struct Failed {
     pub retry_after_secs: Option<u64>,
     /// What it took all the same.
     pub spent: Spent,
+    status: Option<u16>,
     reply: Option<Box<Answer>>,
 }
 
 impl Failed {
-    /// The upstream's status, when it answered.
+    /// The upstream's status, when it was one of an error.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.reply.as_ref().map(|r| r.head.status.as_u16())
+        self.status
     }
 
     /// The upstream's refusal, for the seat.
@@ -56,10 +57,9 @@ impl Failed {
 
 /// Tries a provider once.
 pub async fn attempt(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> Tried {
-    let model = job.asked.model.as_str();
     match run(job, provider, route, number).await {
         Ok(answer) => Tried::Answer(Box::new(answer)),
-        Err(end) => Tried::Failed(end.judge(model)),
+        Err(end) => Tried::Failed(end.judge(job)),
     }
 }
 
@@ -68,6 +68,7 @@ struct End {
     how: How,
     retry_after_secs: Option<u64>,
     spent: Spent,
+    /// What the upstream said, for a seat that is to read it.
     reply: Option<Box<Answer>>,
 }
 
@@ -86,7 +87,7 @@ impl End {
         Self { how, retry_after_secs: None, spent: Spent::unknown(), reply: None }
     }
 
-    fn judge(self, model: &str) -> Failed {
+    fn judge(self, job: &Job<'_>) -> Failed {
         let end = match &self.how {
             How::Connect(why) => AttemptEnd::ConnectFailed(*why),
             How::TimedOut(phase) => AttemptEnd::TimedOut(*phase),
@@ -96,8 +97,17 @@ impl End {
             How::StreamError(facts) => AttemptEnd::StreamError { facts },
             How::Ours(label) => AttemptEnd::Ours(label),
         };
-        let verdict = classify(&end, Some(model));
-        Failed { verdict, retry_after_secs: self.retry_after_secs, spent: self.spent, reply: self.reply }
+        let verdict = classify(&end, Some(job.asked.model.as_str()));
+        let (status, facts) = match &self.how {
+            How::Status(code, facts) => (Some(*code), Some(facts)),
+            How::Fake(_, facts) | How::StreamError(facts) => (None, Some(facts)),
+            How::Connect(_) | How::TimedOut(_) | How::Cut(_) | How::Ours(_) => (None, None),
+        };
+        let told = facts.and_then(ErrorFacts::retry_after_secs);
+        let reply = facts
+            .zip(self.reply)
+            .and_then(|(facts, reply)| fault::shown(job, &verdict, facts, status, reply));
+        Failed { verdict, retry_after_secs: told.or(self.retry_after_secs), spent: self.spent, status, reply }
     }
 }
 
@@ -203,22 +213,19 @@ impl Reply<'_> {
         let mut sidecar = Sidecar::new(self.header("content-encoding"));
         let plain = plain(&mut sidecar, &pieces);
         let code = self.head.status.as_u16();
-        let facts = ErrorFacts::read(&plain);
-        let told = facts.retry_after_secs().or_else(|| retry_after_secs(self.header("retry-after")));
         let job = self.job;
+        let facts = ErrorFacts::read_under(&plain, job.arrival.live.error_rules());
+        let told = retry_after_secs(self.header("retry-after"));
         if is_complete {
             job.hub.upstreams.release(self.upstream).await;
         } else {
             self.upstream.close().await;
         }
-        let body = Whole { pieces, rest: None, spent: None, stop_reason: None };
-        let reply =
-            Answer { head: self.head, from: self.from, body: Body::Whole(body), label: "relayed_error" };
         End {
             how: How::Status(code, facts),
             retry_after_secs: told,
             spent: Spent::nothing(self.prepared.upstream_model),
-            reply: Some(Box::new(reply)),
+            reply: Some(Box::new(fault::reply(self.head, self.from, pieces))),
         }
     }
 
@@ -266,10 +273,10 @@ impl Reply<'_> {
 
     async fn no_stream(self, tap: &StreamTap, failure: GateFailure) -> End {
         let none = ErrorFacts::default();
+        let payload = tap.facts().error.as_ref().map(|e| e.payload.as_slice()).unwrap_or_default();
         let how = match failure {
             GateFailure::ErrorEvent => {
-                let payload = tap.facts().error.as_ref().map(|e| e.payload.as_slice());
-                How::StreamError(ErrorFacts::read(payload.unwrap_or_default()))
+                How::StreamError(ErrorFacts::read_under(payload, self.job.arrival.live.error_rules()))
             }
             GateFailure::Empty => How::Fake(FakeKind::Empty, none),
             GateFailure::Malformed | GateFailure::Overflow => How::Fake(FakeKind::Malformed, none),
@@ -277,7 +284,11 @@ impl Reply<'_> {
         };
         let spent = Spent::of_stream(tap.facts(), self.prepared.upstream_model);
         self.upstream.close().await;
-        End { spent, ..End::of(how) }
+        let reply = match &how {
+            How::StreamError(facts) => fault::reply_of_event(self.job, self.head, self.from, payload, facts),
+            _ => None,
+        };
+        End { spent, reply: reply.map(Box::new), ..End::of(how) }
     }
 
     /// A whole body: read before anything is sent, unless it is larger than what is held.
@@ -316,7 +327,9 @@ impl Reply<'_> {
         };
         let spent = Spent::of_whole(&facts, model);
         if let Some(kind) = kind {
-            return Err(End { spent, ..End::of(How::Fake(kind, ErrorFacts::read(&plain))) });
+            let how = How::Fake(kind, ErrorFacts::read_under(&plain, self.job.arrival.live.error_rules()));
+            let reply = (kind == FakeKind::Error).then(|| fault::reply(self.head, self.from, pieces));
+            return Err(End { spent, reply: reply.map(Box::new), ..End::of(how) });
         }
         let whole = Whole { pieces, rest: None, spent: Some(spent), stop_reason: facts.stop_reason };
         Ok(Answer { head: self.head, from: self.from, body: Body::Whole(whole), label: "served" })

@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod attempt;
+mod fault;
 mod pools;
 mod prepare;
 mod read;
@@ -277,28 +278,29 @@ async fn try_one(
         }
     }
     let duration_ms = job.arrival.elapsed_ms().saturating_sub(begun_ms);
-    let step = |result: &str, status| ChainStep::Attempted {
+    let step = |result: &str, status, error_rule_id| ChainStep::Attempted {
         attempt: number,
         provider_id: provider.id,
         result: result.to_owned(),
         status,
         duration_ms,
+        error_rule_id,
     };
     match end {
         Some(Tried::Answer(answer)) => {
             let status = answer.head.status.as_u16();
-            book.chain(step(answer.label, Some(status)));
+            book.chain(step(answer.label, Some(status), None));
             admission.opened(status);
             TryEnd::Answer(answer, admission)
         }
         Some(Tried::Failed(failed)) => {
-            book.chain(step(failed.verdict.label, failed.status()));
+            book.chain(step(failed.verdict.label, failed.status(), failed.verdict.rule));
             admission.failed(&failed.verdict, failed.status(), failed.retry_after_secs);
             book.attempt(settle::row(job, provider, number, Outcome::Failed, &failed.spent));
             if seat.is_here() { TryEnd::Failed(failed) } else { TryEnd::ClientGone }
         }
         None => {
-            book.chain(step("cancelled", None));
+            book.chain(step("cancelled", None, None));
             book.attempt(settle::row(job, provider, number, Outcome::Cancelled, &Spent::unknown()));
             TryEnd::ClientGone
         }

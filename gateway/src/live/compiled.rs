@@ -8,6 +8,7 @@ use shared::model::price::ModelPrice;
 use shared::model::{Provider, Settings};
 use shared::money::Multiplier;
 use shared::rules::affinity::Identity;
+use shared::rules::error_rules::ErrorRules;
 use shared::rules::select::Pool;
 pub use shared::rules::upstream::Reach as Route;
 use shared::secret::HubKey;
@@ -27,6 +28,8 @@ pub struct Compiled {
     pub identities: HashMap<ProviderId, Identity>,
     /// How to reach them.
     pub routes: HashMap<ProviderId, Arc<Route>>,
+    /// Which errors are the request's own fault.
+    pub error_rules: Arc<ErrorRules>,
     groups: HashMap<String, Multiplier>,
 }
 
@@ -42,8 +45,9 @@ pub struct Terms<'a> {
 
 impl Compiled {
     /// Compiles a core. A provider that cannot be used (its secret does not open, its URL is none) is reported
-    /// and never chosen; the others serve.
-    pub fn of(core: Core, hub_key: &HubKey) -> Self {
+    /// and never chosen; the others serve. So is a rule on errors that this release does not know how to ask.
+    /// `error_rules`: those of the core, where they were compiled before.
+    pub fn of(core: Core, hub_key: &HubKey, error_rules: Option<Arc<ErrorRules>>) -> Self {
         let mut routes = HashMap::new();
         let mut unusable = HashSet::new();
         let mut providers = Vec::with_capacity(core.providers.len());
@@ -66,13 +70,22 @@ impl Compiled {
         }
         let pool = Pool::new(&core.providers, &unusable, zone);
         let identities = core.providers.iter().map(|provider| (provider.id, provider.identity())).collect();
-        Self { core, providers, pool, identities, routes, groups }
+        let error_rules = error_rules.unwrap_or_else(|| Arc::new(compiled_rules(&core)));
+        Self { core, providers, pool, identities, routes, error_rules, groups }
     }
 
     /// What usage costs.
     pub fn terms(&self) -> Terms<'_> {
         Terms { groups: &self.groups, prices: &self.core.prices, settings: &self.core.settings }
     }
+}
+
+fn compiled_rules(core: &Core) -> ErrorRules {
+    let (rules, unusable) = ErrorRules::compile(&core.error_rules);
+    for rule in unusable {
+        events::error_rule_unusable(rule);
+    }
+    rules
 }
 
 impl Terms<'_> {

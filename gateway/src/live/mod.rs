@@ -23,6 +23,7 @@ use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
 use shared::ids::{ProviderId, Revision};
 use shared::model::Provider;
 use shared::rules::affinity::Identity;
+use shared::rules::error_rules::ErrorRules;
 use shared::rules::select::Pool;
 use shared::secret::{HubKey, KeyDigest};
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Live {
         Self {
             revision: snapshot.revision,
             people: People::of(&snapshot.principals),
-            compiled: Arc::new(Compiled::of(snapshot.core.clone(), hub_key)),
+            compiled: Arc::new(Compiled::of(snapshot.core.clone(), hub_key, None)),
         }
     }
 
@@ -59,8 +60,9 @@ impl Live {
             self.compiled.clone()
         } else {
             let mut core = self.compiled.core.clone();
+            let is_same = delta.core.error_rules.is_none();
             core.apply(delta.core);
-            Arc::new(Compiled::of(core, hub_key))
+            Arc::new(Compiled::of(core, hub_key, is_same.then(|| self.compiled.error_rules.clone())))
         };
         Self { revision: delta.to, people: self.people.after(delta.principals), compiled }
     }
@@ -98,6 +100,12 @@ impl Live {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.compiled.pool
+    }
+
+    /// Which errors of upstreams are the request's own fault.
+    #[must_use]
+    pub fn error_rules(&self) -> &ErrorRules {
+        &self.compiled.error_rules
     }
 
     /// A provider and how to reach it.

@@ -279,7 +279,9 @@ impl Run<'_> {
     fn tell_breaker(&mut self, end: End, facts: &StreamFacts) {
         let Some(admission) = self.admission.take() else { return };
         let model = self.relay.terms.upstream_model.as_deref();
-        let error = facts.error.as_ref().map(|error| ErrorFacts::read(&error.payload));
+        // Its words have passed as they came; a rule still says whose fault they are.
+        let rules = self.relay.arrival.live.error_rules();
+        let error = facts.error.as_ref().map(|error| ErrorFacts::read_under(&error.payload, rules));
         let how = match (end, &error) {
             (End::Abandoned, _) => return,
             (End::Complete, None) => return admission.served(COMMITTED),
@@ -287,7 +289,8 @@ impl Run<'_> {
             (End::Cut, None) => AttemptEnd::Cut(CutPhase::BeforeContent),
             (End::TimedOut, None) => AttemptEnd::TimedOut(TimerPhase::Progress),
         };
-        admission.failed(&classify(&how, model), Some(COMMITTED), None);
+        let told = error.as_ref().and_then(ErrorFacts::retry_after_secs);
+        admission.failed(&classify(&how, model), Some(COMMITTED), told);
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.

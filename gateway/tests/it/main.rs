@@ -11,6 +11,7 @@ mod circuits;
 mod client_gone;
 mod dialects;
 mod endings;
+mod error_rules;
 mod failover;
 mod fidelity;
 mod harness;

@@ -69,7 +69,7 @@ impl DecisionChain {
                 160 + 60 * candidates.len() + excluded(list)
             }
             ChainStep::Exhausted { excluded: list } => 40 + excluded(list),
-            ChainStep::Attempted { result, .. } => 160 + result.len(),
+            ChainStep::Attempted { result, .. } => 200 + result.len(),
             ChainStep::Reused { .. } | ChainStep::LeftOut { .. } => 60,
         });
         80 + steps.sum::<usize>()
@@ -169,6 +169,7 @@ mod tests {
             result: "overloaded".to_owned(),
             status: Some(529),
             duration_ms: 12,
+            error_rule_id: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! core are replaced whole. [`between`] and [`Snapshot::apply`] are each other's inverse: applying the delta of
 //! two snapshots to the first gives the second.
 
-use super::snapshot::{Core, GroupDoc, KeyDoc, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
+use super::snapshot::{Core, ErrorRuleDoc, GroupDoc, KeyDoc, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use crate::ids::{Revision, UserId};
 use crate::model::price::ModelPrice;
 use crate::model::{Provider, Settings};
@@ -46,6 +46,9 @@ pub struct CoreDelta {
     /// The settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
+    /// All rules on errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_rules: Option<Vec<ErrorRuleDoc>>,
 }
 
 /// Users and keys that are new, changed or gone.
@@ -84,6 +87,7 @@ pub fn between(old: &Snapshot, new: &Snapshot) -> Delta {
             groups: changed(&old.core.groups, &new.core.groups),
             prices: changed(&old.core.prices, &new.core.prices),
             settings: changed(&old.core.settings, &new.core.settings),
+            error_rules: changed(&old.core.error_rules, &new.core.error_rules),
         },
         principals: PrincipalsDelta { users, removed_users, keys, removed_keys },
     }
@@ -105,11 +109,12 @@ impl Snapshot {
 impl Core {
     /// Puts the changed sections in.
     pub fn apply(&mut self, delta: CoreDelta) {
-        let CoreDelta { providers, groups, prices, settings } = delta;
+        let CoreDelta { providers, groups, prices, settings, error_rules } = delta;
         self.providers = providers.unwrap_or_else(|| std::mem::take(&mut self.providers));
         self.groups = groups.unwrap_or_else(|| std::mem::take(&mut self.groups));
         self.prices = prices.unwrap_or_else(|| std::mem::take(&mut self.prices));
         self.settings = settings.unwrap_or_else(|| std::mem::take(&mut self.settings));
+        self.error_rules = error_rules.unwrap_or_else(|| std::mem::take(&mut self.error_rules));
     }
 }
 
@@ -135,7 +140,7 @@ fn replace<T, K: Ord>(docs: &mut Vec<T>, put: Vec<T>, gone: Vec<K>, name: fn(&T)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{group_doc, key_doc, provider, snapshot, user_doc};
+    use crate::testing::{error_rule, group_doc, key_doc, provider, snapshot, user_doc};
     use proptest::prelude::*;
 
     fn any_snapshot(revision: u64) -> impl Strategy<Value = Snapshot> {
@@ -148,6 +153,8 @@ mod tests {
                 .map(|(id, is_enabled)| Provider { is_enabled, ..provider(id) })
                 .collect();
             made.core.groups = vec![group_doc(i64::try_from(users.len() % 2).unwrap(), "default")];
+            made.core.error_rules =
+                (0..i64::try_from(keys.len() % 3).unwrap()).map(|id| error_rule(id, "x")).collect();
             made.principals.users =
                 users.into_iter().map(|(id, is_enabled)| UserDoc { is_enabled, ..user_doc(id) }).collect();
             made.principals.keys =

@@ -6,19 +6,20 @@ use super::breaker::{Cause, Circuit, CircuitDoc, CoolKind, Cooldown, Permit, Ter
 use super::delta::{Delta, between};
 use super::in_flight::InFlight;
 use super::session::NewsDoc;
-use super::snapshot::Snapshot;
+use super::snapshot::{ErrorRuleDoc, Snapshot};
 use super::usage::{
     AttemptEntry, Candidate, ChainStep, CostBreakdown, DecisionChain, Exclusion, Outcome, SessionFacts,
     TokenUsage, UsageFlags, UsageRecord,
 };
-use crate::ids::{ProviderId, Revision};
+use crate::ids::{ErrorRuleId, ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
 use crate::model::{ActiveTime, ClientPattern};
 use crate::money::{NanoUsd, PicoUsd};
 use crate::rules::affinity::Identity;
 use crate::rules::session::SessionKey;
 use crate::testing::{
-    active_session, in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record, user_doc,
+    active_session, error_rule, in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record,
+    user_doc,
 };
 use crate::time::{UnixMillis, Zone};
 use serde::Serialize;
@@ -30,10 +31,15 @@ use std::fmt::Debug;
 const SNAPSHOT: &str = include_str!("recorded/snapshot_schema_2.json");
 /// With what decides who serves whom: tiers by group, schedules, client rules.
 const SNAPSHOT_ROUTING: &str = include_str!("recorded/snapshot_schema_2_routing.json");
+/// With rules on the errors of upstreams.
+const SNAPSHOT_ERROR_RULES: &str = include_str!("recorded/snapshot_schema_2_error_rules.json");
+const DELTA_ERROR_RULES: &str = include_str!("recorded/delta_schema_2_error_rules.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 /// With the step of a session that goes on with its provider.
 const USAGE_REUSED: &str = include_str!("recorded/usage_schema_1_reused.json");
+/// With a rule that decided.
+const USAGE_ERROR_RULE: &str = include_str!("recorded/usage_schema_1_error_rule.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
@@ -45,9 +51,12 @@ const SESSION_ENDED: &str = include_str!("recorded/session_ended_1.json");
 fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(SNAPSHOT, &whole(), |_| false);
     holds(SNAPSHOT_ROUTING, &whole_routing(), |_| false);
+    holds(SNAPSHOT_ERROR_RULES, &whole_ruled(), |_| false);
     holds(DELTA, &delta(), |_| false);
+    holds(DELTA_ERROR_RULES, &delta_ruled(), |_| false);
     holds(USAGE, &usage(), says_nothing);
     holds(USAGE_REUSED, &reused(), says_nothing);
+    holds(USAGE_ERROR_RULE, &ruled(), says_nothing);
     holds(NODE, &node_beat("node-1"), |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
@@ -141,6 +150,30 @@ fn whole_routing() -> Snapshot {
     made
 }
 
+fn whole_ruled() -> Snapshot {
+    let mut made = whole();
+    let replaced = ErrorRuleDoc {
+        match_type: "regex".to_owned(),
+        category: "prompt_limit".to_owned(),
+        priority: -3,
+        override_response: Some(
+            r#"{"error":{"message":"Start anew.","type":"invalid_request_error"}}"#.to_owned(),
+        ),
+        override_status_code: Some(413),
+        ..error_rule(7, "prompt is too long")
+    };
+    made.core.error_rules = vec![replaced, error_rule(8, "Input is too long")];
+    made
+}
+
+fn delta_ruled() -> Delta {
+    let old = whole_ruled();
+    let mut new = old.clone();
+    new.revision = Revision(813);
+    new.core.error_rules.remove(0);
+    between(&old, &new)
+}
+
 fn delta() -> Delta {
     let old = whole();
     let mut new = old.clone();
@@ -192,6 +225,7 @@ fn usage() -> UsageRecord {
                 result: "served".to_owned(),
                 status: Some(200),
                 duration_ms: 12,
+                error_rule_id: None,
             },
             ChainStep::Exhausted { excluded },
             ChainStep::LeftOut { steps: 4 },
@@ -205,6 +239,20 @@ fn reused() -> UsageRecord {
     let steps = vec![ChainStep::Reused { provider_id: ProviderId(1) }];
     made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps };
     made.request.session = SessionFacts { session_id: Some("session-1".to_owned()), message_count: Some(3) };
+    made
+}
+
+fn ruled() -> UsageRecord {
+    let mut made = usage_record(7);
+    let step = ChainStep::Attempted {
+        attempt: 1,
+        provider_id: ProviderId(1),
+        result: "error_rule".to_owned(),
+        status: Some(500),
+        duration_ms: 12,
+        error_rule_id: Some(ErrorRuleId(7)),
+    };
+    made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps: vec![step] };
     made
 }
 

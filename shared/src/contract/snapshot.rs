@@ -1,6 +1,6 @@
 //! The published configuration: one numbered, immutable document per revision.
 
-use crate::ids::{GroupId, KeyId, Revision, UserId};
+use crate::ids::{ErrorRuleId, GroupId, KeyId, Revision, UserId};
 use crate::model::price::ModelPrice;
 use crate::model::{ClientPattern, Group, GroupSet, Key, Provider, Settings, User};
 use crate::money::Multiplier;
@@ -37,6 +37,8 @@ pub struct Core {
     pub prices: BTreeMap<String, ModelPrice>,
     /// System-wide settings.
     pub settings: Settings,
+    /// The enabled rules on the errors of upstreams.
+    pub error_rules: Vec<ErrorRuleDoc>,
 }
 
 /// The part that grows with the number of seats.
@@ -47,6 +49,29 @@ pub struct Principals {
     pub users: Vec<UserDoc>,
     /// All keys.
     pub keys: Vec<KeyDoc>,
+}
+
+/// A rule on the errors of upstreams, as published. Names are texts, and so is the replacement: what a later release adds
+/// to them must not make the whole unreadable to this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRuleDoc {
+    /// Its id.
+    pub id: ErrorRuleId,
+    /// A name of [`ErrorMatch`](crate::model::ErrorMatch).
+    pub match_type: String,
+    /// What it looks for.
+    pub pattern: String,
+    /// A name of [`ErrorCategory`](crate::model::ErrorCategory).
+    pub category: String,
+    /// Asked before rules with a higher number.
+    #[serde(default)]
+    pub priority: i32,
+    /// What the seat reads instead, as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_response: Option<String>,
+    /// The status it is sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_status_code: Option<u16>,
 }
 
 /// A [`Group`] as published.

@@ -4,7 +4,7 @@
 //! gateway knew the prices of its snapshot, and money can be derived again from the quantities.
 
 use super::codec::check_schema;
-use crate::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
+use crate::ids::{ErrorRuleId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::price::Factors;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
@@ -315,6 +315,9 @@ pub enum ChainStep {
         status: Option<u16>,
         /// Milliseconds the try took.
         duration_ms: u64,
+        /// The rule that made its error the request's own fault.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error_rule_id: Option<ErrorRuleId>,
     },
     /// Here the chain had no room.
     LeftOut {

@@ -4,6 +4,7 @@
 //! published snapshot are other types that convert into these.
 
 pub mod client;
+pub mod error_rule;
 pub mod group;
 pub mod limits;
 pub mod price;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod settings;
 
 pub use client::{Client, ClientDenied, ClientPattern};
+pub use error_rule::{ErrorBody, ErrorBodyError, ErrorCategory, ErrorMatch, ErrorPattern, ErrorPatternError};
 pub use group::{Group, GroupSet};
 pub use limits::{DailyMode, FiveHoursMode, Limits, WallTime};
 pub use principal::{Key, User};

@@ -5,8 +5,11 @@
 //! details}}` (also in an array), a bare string as `error`, and the fields at the top (`object: "error"`,
 //! FastAPI's `detail`). Judges nothing: [`crate::rules::classify`] does.
 
+use super::Dialect;
+use super::error::DialectError;
 use super::facts::ErrorFacts;
 use super::lenient::{Fold, Many, Raw, Scalar, Text, lenient, parse};
+use std::borrow::Cow;
 
 /// What an error body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,22 @@ pub fn read_error(body: &[u8]) -> UpstreamError<'_> {
             .unwrap_or_default();
     }
     parse::<Body<'_>>(body).map(Body::read).unwrap_or_default()
+}
+
+/// The data of an error event as the body of an HTTP error: as it came where a client of the dialect finds its `error` in it,
+/// else the same words in the dialect's own shape.
+#[must_use]
+pub fn event_as_body<'a>(data: &'a [u8], dialect: Dialect, status: u16, request_id: &str) -> Cow<'a, [u8]> {
+    if holds_error(data) {
+        return Cow::Borrowed(data);
+    }
+    let told = read_error(data).facts;
+    let message = told.message.as_deref().unwrap_or("The provider refused the request.");
+    let error = DialectError::new(status, message, request_id);
+    Cow::Owned(dialect.error_body(&match told.code.as_deref() {
+        Some(code) => error.with_code(code),
+        None => error,
+    }))
 }
 
 /// True for a JSON object with something under `error`.
@@ -220,6 +239,20 @@ mod tests {
         assert_eq!(words(r#"{"error":true,"message":"m"}"#), three("", "", "m"));
         assert_eq!(words("<html>"), three("", "", ""));
         assert_eq!(words("[]"), three("", "", ""));
+    }
+
+    #[test]
+    fn an_error_event_is_a_body_that_clients_of_its_dialect_can_read() {
+        let anthropic = br#"{"type":"error", "error":{"type":"invalid_request_error","message":"m"}}"#;
+        assert_eq!(event_as_body(anthropic, Dialect::Anthropic, 400, "r"), &anthropic[..]);
+        let failed =
+            br#"{"type":"response.failed","response":{"error":{"code":"invalid_prompt","message":"m"}}}"#;
+        let body = event_as_body(failed, Dialect::OpenaiResponses, 400, "r");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "invalid_prompt");
+        assert_eq!(body["error"]["message"], "m");
+        let body = event_as_body(b"boom", Dialect::Gemini, 400, "r");
+        assert!(String::from_utf8_lossy(&body).contains("refused the request"));
     }
 
     #[test]

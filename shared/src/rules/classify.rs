@@ -1,7 +1,19 @@
 //! What the end of one attempt means: whose fault it was, and what to do next (design §5, the classifier).
 //!
 //! One table. What the upstream's error *says* goes before its status, because relays put true causes under
-//! wrong numbers. Knows nothing of attempts made before (that is [`crate::rules::retry`]), breakers and
+//! wrong numbers. It is asked in this order:
+//!
+//! 1. words that speak of the account, the vendor or the model (`authentication_error`, `rate_limit_error`, …);
+//! 2. a status that speaks of the account or the vendor alone: 401, 402, 403, 429, 529;
+//! 3. the admins' rules ([`crate::rules::error_rules`]): the request's fault, under any other status, in an error event,
+//!    and in an error under a 200;
+//! 4. the status, or the type of an error event.
+//!
+//! So a rule can neither hide from an account that its key is dead or its rate used up, nor show that to a seat, however
+//! broad its pattern. A 500 that says "prompt is too long" is another matter: that is what rules are for, because each
+//! provider would be asked for nothing and each breaker would count a fault that is none of its own.
+//!
+//! Knows nothing of attempts made before (that is [`crate::rules::retry`]), breakers and
 //! cool-downs (they read [`Verdict::class`]), or of how an error is written to a seat.
 //!
 //! | class | signs | next | cost work? |
@@ -11,6 +23,7 @@
 //! | overload | 529, `overloaded_error`, `server_is_overloaded` | next provider | no |
 //! | model missing | `model_not_found`; 400, 403, 404 that say so of a model | next provider | no |
 //! | not found | any other 404 | next provider | no |
+//! | request's fault | a rule of the admins' | stop, body unmodified or the rule's | – |
 //! | request's fault | 400, 413, 422 and the other 4xx; an error event of that type | stop, body unmodified | – |
 //! | server | 5xx, 408, 409, 425, an error event of no other class | same provider again | yes |
 //! | server | 3xx, 501, 505: no second try will differ | next provider | no |
@@ -25,10 +38,11 @@ mod words;
 
 pub use facts::{ErrorFacts, retry_after_secs};
 
+use crate::ids::ErrorRuleId;
 use words::{
-    CREDENTIAL_CODES, CREDENTIAL_PHRASES, MISSING_WHEN_NAMED_PHRASES, MODEL_MISSING_CODES,
-    MODEL_MISSING_PHRASES, NOT_FOUND_CODES, OVERLOAD_CODES, OVERLOAD_PHRASES, PERMISSION_CODES,
-    RATE_LIMIT_CODES, REQUEST_FAULT_CODES, TIMEOUT_CODES,
+    ABSENT_ANYWHERE_PHRASES, CREDENTIAL_CODES, CREDENTIAL_PHRASES, MISSING_WHEN_NAMED_PHRASES,
+    MODEL_MISSING_CODES, MODEL_MISSING_PHRASES, NOT_FOUND_CODES, OVERLOAD_CODES, OVERLOAD_PHRASES,
+    PERMISSION_CODES, RATE_LIMIT_CODES, REQUEST_FAULT_CODES, TIMEOUT_CODES,
 };
 
 /// How one attempt ended without an answer that could be relayed.
@@ -122,6 +136,8 @@ pub struct Verdict {
     pub may_have_cost_work: bool,
     /// A fixed word for the decision chain.
     pub label: &'static str,
+    /// The admins' rule that made it the request's fault.
+    pub rule: Option<ErrorRuleId>,
 }
 
 /// Whose fault a failure was.
@@ -209,16 +225,16 @@ pub fn classify(end: &AttemptEnd<'_>, model: Option<&str>) -> Verdict {
         AttemptEnd::TimedOut(phase) => timed_out(timer_label(*phase)),
         AttemptEnd::Cut(CutPhase::BeforeHead) => again(FailureClass::Transport, "cut_before_head"),
         AttemptEnd::Cut(CutPhase::BeforeContent) => again(FailureClass::Transport, "cut_before_content"),
-        AttemptEnd::Status { code, facts } => {
-            by_body(facts, Some(*code), model).unwrap_or_else(|| by_status(*code))
-        }
-        AttemptEnd::StreamError { facts } => {
-            by_body(facts, None, model).unwrap_or_else(|| by_error_event(facts))
-        }
-        // Whoever answers 200 with "bad request" is not trusted to know a bad request.
-        AttemptEnd::FakeSuccess { kind, facts } => {
-            by_body(facts, None, model).unwrap_or_else(|| again(FailureClass::FakeSuccess, fake_label(*kind)))
-        }
+        AttemptEnd::Status { code, facts } => by_body(facts, Some(*code), model)
+            .or_else(|| by_rule(facts, Some(*code)))
+            .unwrap_or_else(|| by_status(*code)),
+        AttemptEnd::StreamError { facts } => by_body(facts, None, model)
+            .or_else(|| by_rule(facts, facts.status_like_code()))
+            .unwrap_or_else(|| by_error_event(facts)),
+        // Whoever answers 200 with "bad request" is not trusted to know a bad request, unless a rule knows it too.
+        AttemptEnd::FakeSuccess { kind, facts } => by_body(facts, None, model)
+            .or_else(|| by_rule(facts, facts.status_like_code()).filter(|_| *kind == FakeKind::Error))
+            .unwrap_or_else(|| again(FailureClass::FakeSuccess, fake_label(*kind))),
         AttemptEnd::Ours(label) => refused(FailureClass::Ours, label),
     }
 }
@@ -237,12 +253,20 @@ fn by_body(facts: &ErrorFacts, status: Option<u16>, model: Option<&str>) -> Opti
         return Some(refused(FailureClass::RateLimit, "rate_limited"));
     }
     if facts.is_named(MODEL_MISSING_CODES)
+        || facts.says(ABSENT_ANYWHERE_PHRASES)
         || (is_missing_status && is_about_a_missing_model(facts, status, model))
     {
         return Some(refused(FailureClass::ModelMissing, "model_missing"));
     }
     // After the model rule: a 403 `permission_error` may be about one model only.
     facts.is_named(PERMISSION_CODES).then(|| refused(FailureClass::Credential, "credential"))
+}
+
+/// The admins' rules, where the status leaves them a say.
+fn by_rule(facts: &ErrorFacts, status: Option<u16>) -> Option<Verdict> {
+    let is_about_others = status.is_some_and(|code| code < 400 || matches!(code, 401..=403 | 429 | 529));
+    let rule = facts.rule().filter(|_| !is_about_others)?;
+    Some(Verdict { label: RULE_LABEL, rule: Some(rule), ..STOP })
 }
 
 fn is_about_a_missing_model(facts: &ErrorFacts, status: Option<u16>, model: Option<&str>) -> bool {
@@ -289,12 +313,12 @@ fn by_error_event(facts: &ErrorFacts) -> Verdict {
 
 /// A refusal before work: the next provider.
 fn refused(class: FailureClass, label: &'static str) -> Verdict {
-    Verdict { class, next: Next::NextProvider, may_have_cost_work: false, label }
+    Verdict { class, next: Next::NextProvider, may_have_cost_work: false, label, rule: None }
 }
 
 /// A failure in the middle of work: the same provider again.
 fn again(class: FailureClass, label: &'static str) -> Verdict {
-    Verdict { class, next: Next::RetrySameProvider, may_have_cost_work: true, label }
+    Verdict { class, next: Next::RetrySameProvider, may_have_cost_work: true, label, rule: None }
 }
 
 /// Whoever kept the seat waiting once is asked again only when nobody else can be.
@@ -304,6 +328,7 @@ fn timed_out(label: &'static str) -> Verdict {
         next: Next::NextProviderElseSame,
         may_have_cost_work: true,
         label,
+        rule: None,
     }
 }
 
@@ -339,7 +364,11 @@ const STOP: Verdict = Verdict {
     next: Next::Stop,
     may_have_cost_work: false,
     label: "request_fault",
+    rule: None,
 };
+
+/// What the decision chain says of an end that a rule decided.
+const RULE_LABEL: &str = "error_rule";
 
 #[cfg(test)]
 mod tests;

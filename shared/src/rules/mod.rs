@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod breaker;
 pub mod classify;
 pub mod cooldown;
+pub mod error_rules;
 pub mod gate;
 pub mod in_flight;
 pub mod journal;

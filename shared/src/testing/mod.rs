@@ -9,18 +9,54 @@ use crate::contract::breaker::{Mark, Pass, Report, Sample, Terms};
 use crate::contract::in_flight::{IN_FLIGHT_SCHEMA, InFlight};
 use crate::contract::node::{NODE_SCHEMA, NodeBeat, NodeKind};
 use crate::contract::session::{ActiveSession, SESSION_SCHEMA, SessionDoc};
-use crate::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
+use crate::contract::snapshot::{
+    Core, ErrorRuleDoc, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc,
+};
 use crate::contract::usage::{
     Caller, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA, UsageRecord,
 };
-use crate::ids::{GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
+use crate::ids::{ErrorRuleId, GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::{BreakerSettings, ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
 use crate::money::Multiplier;
+use crate::rules::error_rules::default_rules;
 use crate::rules::select::Draws;
 use crate::rules::session::SessionKey;
 use crate::secret::{HubKey, KeyDigest, Secret};
 use crate::time::UnixMillis;
 use std::collections::BTreeMap;
+
+/// A rule that takes errors with this text for the request's fault.
+#[must_use]
+pub fn error_rule(id: i64, pattern: &str) -> ErrorRuleDoc {
+    ErrorRuleDoc {
+        id: ErrorRuleId(id),
+        match_type: "contains".to_owned(),
+        pattern: pattern.to_owned(),
+        category: "invalid_request".to_owned(),
+        priority: 100,
+        override_response: None,
+        override_status_code: None,
+    }
+}
+
+/// The rules of this release, with ids from 1 in their order.
+///
+/// # Panics
+/// Never: a test reads them.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a fixture that does not build must stop the test")]
+pub fn default_error_rules() -> Vec<ErrorRuleDoc> {
+    let rules = default_rules().expect("the rules of this release can be read");
+    (1..)
+        .zip(rules)
+        .map(|(id, rule)| ErrorRuleDoc {
+            match_type: rule.match_type.as_str().to_owned(),
+            category: rule.category.as_str().to_owned(),
+            priority: rule.priority,
+            ..error_rule(id, &rule.pattern)
+        })
+        .collect()
+}
 
 /// An enabled `claude` provider of weight 1 in tier 0 and the default group, serving every model. Its URL
 /// is a loopback address nobody listens on; its secret is `upstream-secret-<id>`, sealed by [`hub_key`].

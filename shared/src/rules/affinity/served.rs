@@ -46,7 +46,8 @@ mod tests {
 
     fn attempted(attempt: u32, duration_ms: u64) -> ChainStep {
         let result = "served".to_owned();
-        ChainStep::Attempted { attempt, provider_id: ProviderId(9), result, status: Some(200), duration_ms }
+        let (provider_id, status) = (ProviderId(9), Some(200));
+        ChainStep::Attempted { attempt, provider_id, result, status, duration_ms, error_rule_id: None }
     }
 
     fn row(attempt: u32, outcome: Outcome) -> AttemptEntry {

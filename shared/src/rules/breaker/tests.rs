@@ -86,8 +86,13 @@ impl One {
 
 #[test]
 fn only_what_is_the_accounts_fault_counts() {
-    let verdict =
-        |class| Verdict { class, next: Next::NextProvider, may_have_cost_work: false, label: "any" };
+    let verdict = |class| Verdict {
+        class,
+        next: Next::NextProvider,
+        may_have_cost_work: false,
+        label: "any",
+        rule: None,
+    };
     use FailureClass as F;
     for (class, counts, counts_with_network) in [
         (F::Credential, true, true),

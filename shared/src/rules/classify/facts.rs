@@ -1,5 +1,7 @@
 //! What an upstream's error document says, read out of any dialect's shape and of the shapes relays make up.
 
+use crate::ids::ErrorRuleId;
+use crate::rules::error_rules::ErrorRules;
 use serde_json::Value;
 use std::fmt;
 
@@ -12,8 +14,11 @@ pub struct ErrorFacts {
     code: String,
     /// The text for people, at most [`MESSAGE_LIMIT`] bytes of it.
     message: String,
-    /// Google's `RetryInfo.retryDelay`, in whole seconds, rounded up.
+    /// How long to wait, in whole seconds, rounded up: Google's `RetryInfo.retryDelay`, Codex' `resets_in_seconds`,
+    /// Cloudflare's `retry_after`; where none of them is, the message's own words.
     retry_after_secs: Option<u64>,
+    /// The first of the admins' rules that matches it.
+    rule: Option<ErrorRuleId>,
 }
 
 impl ErrorFacts {
@@ -32,6 +37,26 @@ impl ErrorFacts {
         }
     }
 
+    /// Reads an error and asks the admins' rules about it.
+    #[must_use]
+    pub fn read_under(body: &[u8], rules: &ErrorRules) -> Self {
+        let facts = Self::read(body);
+        let rule = rules.find(&facts.message, body).map(|rule| rule.id);
+        Self { rule, ..facts }
+    }
+
+    /// What it says to people, in lower case. It may quote a prompt: never log it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The first of the admins' rules that matches it. Whether it decides is for [`super::classify`] to say.
+    #[must_use]
+    pub fn rule(&self) -> Option<ErrorRuleId> {
+        self.rule
+    }
+
     /// How long the body itself asks to wait, in seconds.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
@@ -41,18 +66,25 @@ impl ErrorFacts {
     fn of_document(document: &Value) -> Self {
         let nested = document.get("error").or_else(|| document.pointer("/response/error"));
         let error = nested.filter(|e| !e.is_null()).unwrap_or(document);
+        // A relay that keeps what its own upstream said (ding113/claude-code-hub#518).
+        let error = error.pointer("/upstream_error/error").filter(|e| e.is_object()).unwrap_or(error);
         let details = error.get("details").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let reason = details.iter().find_map(|d| text(d.get("reason")));
         let delay = details.iter().find_map(|d| d.get("retryDelay")?.as_str()?.strip_suffix('s'));
+        let told = [error.get("resets_in_seconds"), document.get("retry_after")];
+        let told = told.into_iter().find_map(|value| text(value).as_deref().and_then(retry_after_secs));
         let message =
             error.as_str().map(str::to_owned).or_else(|| text(error.get("message"))).or_else(|| {
                 ["message", "detail", "error_description"].iter().find_map(|f| text(document.get(f)))
             });
+        let message = message.map(|m| cut(&m).to_lowercase()).unwrap_or_default();
+        let worded = worded_wait_secs(&message);
         Self {
             kind: text(error.get("type")).or_else(|| text(error.get("status"))).unwrap_or_default(),
             code: reason.or_else(|| text(error.get("code"))).unwrap_or_default(),
-            message: message.map(|m| cut(&m).to_lowercase()).unwrap_or_default(),
-            retry_after_secs: delay.and_then(retry_after_secs),
+            message,
+            retry_after_secs: delay.and_then(retry_after_secs).or(told).or(worded),
+            rule: None,
         }
         .in_lower_case()
     }
@@ -91,7 +123,8 @@ impl ErrorFacts {
     }
 
     /// The code, where it is an HTTP status of a failure (Gemini, and relays).
-    pub(super) fn status_like_code(&self) -> Option<u16> {
+    #[must_use]
+    pub fn status_like_code(&self) -> Option<u16> {
         self.code.parse().ok().filter(|code| (400..600).contains(code))
     }
 }
@@ -113,6 +146,36 @@ pub fn retry_after_secs(text: &str) -> Option<u64> {
     }
     let has_rest = fraction.bytes().any(|b| b != b'0');
     whole.parse::<u64>().ok()?.checked_add(u64::from(has_rest))
+}
+
+/// Reads "try again in 9.816s", "1m12s", "174ms" or "retry in 53.01s" out of a message (OpenAI, Codex, Gemini), in seconds,
+/// rounded up.
+fn worded_wait_secs(message: &str) -> Option<u64> {
+    let after = ["try again in ", "retry in "].iter().find_map(|words| Some(message.split_once(words)?.1))?;
+    let mut rest = after;
+    let mut wait_ms = 0.0_f64;
+    let mut is_told = false;
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let Ok(number) = number.parse::<f64>() else { break };
+        let tail = tail.trim_start();
+        let length = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(length);
+        wait_ms += number
+            * match unit {
+                "ms" => 1.0,
+                "s" | "second" | "seconds" => 1_000.0,
+                "m" | "minute" | "minutes" => 60_000.0,
+                "h" | "hour" | "hours" => 3_600_000.0,
+                _ => return None,
+            };
+        is_told = true;
+        rest = tail;
+    }
+    let is_sane = is_told && (0.0..=MAX_WORDED_WAIT_MS).contains(&wait_ms);
+    // Whole and in range by then.
+    is_sane.then(|| std::time::Duration::from_secs_f64((wait_ms / 1_000.0).ceil()).as_secs())
 }
 
 /// Some relays send the error of a refused stream as one event: its `data` is the document.
@@ -139,6 +202,8 @@ fn cut(text: &str) -> &str {
 }
 
 const MESSAGE_LIMIT: usize = 4_096;
+/// A month: what is longer is a number that means something else.
+const MAX_WORDED_WAIT_MS: f64 = 31.0 * 86_400_000.0;
 
 #[cfg(test)]
 mod tests {
@@ -199,6 +264,27 @@ mod tests {
         }
         let body = br#"{"error":{"details":[{"@type":"x"},{"retryDelay":"51820.638305887s"}]}}"#;
         assert_eq!(ErrorFacts::read(body).retry_after_secs(), Some(51_821));
+    }
+
+    #[test]
+    fn waits_that_are_told_in_words_or_fields_are_read() {
+        let secs = |body: &str| ErrorFacts::read(body.as_bytes()).retry_after_secs();
+        let says = |words: &str| secs(&format!(r#"{{"error":{{"message":"{words}"}}}}"#));
+        assert_eq!(says("Limit 30000. Please try again in 18.642s. Visit"), Some(19));
+        assert_eq!(says("Please try again in 174ms. Visit"), Some(1));
+        assert_eq!(says("Please try again in 1m12s."), Some(72));
+        assert_eq!(says("please retry in 53.016342224s."), Some(54));
+        assert_eq!(says("Try again in 2 hours"), Some(7_200));
+        for odd in
+            ["try again in a while", "try again in 5 parsecs", "try again in 9999999999h", "try again in ..s"]
+        {
+            assert_eq!(says(odd), None, "{odd}");
+        }
+        assert_eq!(
+            secs(r#"{"error":{"type":"usage_limit_reached","resets_in_seconds":13872}}"#),
+            Some(13_872)
+        );
+        assert_eq!(secs(r#"{"error_code":502,"retry_after":60}"#), Some(60));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+mod real;
+
 use super::*;
 
 fn of_status(code: u16, body: &str, model: &str) -> Verdict {

@@ -12,6 +12,11 @@ pub(super) const CREDENTIAL_CODES: &[&str] = &[
     "billing_not_active",
     "billing_hard_limit_reached",
     "account_deactivated",
+    // new-api and one-api: the relay's customer has no money left, which is this account.
+    "insufficient_user_quota",
+    "pre_consume_token_quota_failed",
+    // ChatGPT's backend: the account's plan has no Codex.
+    "usage_not_included",
 ];
 pub(super) const CREDENTIAL_PHRASES: &[&str] = &[
     "credit balance is too low",
@@ -30,9 +35,19 @@ pub(super) const CREDENTIAL_PHRASES: &[&str] = &[
 ];
 pub(super) const PERMISSION_CODES: &[&str] = &["permission_error", "permission_denied"];
 pub(super) const OVERLOAD_CODES: &[&str] = &["overloaded_error", "server_is_overloaded", "slow_down"];
-pub(super) const OVERLOAD_PHRASES: &[&str] = &["overloaded"];
-pub(super) const RATE_LIMIT_CODES: &[&str] =
-    &["rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "throttlingexception"];
+pub(super) const OVERLOAD_PHRASES: &[&str] = &[
+    "overloaded",
+    // Gemini 3 says so instead, with a 503.
+    "experiencing high demand",
+];
+pub(super) const RATE_LIMIT_CODES: &[&str] = &[
+    "rate_limit_error",
+    "rate_limit_exceeded",
+    "resource_exhausted",
+    "throttlingexception",
+    // ChatGPT's backend, when a subscription's window is used up; also as an event.
+    "usage_limit_reached",
+];
 pub(super) const MODEL_MISSING_CODES: &[&str] = &["model_not_found"];
 pub(super) const MODEL_MISSING_PHRASES: &[&str] = &[
     "model not found",
@@ -45,7 +60,12 @@ pub(super) const MODEL_MISSING_PHRASES: &[&str] = &[
     "model is not supported",
     "model identifier is invalid",
     "not supported by any configured account",
+    // Bedrock, with a straight apostrophe or a curly one.
+    "with on-demand throughput isn",
+    "don't have access to the model",
 ];
+/// These say so under any status: one-api and new-api answer 503 when a model has no channel.
+pub(super) const ABSENT_ANYWHERE_PHRASES: &[&str] = &["无可用渠道"];
 pub(super) const MISSING_WHEN_NAMED_PHRASES: &[&str] =
     &["does not exist", "not found", "is not available", "not have access", "is not a valid model"];
 pub(super) const REQUEST_FAULT_CODES: &[&str] = &[
