@@ -25,6 +25,8 @@ pub enum Resource {
     ProviderGroup,
     /// `providers`
     Provider,
+    /// `error-rules`
+    ErrorRule,
     /// `model-prices`
     ModelPrice,
     /// `settings`
@@ -44,6 +46,7 @@ impl Resource {
             Self::Key => "key",
             Self::ProviderGroup => "provider_group",
             Self::Provider => "provider",
+            Self::ErrorRule => "error_rule",
             Self::ModelPrice => "model_price",
             Self::Settings => "settings",
             Self::Log => "log",
@@ -113,6 +116,12 @@ pub enum Error {
     /// The name must be unique and is not.
     #[error("{0} with this name exists")]
     NameTaken(Resource),
+    /// No more error rules: they all travel to every gateway.
+    #[error("there are {0} error rules already")]
+    TooManyErrorRules(u64),
+    /// The pattern must be unique and is not.
+    #[error("an error rule with this pattern exists")]
+    PatternTaken,
     /// The group is named by users, keys or providers.
     #[error("group is in use")]
     GroupInUse,
@@ -210,6 +219,10 @@ impl Error {
             }
             Self::NotFound(_) => (S::NOT_FOUND, "not_found", "There is no such resource"),
             Self::NameTaken(_) => (S::CONFLICT, "name_taken", "The name is in use"),
+            Self::TooManyErrorRules(_) => {
+                (S::CONFLICT, "too_many_error_rules", "There are as many error rules as there may be")
+            }
+            Self::PatternTaken => (S::CONFLICT, "pattern_taken", "Another error rule has this pattern"),
             Self::GroupInUse => {
                 (S::CONFLICT, "group_in_use", "Users, keys or providers still name this group")
             }
@@ -282,7 +295,9 @@ impl ResponseError for Error {
         };
         match self {
             Self::Invalid(violations) => problem.errors.clone_from(violations),
-            Self::NotFound(_) | Self::NameTaken(_) => problem.detail = Some(self.to_string()),
+            Self::NotFound(_) | Self::NameTaken(_) | Self::TooManyErrorRules(_) => {
+                problem.detail = Some(self.to_string())
+            }
             Self::Unauthenticated => {
                 answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
             }

@@ -1,8 +1,8 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
 use crate::api::{
-    audit, circuits, groups, health, in_flight, keys, log_export, logs, nodes, prices, providers, routing,
-    sessions, settings, users,
+    audit, circuits, error_rule_test, error_rules, groups, health, in_flight, keys, log_export, logs, nodes,
+    prices, providers, routing, sessions, settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -51,6 +51,13 @@ routes! {
     prices::read_model_price,
     prices::put_model_price,
     prices::delete_model_price,
+    error_rules::list_error_rules,
+    error_rules::create_error_rule,
+    error_rule_test::test_error_rules,
+    error_rules::restore_error_rules,
+    error_rules::read_error_rule,
+    error_rules::update_error_rule,
+    error_rules::delete_error_rule,
     settings::read_settings,
     settings::update_settings,
     logs::list_logs,

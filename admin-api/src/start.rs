@@ -16,7 +16,7 @@ use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
 use crate::service::key_check::is_right_key;
 use crate::service::vault::Vault;
-use crate::service::{Admin, Gateways, now, prices, settings};
+use crate::service::{Admin, Gateways, error_rules, now, prices, settings};
 use crate::telemetry::{Metrics, Page, observe};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -80,6 +80,9 @@ pub enum StartError {
     /// The catalogue cannot be brought up to date.
     #[error("the price catalogue cannot be refreshed")]
     Prices(#[source] crate::error::Error),
+    /// The rules of this release cannot be put into the database.
+    #[error("the default error rules cannot be brought up to date")]
+    ErrorRules(#[source] crate::error::Error),
     /// The settings cannot be brought up to date.
     #[error("TZ cannot be put into the settings")]
     Settings(#[source] crate::error::Error),
@@ -286,6 +289,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         config.timezone.clone(),
     );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
+    error_rules::sync_defaults(admin.clone()).await.map_err(StartError::ErrorRules)?;
     settings::adopt_timezone(admin.clone()).await.map_err(StartError::Settings)?;
     let zone = settings::read(admin.clone()).await.map_err(StartError::Settings)?.settings.published.timezone;
     if let Err(error) = reconciler.step().await {

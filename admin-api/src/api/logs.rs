@@ -345,6 +345,9 @@ pub mod chain {
             status: Option<u16>,
             /// Milliseconds the try took.
             duration_ms: u64,
+            /// The error rule that made its error the request's own fault; absent: none.
+            #[serde(default)]
+            error_rule_id: Option<i64>,
         },
         /// Here the chain had no room.
         LeftOut {

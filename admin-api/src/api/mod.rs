@@ -5,6 +5,8 @@
 
 pub mod audit;
 pub mod circuits;
+pub mod error_rule_test;
+pub mod error_rules;
 pub mod groups;
 pub mod health;
 pub mod in_flight;
@@ -54,6 +56,11 @@ async fn changed<T: Serialize>(
 ) -> HttpResponse {
     let mut answer = published(admin, StatusCode::OK, revision).await;
     answer.insert_header((ETAG, tag(etag))).json(body)
+}
+
+/// 200 with what was done, once its revision is published.
+async fn did<T: Serialize>(admin: &Admin, revision: Option<Revision>, body: T) -> HttpResponse {
+    published(admin, StatusCode::OK, revision).await.json(body)
 }
 
 /// 204, once the revision is published.

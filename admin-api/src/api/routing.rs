@@ -31,6 +31,17 @@ pub enum ClientFormat {
     Gemini,
 }
 
+impl From<ClientFormat> for Dialect {
+    fn from(format: ClientFormat) -> Self {
+        match format {
+            ClientFormat::Anthropic => Self::Anthropic,
+            ClientFormat::OpenaiChat => Self::OpenaiChat,
+            ClientFormat::OpenaiResponses => Self::OpenaiResponses,
+            ClientFormat::Gemini => Self::Gemini,
+        }
+    }
+}
+
 /// The facts of a choice.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -71,12 +82,7 @@ impl ExplainParams {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| invalid("tried", "must be ids of providers, separated by commas"))?;
         Ok(Question {
-            dialect: match self.format {
-                ClientFormat::Anthropic => Dialect::Anthropic,
-                ClientFormat::OpenaiChat => Dialect::OpenaiChat,
-                ClientFormat::OpenaiResponses => Dialect::OpenaiResponses,
-                ClientFormat::Gemini => Dialect::Gemini,
-            },
+            dialect: self.format.into(),
             model: self.model.filter(|model| !model.is_empty()),
             caller,
             client: self.user_agent.filter(|name| !name.is_empty()),

@@ -7,6 +7,7 @@ pub mod books;
 pub mod catalogue;
 pub mod db;
 pub mod entity;
+pub mod error_rules;
 pub mod journals;
 pub mod log_parts;
 pub mod logs;

@@ -2,7 +2,7 @@
 
 use super::catalogue;
 use super::db::Db;
-use super::entity::{keys, model_prices, provider_groups, providers, settings, users};
+use super::entity::{error_rules, keys, model_prices, provider_groups, providers, settings, users};
 use super::revision;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
 use shared::ids::Revision;
@@ -22,6 +22,8 @@ pub struct ConfigRows {
     pub providers: Vec<providers::Model>,
     /// Prices in force.
     pub prices: Vec<model_prices::Model>,
+    /// Enabled error rules.
+    pub error_rules: Vec<error_rules::Model>,
     /// The settings row.
     pub settings: settings::Model,
 }
@@ -51,6 +53,7 @@ pub async fn read(db: &Db) -> Result<ConfigRows, DbErr> {
             .all(&moment)
             .await?,
         prices: catalogue::all_prices(&moment).await?,
+        error_rules: super::error_rules::enabled(&moment).await?,
         settings: catalogue::settings(&moment).await?,
     };
     moment.rollback().await?;

@@ -9,6 +9,7 @@ pub mod books;
 pub mod change;
 pub mod check;
 pub mod circuits;
+pub mod error_rules;
 pub mod groups;
 pub mod health;
 pub mod key_check;

@@ -3,7 +3,7 @@
 //! A row that cannot be read is left out and named in the log: a broken user, key or provider must not keep the
 //! changes to all others from being published, and what is left out is refused, never let through.
 
-use super::{groups, keys, prices, providers, settings, users};
+use super::{error_rules, groups, keys, prices, providers, settings, users};
 use crate::error::Error;
 use crate::repo::db::Db;
 use crate::repo::snapshot::read;
@@ -26,6 +26,7 @@ pub async fn build(db: &Db) -> Result<Snapshot, Error> {
             .pop()
             .map(|stored| stored.settings.published)
             .unwrap_or_default(),
+        error_rules: readable(rows.error_rules.iter().map(error_rules::as_published)),
     };
     let principals = Principals {
         users: readable(rows.users.iter().map(|row| users::stored(row).map(user_doc))),

@@ -2,6 +2,8 @@
 
 pub mod audit_log;
 pub mod config_revision;
+pub mod error_rules;
+pub mod error_rules_removed;
 pub mod keys;
 pub mod ledger;
 pub mod model_prices;
