@@ -17,6 +17,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
+use shared::ids::Revision;
 use shared::ports::{BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, SessionStore, UsageStream};
 use shared::secret::HubKey;
 use std::io;
@@ -176,6 +177,13 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
 }
 
 impl GatewayHandle {
+    /// Waits until a configuration is in force, for five seconds at most: without one every request is a 503.
+    pub async fn configured(&self) {
+        let mut revision = self.hub.live.revision();
+        // The sender lives in `hub`; whoever has nothing after that starts all the same.
+        let _ = timeout(CONFIGURED_WITHIN, revision.wait_for(|revision| *revision != Revision(0))).await;
+    }
+
     /// Stops in good order: not ready, listener closed, streams finished or the grace over.
     pub async fn stop(self) {
         let _ = self.stop.draining.send(true);
@@ -228,6 +236,8 @@ fn bind(variable: &'static str, wanted: SocketAddr) -> Result<TcpListener, Start
 const SEATS: &str = "seats";
 const OPS: &str = "ops";
 const BACKLOG: u32 = 4096;
+/// A configuration that is there is compiled in milliseconds.
+const CONFIGURED_WITHIN: Duration = Duration::from_secs(5);
 /// Operators' questions are answered in less.
 const OPS_END: Duration = Duration::from_secs(2);
 /// Longer than the journal waits for the books.

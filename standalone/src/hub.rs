@@ -51,6 +51,8 @@ impl Hub {
             metrics_parts: vec![admin.page()],
         };
         let gateway = gateway::start(parts).await?;
+        // It is published in this process: who is told that the hub runs is to be served.
+        gateway.configured().await;
         let admin_client = LocalClient::new(admin.address(), token);
         Ok(Self { gateway, admin, admin_client })
     }
