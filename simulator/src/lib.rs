@@ -30,7 +30,9 @@ mod usage;
 mod vendor;
 
 pub use refuser::Refuser;
-pub use script::{Cut, ErrorEvent, ErrorWords, FakeSuccess, Hang, PingOnly, Script, ScriptError, ToolCall};
+pub use script::{
+    Cut, ErrorEvent, ErrorWords, FakeSuccess, Hang, PingOnly, RetryHint, Script, ScriptError, ToolCall,
+};
 pub use served::{AnswerFacts, ConnectionFacts, Ending, RequestFacts, Served, Totals};
 pub use simulator::{Simulator, SimulatorConfig};
 pub use stage::{Dialect, Endpoint};

@@ -22,6 +22,8 @@ pub struct Script {
     pub spacing_ms: u64,
     /// Writes the body in pieces of so many bytes, each its own write.
     pub drip: Option<NonZeroUsize>,
+    /// Milliseconds between two pieces of a drip.
+    pub drip_every_ms: u64,
 
     /// Number of text deltas of a stream; 8 when absent.
     pub events: Option<u32>,
@@ -60,6 +62,8 @@ pub struct Script {
     pub error: Option<ErrorWords>,
     /// Seconds in `retry-after` (Google: `RetryInfo`) of a 429, 503 or 529.
     pub retry_after_secs: Option<u32>,
+    /// How a refusal says when to come back, where the vendor's usual way will not do.
+    pub retry_hint: Option<RetryHint>,
     /// Answers 200 with something that is no success.
     pub fake_success: Option<FakeSuccess>,
     /// Answers with what was received: digest, length, headers.
@@ -114,9 +118,25 @@ pub enum FakeSuccess {
     Empty,
     /// The right answer, cut in half, properly framed.
     TruncatedJson,
+    /// A stream of one event, the vendor's error, whatever was asked for.
+    ErrorStream,
 }
 
-/// Pings and nothing else, before the first event.
+/// Where a refusal says when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryHint {
+    /// Nowhere.
+    Silent,
+    /// `retry-after` in seconds, alone.
+    Seconds,
+    /// `retry-after` as an HTTP date, alone.
+    Date,
+    /// `anthropic-ratelimit-unified-reset` in epoch seconds, alone.
+    UnifiedReset,
+}
+
+/// Pings and nothing else, before the first event or between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PingOnly {
@@ -126,11 +146,13 @@ pub struct PingOnly {
     pub for_ms: Option<u64>,
     /// The opening event (`message_start`, `response.created`, role chunk) comes before the pings.
     pub after_opening: bool,
+    /// So many events come before the pings, if that is more.
+    pub after_events: u32,
 }
 
 impl Default for PingOnly {
     fn default() -> Self {
-        Self { every_ms: 50, for_ms: None, after_opening: false }
+        Self { every_ms: 50, for_ms: None, after_opening: false, after_events: 0 }
     }
 }
 
@@ -221,6 +243,9 @@ impl Script {
         if self.text.is_some() && self.text_bytes.is_some() {
             return Err(ScriptError::SeveralTexts);
         }
+        if self.drip_every_ms > 0 && self.drip.is_none() {
+            return Err(ScriptError::NoDrip);
+        }
         if self.gzip && self.ping_only.is_some() {
             return Err(ScriptError::CompressedPings);
         }
@@ -257,6 +282,9 @@ pub enum ScriptError {
     /// How many pings there will be is not known when the answer is compressed.
     #[error("gzip and ping_only exclude each other")]
     CompressedPings,
+    /// Pauses between pieces of what is not cut into pieces.
+    #[error("drip_every_ms needs a drip")]
+    NoDrip,
     /// An answer has a final status.
     #[error("status {status} is not between 200 and 599")]
     NoSuchStatus {

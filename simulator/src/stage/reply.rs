@@ -5,12 +5,13 @@ use super::asked::{Asked, AskedError};
 use super::endpoint::Endpoint;
 use super::repertoire::Staged;
 use super::score;
-use crate::script::{ErrorWords, FakeSuccess, Script};
+use crate::script::{ErrorWords, FakeSuccess, RetryHint, Script};
 use crate::served::Ending;
 use crate::usage::Usage;
 use crate::vendor::{self, Case, Tape};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 
 /// An answer, not yet on its way.
 pub(crate) struct Reply {
@@ -122,6 +123,9 @@ impl Question<'_> {
         for (name, value) in refusal.headers {
             put(&mut reply.headers, name, &value);
         }
+        if let Some(hint) = self.staged.script.retry_hint {
+            say_when(&mut reply.headers, hint, self.case(status, words).retry_after());
+        }
         reply
     }
 
@@ -133,6 +137,13 @@ impl Question<'_> {
             }
             FakeSuccess::Html => whole(PAGE, "text/html; charset=utf-8", Ending::Errored),
             FakeSuccess::Empty => whole("", JSON, Ending::Errored),
+            FakeSuccess::ErrorStream => {
+                let status = vendor::status_in_stream(self.endpoint);
+                let event = self.case(status, self.staged.script.error.as_ref()).in_stream(0, true);
+                let mut reply = whole(event, vendor::stream_type(self.endpoint), Ending::Errored);
+                reply.is_stream = true;
+                reply
+            }
             FakeSuccess::TruncatedJson => {
                 let unread = Asked::unread(self.endpoint, String::new());
                 let mut reply = self.ordinary(self.asked.as_ref().unwrap_or(&unread));
@@ -153,6 +164,7 @@ impl Question<'_> {
             model: self.asked.as_ref().map_or("unknown", |asked| asked.model.as_str()),
             words,
             retry_after_secs: script.retry_after_secs,
+            has_usual_hint: script.retry_hint.is_none(),
             id: self.id,
         }
     }
@@ -162,6 +174,27 @@ fn whole(body: impl Into<bytes::Bytes>, content_type: &'static str, ending: Endi
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
     let tape = Tape::whole(body);
     Reply { status: StatusCode::OK, headers, tape, is_stream: false, usage: None, ending }
+}
+
+/// Says in this way alone when to come back.
+fn say_when(headers: &mut HeaderMap, hint: RetryHint, secs: u32) {
+    let names: Vec<HeaderName> = headers.keys().cloned().collect();
+    for name in names {
+        if name.as_str().starts_with("retry-after") || name.as_str().starts_with("anthropic-ratelimit") {
+            headers.remove(name);
+        }
+    }
+    // A date has no fractions: one that says less than was asked for would be too early.
+    let then = Timestamp::now().as_second() + 1 + i64::from(secs);
+    match hint {
+        RetryHint::Silent => {}
+        RetryHint::Seconds => put(headers, "retry-after", &secs.to_string()),
+        RetryHint::Date => {
+            let date = Timestamp::from_second(then).map(|then| then.strftime(HTTP_DATE).to_string());
+            put(headers, "retry-after", &date.unwrap_or_default());
+        }
+        RetryHint::UnifiedReset => put(headers, "anthropic-ratelimit-unified-reset", &then.to_string()),
+    }
 }
 
 /// A name or value that HTTP cannot carry is left out.
@@ -179,5 +212,6 @@ fn letters(len: usize) -> Vec<u8> {
     (b'a'..=b'z').cycle().take(len).collect()
 }
 
+const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 const JSON: &str = "application/json";
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head><body><h1>Checking your browser</h1></body></html>\n";

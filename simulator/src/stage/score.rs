@@ -43,7 +43,7 @@ pub(crate) fn compose(tape: &Tape, script: &Script) -> Vec<Step> {
     send(&mut steps, tape, from..stop.after, script.spacing_ms);
     stop.act(&mut steps, tape);
     match script.drip {
-        Some(size) => drip(steps, size.get()),
+        Some(size) => drip(steps, size.get(), script.drip_every_ms),
         None => steps,
     }
 }
@@ -144,10 +144,11 @@ impl Stop {
     }
 }
 
-/// Puts the pings before the first event, or after the opening ones; returns the number of events sent.
+/// Puts the pings before the first event, or after those that are to come first; returns the number of events sent.
 fn ping(steps: &mut Vec<Step>, pings: PingOnly, tape: &Tape, stop: &Stop) -> usize {
     let opening = tape.events.iter().take_while(|event| event.kind == Kind::Opening).count();
-    let sent = if pings.after_opening { opening.min(stop.after) } else { 0 };
+    let opening = if pings.after_opening { opening } else { 0 };
+    let sent = opening.max(pings.after_events as usize).min(stop.after);
     send(steps, tape, 0..sent, 0);
     // Pings without a pause between them would starve the runtime.
     let every = millis(pings.every_ms.max(1));
@@ -171,7 +172,8 @@ fn send(steps: &mut Vec<Step>, tape: &Tape, events: std::ops::Range<usize>, spac
     }
 }
 
-fn drip(steps: Vec<Step>, size: usize) -> Vec<Step> {
+fn drip(steps: Vec<Step>, size: usize, every_ms: u64) -> Vec<Step> {
+    let between = if every_ms > 0 { Step::Pause(millis(every_ms)) } else { Step::Yield };
     let mut dripped = Vec::new();
     let mut sent = 0;
     for step in steps {
@@ -180,13 +182,13 @@ fn drip(steps: Vec<Step>, size: usize) -> Vec<Step> {
             continue;
         };
         while bytes.len() > size {
-            dripped.extend([Step::Send { bytes: bytes.split_to(size), events: sent }, Step::Yield]);
+            dripped.extend([Step::Send { bytes: bytes.split_to(size), events: sent }, between.clone()]);
         }
-        dripped.extend([Step::Send { bytes, events }, Step::Yield]);
+        dripped.extend([Step::Send { bytes, events }, between.clone()]);
         sent = events;
     }
     // Nothing is to follow the last byte: a body whose length is known is not asked for more.
-    dripped.pop_if(|last| *last == Step::Yield);
+    dripped.pop_if(|last| *last == between);
     dripped
 }
 
@@ -268,6 +270,15 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_drip_waits_between_its_pieces() {
+        let script = Script { drip: NonZeroUsize::new(4), drip_every_ms: 7, ..Script::default() };
+        let steps = compose(&tape(), &script);
+        assert_eq!(sent(&steps), "oc1c2e");
+        assert_eq!(steps[1], Step::Pause(Duration::from_millis(7)));
+        assert!(matches!(steps.last(), Some(Step::Send { .. })));
+    }
+
+    #[test]
     fn pings_come_before_everything_or_after_the_opening() {
         let pings = PingOnly { for_ms: Some(9), ..PingOnly::default() };
         let first = compose(&tape(), &Script { ping_only: Some(pings), ..Script::default() });
@@ -277,6 +288,10 @@ mod tests {
         assert_eq!(sent(&later[..1]), "o");
         assert!(matches!(later[1], Step::Pings { .. }));
         assert_eq!(sent(&later), "oc1c2e");
+        let pings = PingOnly { after_events: 2, ..pings };
+        let between = compose(&tape(), &Script { ping_only: Some(pings), ..Script::default() });
+        assert_eq!((sent(&between[..1]).as_str(), sent(&between).as_str()), ("oc1", "oc1c2e"));
+        assert!(matches!(between[1], Step::Pings { .. }));
     }
 
     #[test]

@@ -317,8 +317,15 @@ fn every_refusal_is_valid_json_in_the_vendor_s_envelope() {
         for status in [400, 401, 402, 403, 404, 408, 413, 429, 500, 502, 503, 504, 529] {
             let words = ErrorWords { message: Some("own \"words\"".into()), ..ErrorWords::default() };
             for words in [None, Some(&words)] {
-                let case =
-                    Case { endpoint, status, model: "m\"x", words, retry_after_secs: Some(7), id: ID24 };
+                let case = Case {
+                    endpoint,
+                    status,
+                    model: "m\"x",
+                    words,
+                    retry_after_secs: Some(7),
+                    has_usual_hint: true,
+                    id: ID24,
+                };
                 let refusal = case.refusal();
                 let body: Value = serde_json::from_str(&refusal.body).unwrap();
                 assert!(body["error"][at].is_string() && body["error"]["message"].is_string(), "{body}");

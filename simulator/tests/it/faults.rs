@@ -4,7 +4,9 @@ use crate::client::{
     MESSAGES, MESSAGES_BODY, PATIENCE, Raw, STREAM_BODY, collect, ended, http2, playing, post, request, split,
 };
 use flate2::read::GzDecoder;
-use simulator::{Cut, Ending, ErrorEvent, FakeSuccess, Hang, PingOnly, Refuser, Script, Simulator};
+use simulator::{
+    Cut, Ending, ErrorEvent, FakeSuccess, Hang, PingOnly, Refuser, RetryHint, Script, Simulator,
+};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use tokio::net::TcpStream;
@@ -186,6 +188,41 @@ async fn statuses_come_with_the_vendor_s_headers() {
 }
 
 #[tokio::test]
+async fn when_to_come_back_is_said_in_the_one_way_that_was_asked_for() {
+    let simulator = playing(Script::default()).await;
+    let ways = ["retry-after: ", "retry-after-ms: ", "anthropic-ratelimit-", "retrydelay"];
+    for (hint, way, shape) in [
+        (RetryHint::Silent, None, ""),
+        (RetryHint::Seconds, Some("retry-after: "), "retry-after: 3\r\n"),
+        (RetryHint::Date, Some("retry-after: "), " gmt\r\n"),
+        (RetryHint::UnifiedReset, Some("anthropic-ratelimit-"), "anthropic-ratelimit-unified-reset: 1"),
+    ] {
+        for path in [MESSAGES, "/v1/chat/completions", "/v1beta/models/g:generateContent"] {
+            let base = Script { retry_after_secs: Some(3), ..Script::failing(429) };
+            simulator.set_script(Script { retry_hint: Some(hint), ..base });
+            let mut raw = Raw::connect(&simulator).await;
+            raw.send(&request(path, MESSAGES_BODY, "connection: close\r\n")).await;
+            let text = raw.read_to_close().await.to_lowercase();
+            let said: Vec<&str> = ways.into_iter().filter(|way| text.contains(way)).collect();
+            assert_eq!(said, way.into_iter().collect::<Vec<_>>(), "{text}");
+            assert!(text.contains(shape), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_can_be_all_there_is_of_a_stream() {
+    let simulator =
+        playing(Script { fake_success: Some(FakeSuccess::ErrorStream), ..Script::default() }).await;
+    for body in [STREAM_BODY, MESSAGES_BODY] {
+        let mut raw = Raw::post(&simulator, MESSAGES, body).await;
+        let (head, body) = split(&raw.read_until("\r\n0\r\n\r\n").await);
+        assert!(head.starts_with("http/1.1 200") && head.contains("text/event-stream"), "{head}");
+        assert_eq!(names(&body.unwrap()), ["error"]);
+    }
+}
+
+#[tokio::test]
 async fn fake_successes_say_200_and_are_none() {
     let simulator = playing(Script::default()).await;
     let fakes = [FakeSuccess::ErrorJson, FakeSuccess::Html, FakeSuccess::Empty, FakeSuccess::TruncatedJson];
@@ -255,7 +292,7 @@ async fn a_drip_is_many_small_chunks_of_the_same_bytes() {
 
 #[tokio::test]
 async fn pings_are_all_there_is_until_their_time_is_over() {
-    let pings = PingOnly { every_ms: 1, for_ms: Some(20), after_opening: true };
+    let pings = PingOnly { every_ms: 1, for_ms: Some(20), after_opening: true, ..PingOnly::default() };
     let simulator = playing(Script { ping_only: Some(pings), ..Script::default() }).await;
     let mut raw = Raw::post(&simulator, MESSAGES, STREAM_BODY).await;
     let (_, body) = split(&raw.read_until("\r\n0\r\n\r\n").await);
@@ -266,7 +303,7 @@ async fn pings_are_all_there_is_until_their_time_is_over() {
     assert_eq!(names[pings + 1], "content_block_start");
     assert_eq!(names.last(), Some(&"message_stop"));
 
-    let for_ever = PingOnly { every_ms: 1, for_ms: None, after_opening: false };
+    let for_ever = PingOnly { every_ms: 1, ..PingOnly::default() };
     simulator.set_script(Script { ping_only: Some(for_ever), ..Script::default() });
     for (path, ping) in [
         (MESSAGES, "event: ping\ndata: {\"type\": \"ping\"}\n\n"),

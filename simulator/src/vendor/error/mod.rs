@@ -21,6 +21,8 @@ pub(crate) struct Case<'a> {
     /// Words that replace the vendor's own.
     pub(crate) words: Option<&'a ErrorWords>,
     pub(crate) retry_after_secs: Option<u32>,
+    /// When to come back is said as the vendor does.
+    pub(crate) has_usual_hint: bool,
     /// Our request id, without a prefix.
     pub(crate) id: &'a str,
 }
@@ -69,7 +71,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn retry_after(&self) -> u32 {
+    /// Seconds to wait.
+    pub(crate) fn retry_after(&self) -> u32 {
         self.retry_after_secs.unwrap_or(USUAL_RETRY_AFTER_SECS)
     }
 }
