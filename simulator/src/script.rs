@@ -120,6 +120,8 @@ pub enum FakeSuccess {
     TruncatedJson,
     /// A stream of one event, the vendor's error, whatever was asked for.
     ErrorStream,
+    /// The opening events of a stream, and a proper end.
+    EmptyStream,
 }
 
 /// Where a refusal says when to come back.

@@ -144,11 +144,14 @@ impl Question<'_> {
                 reply.is_stream = true;
                 reply
             }
-            FakeSuccess::TruncatedJson => {
+            FakeSuccess::TruncatedJson | FakeSuccess::EmptyStream => {
                 let unread = Asked::unread(self.endpoint, String::new());
                 let mut reply = self.ordinary(self.asked.as_ref().unwrap_or(&unread));
-                let half = reply.tape.bytes.slice(..reply.tape.bytes.len() / 2);
-                reply.tape = Tape::whole(half);
+                reply.tape = if fake == FakeSuccess::EmptyStream {
+                    reply.tape.opening()
+                } else {
+                    Tape::whole(reply.tape.bytes.slice(..reply.tape.bytes.len() / 2))
+                };
                 reply.usage = None;
                 reply.ending = Ending::Errored;
                 reply

@@ -48,6 +48,12 @@ impl Tape {
         self.bytes.slice(self.start(from)..self.start(to))
     }
 
+    /// The opening events alone.
+    pub(crate) fn opening(&self) -> Self {
+        let count = self.events.iter().take_while(|event| event.kind == Kind::Opening).count();
+        Self { bytes: self.span(0, count), events: self.events[..count].into() }
+    }
+
     fn start(&self, event: usize) -> usize {
         event.checked_sub(1).map_or(0, |before| self.events[before].end)
     }

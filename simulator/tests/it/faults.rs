@@ -220,6 +220,10 @@ async fn an_error_can_be_all_there_is_of_a_stream() {
         assert!(head.starts_with("http/1.1 200") && head.contains("text/event-stream"), "{head}");
         assert_eq!(names(&body.unwrap()), ["error"]);
     }
+    simulator.set_script(Script { fake_success: Some(FakeSuccess::EmptyStream), ..Script::default() });
+    let mut raw = Raw::post(&simulator, MESSAGES, STREAM_BODY).await;
+    let (_, body) = split(&raw.read_until("\r\n0\r\n\r\n").await);
+    assert_eq!(names(&body.unwrap()), ["message_start"]);
 }
 
 #[tokio::test]
