@@ -3,6 +3,7 @@
 use crate::journal::JournalConfig;
 use pingora::tls::{RootCertStore, load_ca_file_into_store};
 use shared::rules::breaker::Policy;
+use shared::rules::gate::THINKING_IDLE_MS;
 use shared::secret::HubKey;
 use shared::vars::{
     DEFAULT_SESSION_TTL, FLAG_ALLOWED, LISTEN_ALLOWED, SESSION_TTL_ALLOWED, Vars, parse_flag, parse_listen,
@@ -24,6 +25,9 @@ pub struct GatewayConfig {
     /// `STREAM_KEEP_ALIVE_SECS`: seconds of silence after which a seat that waits for a stream gets a sign of life; 0 = it
     /// gets none. Default 15.
     pub stream_keep_alive: Option<Duration>,
+    /// `STREAM_THINKING_IDLE_SECS`: seconds that a stream may make no progress while its model thinks, where its provider's own
+    /// limit is shorter. Default 900.
+    pub thinking_idle: Duration,
     /// `SESSION_TTL`: seconds that a conversation stays with its provider after its last turn. Default 300.
     pub session_ttl: Duration,
     /// `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS`: failures of the network count against a provider. Default false.
@@ -111,6 +115,12 @@ impl GatewayConfig {
                     let secs = t.parse().ok().filter(|s| *s <= 300)?;
                     Some((secs > 0).then(|| Duration::from_secs(secs)))
                 },
+            ),
+            thinking_idle: vars.read(
+                "STREAM_THINKING_IDLE_SECS",
+                Duration::from_millis(THINKING_IDLE_MS),
+                "a whole number of seconds from 1 to 86400",
+                |text| secs(text).filter(|idle| !idle.is_zero()),
             ),
             session_ttl: vars.read(
                 "SESSION_TTL",

@@ -49,6 +49,8 @@ pub struct Door {
     pub trusted_proxies: TrustedProxies,
     /// How long a seat that waits for a stream may hear nothing; `None`: for ever.
     pub stream_keep_alive: Option<Duration>,
+    /// How long a model that thinks may be silent, at least, in milliseconds.
+    pub thinking_idle_ms: u64,
 }
 
 impl Hub {
@@ -73,6 +75,7 @@ impl Hub {
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),
                 trusted_proxies: config.trusted_proxies.clone(),
                 stream_keep_alive: config.stream_keep_alive,
+                thinking_idle_ms: u64::try_from(config.thinking_idle.as_millis()).unwrap_or(u64::MAX),
             },
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),

@@ -15,9 +15,9 @@ use shared::protocol::tap::{Framing, StreamTap, TapOptions};
 use shared::protocol::whole::{self, Expect, WholeVerdict};
 use shared::rules::classify::{
     AttemptEnd, ConnectFailure, CutPhase, ErrorFacts, FakeKind, TimerPhase, Verdict, classify,
-    retry_after_secs,
 };
 use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
+use shared::rules::wait::told_wait_secs;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -215,7 +215,7 @@ impl Reply<'_> {
         let code = self.head.status.as_u16();
         let job = self.job;
         let facts = ErrorFacts::read_under(&plain, job.arrival.live.error_rules());
-        let told = retry_after_secs(self.header("retry-after"));
+        let told = told_wait_secs(&facts, &self.head.headers, job.arrival.now());
         if is_complete {
             job.hub.upstreams.release(self.upstream).await;
         } else {
@@ -238,7 +238,7 @@ impl Reply<'_> {
         let mut gate = Gate::new();
         let mut last_progress = Instant::now();
         loop {
-            let idle = idle_limit_ms(&self.from.timers, tap.facts());
+            let idle = idle_limit_ms(&self.from.timers, self.job.hub.door.thinking_idle_ms, tap.facts());
             let deadline = idle.and_then(|ms| limit(last_progress, ms));
             let (passed, is_over) = match within(deadline, self.upstream.read()).await {
                 Ok(Some(piece)) => (pass(&mut tap, &mut sidecar, piece), None),

@@ -205,7 +205,8 @@ impl Run<'_> {
     }
 
     fn deadline(&self, stream: &Stream, pace: &Pace) -> Option<Instant> {
-        let idle = idle_limit_ms(&self.from.timers, stream.tap.facts())
+        let thinking_ms = self.relay.hub.door.thinking_idle_ms;
+        let idle = idle_limit_ms(&self.from.timers, thinking_ms, stream.tap.facts())
             .and_then(|ms| pace.progress.checked_add(Duration::from_millis(ms)));
         let drained = pace.gone.map(|at| at + DRAIN_PATIENCE);
         [idle, drained].into_iter().flatten().min()

@@ -150,12 +150,12 @@ fn decide(seen: &Seen) -> Option<Result<(), GateFailure>> {
 /// How long the next sign of progress may take, in milliseconds; `None` = no limit.
 ///
 /// The provider's idle limit; while the model thinks, or before a Responses stream's first item, at least
-/// [`THINKING_IDLE_MS`].
+/// `thinking_ms` ([`THINKING_IDLE_MS`] unless an operator says otherwise).
 #[must_use]
-pub fn idle_limit_ms(timers: &Timers, facts: &StreamFacts) -> Option<u64> {
+pub fn idle_limit_ms(timers: &Timers, thinking_ms: u64, facts: &StreamFacts) -> Option<u64> {
     match timers.streaming_idle_timeout_ms {
         0 => None,
-        idle_ms if facts.allows_long_silence => Some(idle_ms.max(THINKING_IDLE_MS)),
+        idle_ms if facts.allows_long_silence => Some(idle_ms.max(thinking_ms)),
         idle_ms => Some(idle_ms),
     }
 }
@@ -230,12 +230,13 @@ mod tests {
         // Before its first item a Responses stream thinks.
         let tap = StreamTap::new(Dialect::OpenaiResponses, Framing::Sse, TapOptions::default());
         let thinking = tap.facts();
-        assert_eq!(idle_limit_ms(&timers, &answering), Some(300_000));
-        assert_eq!(idle_limit_ms(&timers, thinking), Some(900_000));
+        let limit = |timers: &Timers, facts| idle_limit_ms(timers, THINKING_IDLE_MS, facts);
+        assert_eq!(limit(&timers, &answering), Some(300_000));
+        assert_eq!(limit(&timers, thinking), Some(900_000));
         let patient = Timers { streaming_idle_timeout_ms: 1_000_000, ..timers };
-        assert_eq!(idle_limit_ms(&patient, thinking), Some(1_000_000));
+        assert_eq!(limit(&patient, thinking), Some(1_000_000));
         let off = Timers { streaming_idle_timeout_ms: 0, ..timers };
-        assert_eq!(idle_limit_ms(&off, thinking), None);
+        assert_eq!(limit(&off, thinking), None);
     }
 
     #[test]

@@ -20,3 +20,4 @@ pub mod session;
 pub mod spreadsheet;
 pub mod upstream;
 pub mod usage_days;
+pub mod wait;
