@@ -153,7 +153,9 @@ async fn exchange(
     for _ in 0..=STALE_CONNECTIONS {
         let mut upstream = job.hub.upstreams.connect(address).await.map_err(|why| {
             job.hub.upstreams.forget(address);
-            End::of(How::Connect(why))
+            // Nothing was sent, so nothing can have been spent.
+            let spent = Spent::nothing(prepared.upstream_model.clone());
+            End { spent, ..End::of(How::Connect(why)) }
         })?;
         let was_pooled = upstream.is_reused;
         match upstream.exchange(prepared.head.clone(), prepared.body.iter().cloned(), deadline).await {

@@ -297,13 +297,13 @@ impl Run<'_> {
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.
     async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) -> Ending {
         let id = self.relay.arrival.id.to_string();
-        let (status, message) = match end {
-            End::TimedOut => (504, "The provider stopped sending; please try again."),
+        let (status, kind, message) = match end {
+            End::TimedOut => (504, ErrorKind::Timeout, "The provider stopped sending; please try again."),
             End::Cut | End::Complete | End::Abandoned => {
-                (502, "The provider's stream broke; please try again.")
+                (502, ErrorKind::Internal, "The provider's stream broke; please try again.")
             }
         };
-        let error = DialectError::new(status, message, &id).with_kind(ErrorKind::Internal);
+        let error = DialectError::new(status, message, &id).with_kind(kind);
         let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
         let bytes = tap.closing_error(&fault);
         if bytes.is_empty() {

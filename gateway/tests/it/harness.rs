@@ -30,6 +30,7 @@ pub struct Hub {
     pub handle: GatewayHandle,
     pub feed: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
+    pub breakers: Arc<MemoryBreakers>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     data_dir: TempDir,
 }
@@ -104,19 +105,20 @@ impl Hub {
         let feed = Arc::new(MemoryConfig::new());
         feed.publish(snapshot).await.expect("the first snapshot is newer than none");
         let usage = Arc::new(MemoryUsage::new(10_000));
+        let breakers = Arc::new(MemoryBreakers::new(gateway::now));
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
             usage: usage.clone(),
             nodes: Arc::new(MemoryNodes::new()),
-            breakers: Arc::new(MemoryBreakers::new(gateway::now)),
+            breakers: breakers.clone(),
             sessions,
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, feed, usage, client, data_dir };
+        let hub = Self { handle, feed, usage, breakers, client, data_dir };
         hub.ready().await;
         hub
     }

@@ -13,6 +13,7 @@ mod dialects;
 mod endings;
 mod error_rules;
 mod failover;
+mod faults;
 mod fidelity;
 mod harness;
 mod journal;
