@@ -180,6 +180,8 @@ pub enum Cut {
     MidStream(u32),
     /// After so many events and half of the next, inside its chunk.
     MidChunk(u32),
+    /// After so many bytes of the body (at most all but the last).
+    AfterBytes(u32),
 }
 
 /// Where the answer falls silent.

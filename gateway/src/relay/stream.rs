@@ -208,8 +208,9 @@ impl Run<'_> {
         let thinking_ms = self.relay.hub.door.thinking_idle_ms;
         let idle = idle_limit_ms(&self.from.timers, thinking_ms, stream.tap.facts())
             .and_then(|ms| pace.progress.checked_add(Duration::from_millis(ms)));
+        let lingering = stream.tap.is_over().then(|| pace.progress + LINGERING);
         let drained = pace.gone.map(|at| at + DRAIN_PATIENCE);
-        [idle, drained].into_iter().flatten().min()
+        [idle, lingering, drained].into_iter().flatten().min()
     }
 
     fn set_alarm(&self, alarm: Pin<&mut Sleep>, stream: &Stream, pace: &Pace) {
@@ -236,10 +237,23 @@ impl Run<'_> {
         mut stream: Box<Stream>,
         end: End,
     ) -> Ending {
+        let was_over = stream.tap.is_over();
         let rest = stream.tap.end();
         seat.add(rest.bytes).await;
         let facts = stream.tap.facts().clone();
-        let end = if end == End::Complete && !facts.ended && facts.error.is_none() { End::Cut } else { end };
+        let end = match end {
+            End::Complete if !facts.ended && facts.error.is_none() => End::Cut,
+            // What breaks or stalls behind the end of a stream is none of the seat's business.
+            End::Cut | End::TimedOut if was_over => End::Complete,
+            End::Cut | End::TimedOut => match stream.tap.missing_end() {
+                Some(bytes) if stream.sidecar.is_none() || stream.tap.wants_plain() => {
+                    seat.add(Bytes::from_static(bytes)).await;
+                    End::Complete
+                }
+                Some(_) | None => end,
+            },
+            End::Complete | End::Abandoned => end,
+        };
         self.tell_breaker(end, &facts);
         let ending = match end {
             End::Complete => {
@@ -333,6 +347,8 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     all.freeze()
 }
 
+/// How long a provider that has ended its stream may keep it open: its seat waits for that.
+const LINGERING: Duration = Duration::from_secs(1);
 /// Bytes that are gathered into one write at most.
 const COALESCE: usize = 16 << 10;
 /// Stands for "never" where a timer must have some time.

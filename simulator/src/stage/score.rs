@@ -107,6 +107,8 @@ enum End {
     CutInside,
     /// The tape is one event: its first half is sent before the end.
     Half(Step),
+    /// So many bytes are sent, then it is cut.
+    Bytes(usize),
 }
 
 impl Stop {
@@ -118,6 +120,7 @@ impl Stop {
         let (after, end) = match (script.cut, script.hang) {
             (Some(Cut::MidStream(_)), _) if is_whole => (0, End::Half(Step::Cut)),
             (Some(Cut::MidStream(events)), _) => (within(events), End::Cut),
+            (Some(Cut::AfterBytes(bytes)), _) => (0, End::Bytes(bytes as usize)),
             (Some(Cut::MidChunk(events)), _) => (within(events), End::CutInside),
             (Some(Cut::BeforeHead | Cut::AfterHead), _) => (0, End::Cut),
             (None, Some(Hang::MidStream(_))) if is_whole => (0, End::Half(Step::Hang)),
@@ -139,6 +142,11 @@ impl Stop {
             End::Half(end) => {
                 let half = tape.bytes.slice(..tape.bytes.len() / 2);
                 steps.extend([Step::Send { bytes: half, events: 0 }, Step::Settle, end]);
+            }
+            End::Bytes(bytes) => {
+                let bytes = tape.bytes.slice(..bytes.min(tape.bytes.len().saturating_sub(1)));
+                let events = tape.events.iter().take_while(|event| event.end <= bytes.len()).count();
+                steps.extend([Step::Send { bytes, events }, Step::Settle, Step::Cut]);
             }
         }
     }
@@ -233,6 +241,9 @@ mod tests {
         assert_eq!(sent(&steps), "oc1c2");
         assert_eq!(steps.last(), Some(&Step::Cut));
         assert_eq!(sent(&compose(&tape(), &Script::cutting(Cut::MidStream(2)))), "oc1");
+        let bytes = compose(&tape(), &Script::cutting(Cut::AfterBytes(4)));
+        assert_eq!(bytes[0], Step::Send { bytes: Bytes::from_static(b"oc1c"), events: 2 });
+        assert_eq!(sent(&compose(&tape(), &Script::cutting(Cut::AfterBytes(99)))), "oc1c2");
         let inside = compose(&tape(), &Script::cutting(Cut::MidChunk(1)));
         assert_eq!(inside.last(), Some(&Step::CutInside(Bytes::from_static(b"c1"))));
     }

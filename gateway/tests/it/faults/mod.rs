@@ -5,6 +5,7 @@
 
 mod asks;
 mod document;
+mod random;
 mod rows;
 mod seen;
 mod stage;

@@ -3,6 +3,7 @@
 use super::seen::{Bill, Mode};
 use super::table::{Asked, How, Means, NOTHING, PATIENT_MS, Row, SERVED, SHORT_MS, Then, UNKNOWN, guessed};
 use shared::contract::breaker::CoolKind;
+use shared::contract::usage::Outcome;
 use shared::model::Timers;
 use shared::protocol::Dialect::{self, Anthropic, Gemini, OpenaiChat, OpenaiResponses};
 use simulator::{Cut, ErrorEvent, ErrorWords, FakeSuccess, Hang, PingOnly, RetryHint, Script};
@@ -106,6 +107,16 @@ fn silences() -> Vec<Row> {
         plays("sends pings alone after content", pings(false, PAST_CONTENT), stalled)
             .only(STREAM, EVERY)
             .timed(PATIENT_MS),
+        plays("keeps its stream open behind its end", pings(false, 99), |dialect, _| match dialect {
+            Anthropic | OpenaiChat | OpenaiResponses => Means::committed(Then::Served, SERVED),
+            // Google's streams end with their bytes, and with nothing before that.
+            Gemini => {
+                let told = Bill { outcome: Outcome::Failed, ..SERVED };
+                Means::committed(Then::Broken { by_timer: true }, told).counts()
+            }
+        })
+        .only(STREAM, EVERY)
+        .timed(PATIENT_MS),
         plays("drips, an event within each limit", drip(512, 30), |_, _| {
             Means::committed(Then::Served, SERVED)
         })

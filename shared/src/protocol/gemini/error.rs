@@ -22,10 +22,11 @@ pub fn stream_error(fault: &StreamFault<'_>) -> Vec<u8> {
     event
 }
 
-/// The rest of a JSON array whose last element is the error; the bytes before must end an element.
+/// The rest of a JSON array whose last element is the error; the bytes before must end an element, or the comma after one.
 #[must_use]
-pub fn array_error(fault: &StreamFault<'_>) -> Vec<u8> {
-    [b",\n", &*fault.data(body), b"\n]"].concat()
+pub fn array_error(fault: &StreamFault<'_>, is_after_comma: bool) -> Vec<u8> {
+    let comma: &[u8] = if is_after_comma { b"" } else { b",\n" };
+    [comma, &*fault.data(body), b"\n]"].concat()
 }
 
 /// The `google.rpc.Code` for what went wrong.
@@ -98,7 +99,7 @@ mod tests {
         let error = DialectError::new(504, "late", "r-1");
         let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
         assert!(stream_error(&fault).starts_with(b"data: {\"error\":{\"code\":504"));
-        let whole = [&b"[{\"candidates\":[]}"[..], &array_error(&fault)].concat();
+        let whole = [&b"[{\"candidates\":[]}"[..], &array_error(&fault, false)].concat();
         let array: Value = serde_json::from_slice(&whole).unwrap();
         assert_eq!(array[1]["error"]["status"], "DEADLINE_EXCEEDED");
     }

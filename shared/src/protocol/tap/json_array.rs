@@ -38,6 +38,8 @@ enum Place {
     Before,
     /// In the array, between elements.
     Between,
+    /// The same, after the comma.
+    AfterComma,
     /// In an element of the array.
     Element,
     /// In the document's only object.
@@ -77,7 +79,7 @@ impl ArrayReader {
                     self.take(head, is_whole, &mut on_element);
                     rest = after;
                 }
-                Place::Before | Place::Between | Place::After => {
+                Place::Before | Place::Between | Place::AfterComma | Place::After => {
                     if self.open(byte, &mut on_element) {
                         rest = &rest[1..];
                     }
@@ -93,16 +95,27 @@ impl ArrayReader {
 
     /// True when the array stands open between elements, where one more can be added.
     pub(super) fn is_open(&self) -> bool {
-        self.place == Place::Between
+        matches!(self.place, Place::Between | Place::AfterComma)
+    }
+
+    /// True when the next element's comma is there already.
+    pub(super) fn is_after_comma(&self) -> bool {
+        self.place == Place::AfterComma
+    }
+
+    /// True when the document has come to its end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.place == Place::After
     }
 
     /// Takes a byte outside an element; false when it starts one and is to be read again.
     fn open(&mut self, byte: u8, on_element: &mut impl FnMut(Element<'_>)) -> bool {
         match (self.place, byte) {
             // The bytes of a BOM are space here.
-            (_, b' ' | b'\n' | b'\r' | b'\t' | 0xef | 0xbb | 0xbf) | (Place::Between, b',') => return true,
+            (_, b' ' | b'\n' | b'\r' | b'\t' | 0xef | 0xbb | 0xbf) => return true,
+            (Place::Between | Place::AfterComma, b',') => self.place = Place::AfterComma,
             (Place::Before, b'[') => self.place = Place::Between,
-            (Place::Between, b']') => self.place = Place::After,
+            (Place::Between | Place::AfterComma, b']') => self.place = Place::After,
             (Place::Before, b'{') => {
                 self.place = Place::Alone;
                 return false;
@@ -111,7 +124,7 @@ impl ArrayReader {
                 self.place = Place::After;
                 on_element(Element::NotJson);
             }
-            (Place::Between, _) => {
+            (Place::Between | Place::AfterComma, _) => {
                 self.place = Place::Element;
                 return false;
             }

@@ -49,6 +49,8 @@ pub struct StreamTap {
     options: TapOptions,
     /// True when [`Self::end`] has handed out the first bytes of an event that never ended.
     ended_mid_event: bool,
+    /// True when they ended between a CR and its LF: the last event is whole, but not every client sees that.
+    ended_on_cr: bool,
     is_plain_promised: bool,
 }
 
@@ -97,6 +99,7 @@ impl StreamTap {
             reader: EventReader::new(dialect),
             options,
             ended_mid_event: false,
+            ended_on_cr: false,
             is_plain_promised: false,
         }
     }
@@ -138,6 +141,7 @@ impl StreamTap {
         let is_whole = match cutter {
             Cutter::Sse(cutter) => {
                 let mut is_mid_event = cutter.is_mid_event();
+                let mut is_on_cr = false;
                 cutter.end(|frame| {
                     let is_extra = read_frame(reader, &mut passed.seen, &frame);
                     if let Frame::Event(event) | Frame::Unfinished(event) = &frame
@@ -146,8 +150,10 @@ impl StreamTap {
                         let raw = if is_extra { &[][..] } else { event.raw };
                         passed.bytes = Bytes::copy_from_slice(raw);
                     }
+                    is_on_cr = matches!(frame, Frame::Event(_)) && !is_extra;
                     is_mid_event &= !matches!(frame, Frame::Event(_)) && !is_extra;
                 });
+                self.ended_on_cr |= is_on_cr;
                 self.ended_mid_event |= is_mid_event;
                 true
             }
@@ -185,6 +191,30 @@ impl StreamTap {
         self.reader.facts()
     }
 
+    /// True once nothing real can follow: the protocol's end was said, or an error, and an array is closed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match &self.cutter {
+            Cutter::Sse(_) => self.reader.facts().is_over(),
+            Cutter::Array(cutter) => cutter.is_closed(),
+        }
+    }
+
+    /// What a client lacks to read the last event of a stream that was over but for that: an error or the end, whose
+    /// bytes broke off before its line ends or the array's bracket. To be asked after [`Self::end`].
+    #[must_use]
+    pub fn missing_end(&self) -> Option<&'static [u8]> {
+        let facts = self.reader.facts();
+        let is_readable = facts.error.as_ref().is_none_or(StreamError::is_whole);
+        match &self.cutter {
+            Cutter::Sse(_) => (self.ended_mid_event && facts.is_over() && is_readable).then_some(b"\n\n"),
+            Cutter::Array(cutter) => {
+                let is_placed = cutter.is_open() && !cutter.is_after_comma();
+                (is_placed && facts.error.is_some()).then_some(b"\n]")
+            }
+        }
+    }
+
     /// The bytes that tell the seat of a failure after the head was sent, placed so that an event whose
     /// first half was relayed does not swallow them. The response id and sequence number come from the facts.
     /// Empty where a JSON array cannot take one more element: then cut the connection.
@@ -200,11 +230,17 @@ impl StreamTap {
             Cutter::Sse(cutter) => {
                 let relays_parts = !self.options.withhold_usage_chunk;
                 let is_mid_event = self.ended_mid_event || (relays_parts && cutter.is_mid_event());
-                let mut bytes = if is_mid_event { half_event_end(dialect).to_vec() } else { Vec::new() };
+                let mut bytes = match is_mid_event {
+                    true => half_event_end(dialect).to_vec(),
+                    false if self.ended_on_cr => b"\n".to_vec(),
+                    false => Vec::new(),
+                };
                 bytes.extend(dialect.stream_error(&fault));
                 bytes
             }
-            Cutter::Array(cutter) if cutter.is_open() => gemini::error::array_error(&fault),
+            Cutter::Array(cutter) if cutter.is_open() => {
+                gemini::error::array_error(&fault, cutter.is_after_comma())
+            }
             Cutter::Array(_) => Vec::new(),
         }
     }

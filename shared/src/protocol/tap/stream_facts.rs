@@ -117,6 +117,12 @@ impl StreamFacts {
         self.tally.tokens()
     }
 
+    /// True once an event has said that nothing follows: the end by its protocol's word, or an error.
+    #[must_use]
+    pub(super) fn is_over(&self) -> bool {
+        self.finish == Finish::End || self.error.is_some()
+    }
+
     /// How far [`Self::usage`] is the provider's last word.
     #[must_use]
     pub fn usage_state(&self) -> UsageState {
@@ -135,6 +141,11 @@ impl StreamFacts {
 }
 
 impl StreamError {
+    /// True when its data is a document, not a part of one.
+    pub(super) fn is_whole(&self) -> bool {
+        serde_json::from_slice::<serde::de::IgnoredAny>(&self.payload).is_ok()
+    }
+
     fn new(error: &ErrorFacts<'_>, data: &[u8]) -> Self {
         Self {
             payload: data.get(..MAX_PAYLOAD_BYTES).unwrap_or(data).to_vec(),

@@ -189,3 +189,27 @@ fn full_usage_that_comes_only_at_the_end_is_taken() {
     // No stop reason came with it; the end of the stream makes it the last word.
     assert_eq!(facts.usage_state(), UsageState::Final);
 }
+
+#[test]
+fn a_stream_is_over_with_its_last_event_and_lacks_only_the_line_ends_behind_it() {
+    let after = |text: &str| {
+        let mut tap = StreamTap::new(Dialect::Anthropic, Framing::Sse, TapOptions::default());
+        tap.observe(text.as_bytes());
+        let is_over = tap.is_over();
+        tap.end();
+        (is_over, tap.missing_end())
+    };
+    let line_ends = Some(&b"\n\n"[..]);
+    let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}";
+    assert_eq!(after(&format!("{stop}\n\n")), (true, None));
+    assert_eq!(after(&format!("{stop}\n")), (false, line_ends));
+    assert_eq!(after(stop), (false, line_ends));
+    assert_eq!(after("event: message_stop\ndata: {\"type\":"), (false, None));
+    let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\"}}";
+    assert_eq!(after(&format!("{error}\n\n")), (true, None));
+    assert_eq!(after(error), (false, line_ends));
+    assert_eq!(after("event: error\ndata: {\"type\":\"error\",\"err"), (false, None), "ours must follow");
+    // All is said, but not that it was all.
+    let stopped = "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+    assert_eq!(after(stopped), (false, None));
+}

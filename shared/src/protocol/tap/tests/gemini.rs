@@ -104,6 +104,35 @@ fn our_error_is_one_more_element_where_the_array_stands_open() {
     let half = "[{\"candidates\":[]}\n";
     let whole = [half.as_bytes(), &closing(half)].concat();
     assert!(serde_json::from_slice::<serde_json::Value>(&whole).is_ok());
+    let half = "[{\"candidates\":[]},\r\n";
+    let whole = [half.as_bytes(), &closing(half)].concat();
+    assert!(serde_json::from_slice::<serde_json::Value>(&whole).is_ok(), "its comma is there already");
     assert!(closing("[{\"cand").is_empty());
     assert!(closing(ARRAY).is_empty());
+}
+
+#[test]
+fn an_array_is_over_when_it_is_closed_and_lacks_its_bracket_after_an_error() {
+    let after = |text: &str| {
+        let mut tap = StreamTap::new(Dialect::Gemini, Framing::JsonArray, TapOptions::default());
+        tap.observe(text.as_bytes());
+        let is_over = tap.is_over();
+        tap.end();
+        (is_over, tap.missing_end())
+    };
+    assert_eq!(after(ARRAY), (true, None));
+    assert_eq!(after(ARRAY.trim_end().strip_suffix(']').unwrap()), (false, None));
+    assert_eq!(after("[{\"candidates\":[]},{\"error\":{\"code\":503}}"), (false, Some(&b"\n]"[..])));
+    assert_eq!(after("[{\"error\":{\"code\":503}},"), (false, None));
+    assert_eq!(after("[{\"error\":{\"code\":503}}]"), (true, None));
+}
+
+#[test]
+fn our_error_does_not_join_an_event_that_lacks_its_line_feed() {
+    let error = DialectError::new(502, "cut", "r-1");
+    let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
+    let mut tap = StreamTap::new(Dialect::Gemini, Framing::Sse, TapOptions::default());
+    tap.observe(b"data: {\"candidates\":[]}\r\n\r");
+    tap.end();
+    assert!(tap.closing_error(&fault).starts_with(b"\ndata: "));
 }
