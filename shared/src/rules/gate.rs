@@ -239,6 +239,42 @@ mod tests {
         assert_eq!(limit(&off, thinking), None);
     }
 
+    /// A stream whose last event of progress came at 0, and whose pings go on: true when it is still waited for then.
+    fn lives(dialect: Dialect, stream: &str, silent_ms: u64) -> bool {
+        let mut tap = StreamTap::new(dialect, Framing::Sse, TapOptions::default());
+        tap.push(Bytes::copy_from_slice(stream.as_bytes()));
+        let ping = Bytes::from_static(dialect.keep_alive());
+        assert!(!tap.push(ping).seen.progress, "a ping is no progress");
+        idle_limit_ms(&Timers::default(), THINKING_IDLE_MS, tap.facts()).is_none_or(|limit| silent_ms < limit)
+    }
+
+    #[test]
+    fn eight_minutes_of_pings_are_survived_by_a_stream_that_thinks_and_by_no_other() {
+        const EIGHT_MINUTES: u64 = 480_000;
+        let block = |kind: &str| {
+            format!("event: content_block_start\ndata: {{\"content_block\":{{\"type\":\"{kind}\"}}}}\n\n")
+        };
+        let stop = "event: content_block_stop\ndata: {}\n\n";
+        let (thinking, text) = (block("thinking"), block("text"));
+        assert!(lives(Dialect::Anthropic, &thinking, EIGHT_MINUTES));
+        assert!(lives(Dialect::Anthropic, &thinking, 899_999));
+        assert!(!lives(Dialect::Anthropic, &thinking, 900_000));
+        assert!(lives(Dialect::Anthropic, &text, 299_999));
+        assert!(!lives(Dialect::Anthropic, &text, 300_000));
+        assert!(!lives(Dialect::Anthropic, &format!("{thinking}{stop}"), EIGHT_MINUTES), "it has thought");
+        let created = "event: response.created\ndata: {\"response\":{}}\n\n";
+        let item = |kind: &str| {
+            format!("event: response.output_item.added\ndata: {{\"item\":{{\"type\":\"{kind}\"}}}}\n\n")
+        };
+        assert!(lives(Dialect::OpenaiResponses, created, EIGHT_MINUTES), "before its first item");
+        assert!(lives(Dialect::OpenaiResponses, &format!("{created}{}", item("reasoning")), EIGHT_MINUTES));
+        assert!(!lives(Dialect::OpenaiResponses, &format!("{created}{}", item("message")), EIGHT_MINUTES));
+        let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+        assert!(!lives(Dialect::OpenaiChat, chunk, EIGHT_MINUTES));
+        assert!(lives(Dialect::Gemini, "", 299_999));
+        assert!(!lives(Dialect::Gemini, "", EIGHT_MINUTES));
+    }
+
     #[test]
     fn labels_tell_failures_apart() {
         let labels: std::collections::HashSet<_> = GateFailure::ALL.map(GateFailure::label).into();

@@ -8,6 +8,7 @@ mod document;
 mod random;
 mod rows;
 mod seen;
+mod silence;
 mod stage;
 mod table;
 
