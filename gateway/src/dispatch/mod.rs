@@ -81,20 +81,20 @@ pub async fn find_answer(
     loop {
         let chosen = match current.take() {
             Some(id) => Ok(id),
-            None => choose(job, &out, &mut draws, book).or_else(|reasons| {
-                let id = fallback.take().ok_or(reasons)?;
+            None => choose(job, &out, &mut draws, book).or_else(|nobody| {
+                let id = fallback.take().ok_or(nobody)?;
                 plan.return_to_last();
                 Ok(id)
             }),
         };
         let provider_id = match chosen {
             Ok(id) => id,
-            Err(reasons) => match next_round(job, seat, keep_alive, &mut plan, &failures).await {
+            Err(nobody) => match next_round(job, seat, keep_alive, &mut plan, &failures).await {
                 Round::Next => {
                     out.clear();
                     continue;
                 }
-                Round::Last => return give_up(failures, reasons),
+                Round::Last => return give_up(failures, nobody),
                 Round::ClientGone => return Ok(Found::ClientGone),
             },
         };
@@ -130,7 +130,7 @@ pub async fn find_answer(
             Step::End(_) => break,
         }
     }
-    give_up(failures, Vec::new())
+    give_up(failures, Nobody::default())
 }
 
 /// Asks the breaker of a provider, as it stands by now. `None`: it opened meanwhile, or somebody else probes it.
@@ -209,13 +209,17 @@ fn facts<'a>(job: &'a Job<'_>, table: &'a Table, out: &'a [Out]) -> SelectFacts<
     }
 }
 
-/// Draws the next provider; `Err` has the reason classes why nobody is left.
-fn choose(
-    job: &Job<'_>,
-    out: &[Out],
-    draws: &mut Draws,
-    book: &mut Book,
-) -> Result<ProviderId, Vec<&'static str>> {
+/// Nobody is left to draw.
+#[derive(Default)]
+struct Nobody {
+    /// The reason classes.
+    reasons: Vec<&'static str>,
+    /// All are at their rate: seconds until the first of them is not.
+    rate_limited_secs: Option<u64>,
+}
+
+/// Draws the next provider.
+fn choose(job: &Job<'_>, out: &[Out], draws: &mut Draws, book: &mut Book) -> Result<ProviderId, Nobody> {
     let table = job.hub.circuits.table();
     match select(&facts(job, &table, out), draws) {
         Selection::Chosen(chosen) => {
@@ -224,11 +228,21 @@ fn choose(
             Ok(id)
         }
         Selection::Exhausted(excluded) => {
+            let limited = excluded.all_at_their_rate();
+            let rate_limited_secs = limited.iter().filter_map(|id| rest_secs(job, &table, *id)).min();
             let reasons = excluded.public_reasons().collect();
             book.chain(excluded.into());
-            Err(reasons)
+            Err(Nobody { reasons, rate_limited_secs })
         }
     }
+}
+
+/// Seconds until a provider may be asked again, at least 1.
+fn rest_secs(job: &Job<'_>, table: &Table, id: ProviderId) -> Option<u64> {
+    let (provider, _) = job.arrival.live.provider(id)?;
+    let now = job.arrival.now();
+    let until = table.standing(id, &provider.circuit_terms(), Some(&job.asked.model), now).until()?;
+    Some(until.since(now).div_ceil(1_000).max(1))
 }
 
 enum TryEnd {
@@ -308,7 +322,12 @@ async fn try_one(
 }
 
 /// What the seat gets when nobody answered.
-fn give_up(mut failures: Vec<Failed>, excluded: Vec<&'static str>) -> Result<Found, Reject> {
+fn give_up(mut failures: Vec<Failed>, nobody: Nobody) -> Result<Found, Reject> {
+    if let (true, Some(secs)) = (failures.is_empty(), nobody.rate_limited_secs) {
+        // What they said to another request holds for this one.
+        return Err(Reject::AllRateLimited(secs));
+    }
+    let excluded = nobody.reasons;
     match final_answer(&attempts(&failures)) {
         FinalAnswer::Relay { attempt } if attempt < failures.len() => {
             match failures.swap_remove(attempt).into_answer() {

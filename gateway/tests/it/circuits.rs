@@ -139,3 +139,28 @@ async fn a_breaker_whose_time_is_over_lets_one_probe_through_and_closes_by_it() 
         last = asked(&broken);
     }
 }
+
+#[tokio::test]
+async fn while_all_accounts_are_at_their_rate_a_seat_hears_how_long_they_are() {
+    let limited = upstream_with(Script { retry_after_secs: Some(600), ..Script::failing(429) }).await;
+    let hub = Hub::start(vec![claude(1, &limited.base_url())]).await;
+    let until = Instant::now() + PATIENCE;
+    // The first is refused by the provider, those after it by what that said.
+    loop {
+        let before = asked(&limited);
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 429);
+        if asked(&limited) == before {
+            break;
+        }
+        assert!(Instant::now() < until, "it rests in time");
+    }
+    let answer = hub.post("/v1/messages", message(false)).await;
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    assert_eq!(answer.headers["x-should-retry"], "true");
+    let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((500..=600).contains(&wait), "{wait}");
+    let other = message(false).replace("claude-sonnet-4-5", "claude-opus-4-5");
+    let before = asked(&limited);
+    hub.post("/v1/messages", other).await;
+    assert_eq!(asked(&limited), before + 1, "another model was not limited");
+}

@@ -133,6 +133,33 @@ impl Excluded {
             .map(Reason::label)
     }
 
+    /// The first of the providers that are at their rate, when nobody else is there who might serve the same request at
+    /// another moment; else nobody.
+    #[must_use]
+    pub fn all_at_their_rate(&self) -> &[ProviderId] {
+        let may_pass = |reason: Reason| match reason {
+            Reason::BreakerOpen
+            | Reason::BreakerProbing
+            | Reason::CoolingCredential
+            | Reason::CoolingModelMissing
+            | Reason::AlreadyTried
+            | Reason::OutsideSchedule
+            | Reason::CoolingOverload
+            | Reason::LowerPriority => true,
+            Reason::CoolingRateLimit
+            | Reason::OtherGroup
+            | Reason::Disabled
+            | Reason::OtherDialect
+            | Reason::ModelNotServed
+            | Reason::ClientNotAllowed
+            | Reason::Unusable
+            | Reason::WeightZero => false,
+        };
+        let has_others = self.reasons().any(|(reason, _)| may_pass(reason));
+        let limited = self.0.get(Reason::CoolingRateLimit as usize).filter(|_| !has_others);
+        limited.map_or(&[], |tally| tally.first.as_slice())
+    }
+
     pub(super) fn into_exclusions(self) -> Vec<Exclusion> {
         Reason::ALL
             .into_iter()
@@ -149,3 +176,26 @@ impl Excluded {
 
 /// How many ids an exclusion lists.
 const FIRST_IDS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_at_their_rate_when_whoever_else_might_serve_is_not_there() {
+        let of = |reasons: &[Reason]| {
+            let mut excluded = Excluded::default();
+            for (reason, id) in reasons.iter().zip(1..) {
+                excluded.add(*reason, ProviderId(id));
+            }
+            excluded.all_at_their_rate().to_vec()
+        };
+        let limited = Reason::CoolingRateLimit;
+        assert_eq!(of(&[limited, Reason::Disabled, limited]), [ProviderId(1), ProviderId(3)]);
+        assert_eq!(of(&[Reason::OtherGroup, Reason::ModelNotServed, limited]), [ProviderId(3)]);
+        for other in [Reason::BreakerOpen, Reason::CoolingCredential, Reason::OutsideSchedule] {
+            assert_eq!(of(&[limited, other]), []);
+        }
+        assert_eq!(of(&[]), []);
+    }
+}
