@@ -218,7 +218,11 @@ impl fmt::Display for Cooling {
 fn span(all: &RangeInclusive<u64>, unit: u64) -> String {
     let tenths = |value: u64| {
         let tenths = value * 10 / unit;
-        if tenths % 10 == 0 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
+        if tenths.is_multiple_of(10) {
+            (tenths / 10).to_string()
+        } else {
+            format!("{}.{}", tenths / 10, tenths % 10)
+        }
     };
     let (least, most) = (tenths(*all.start()), tenths(*all.end()));
     if least == most { format!("{least} s") } else { format!("{least}–{most} s") }

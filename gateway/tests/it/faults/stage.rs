@@ -273,7 +273,7 @@ fn tries(cell: &Cell<'_>, record: &UsageRecord) -> Vec<Try> {
     attempted
         .map(|(attempt, provider_id, result, status)| {
             let row = record.attempts.iter().find(|row| row.attempt == attempt);
-            let row = row.unwrap_or_else(|| panic!("attempt {attempt} has a ledger row: {}", cell.row.fault));
+            let row = row.expect("each attempt has a ledger row");
             let bill = Bill {
                 outcome: row.outcome,
                 input: row.usage.input_tokens,

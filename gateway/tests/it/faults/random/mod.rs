@@ -130,9 +130,9 @@ impl Play {
         let headers = request.headers_mut().expect("headers");
         headers.insert("x-api-key", testing::client_secret(self.key).parse().expect("a header"));
         let request = request.body(Full::new(self.case.body.clone().into())).expect("a request");
-        timeout(PATIENCE, read(hub, request))
-            .await
-            .unwrap_or_else(|_| panic!("FAULT_SEED={}: an end in time:\n{}", self.case.seed, self.case))
+        let got = timeout(PATIENCE, read(hub, request)).await;
+        assert!(got.is_ok(), "FAULT_SEED={} comes to no end:\n{}", self.case.seed, self.case);
+        got.expect("it has just been looked at")
     }
 
     fn asked(&self) -> Vec<Vec<Served>> {

@@ -171,7 +171,7 @@ fn events(text: &str) -> Vec<Value> {
         let mut lines = event.lines().filter_map(|line| line.strip_prefix("data: "));
         let first = lines.next()?;
         // Half an event and the error that follows it stand in one: its last line is the error's.
-        Some(lines.last().unwrap_or(first).to_owned())
+        Some(lines.next_back().unwrap_or(first).to_owned())
     });
     let read = data.filter_map(|data| match data.as_str() {
         "[DONE]" => Some(Value::String(data)),
