@@ -1,7 +1,9 @@
 //! The faults, in the order in which an attempt can meet them.
 
 use super::seen::{Bill, Mode};
-use super::table::{Asked, How, Means, NOTHING, PATIENT_MS, Row, SERVED, SHORT_MS, Then, UNKNOWN, guessed};
+use super::table::{
+    Asked, How, Means, NOTHING, PATIENT_MS, PIECES, Row, SERVED, SHORT_MS, Then, UNKNOWN, guessed,
+};
 use shared::contract::breaker::CoolKind;
 use shared::contract::usage::Outcome;
 use shared::model::Timers;
@@ -30,8 +32,8 @@ fn row(fault: &'static str, how: How, means: fn(Dialect, Mode) -> Means) -> Row 
 }
 
 fn plays(fault: &'static str, script: Script, means: fn(Dialect, Mode) -> Means) -> Row {
-    let text = Some("first ".repeat(20));
-    row(fault, How::Plays(Box::new(Script { text, events: Some(20), ..script })), means)
+    let text = Some("first ".repeat(PIECES as usize));
+    row(fault, How::Plays(Box::new(Script { text, events: Some(PIECES), ..script })), means)
 }
 
 impl Row {

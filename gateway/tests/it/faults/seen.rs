@@ -22,13 +22,20 @@ impl Mode {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub seat: Seat,
-    /// The log row: its status, `error`, `blocked_by`.
-    pub log: (u16, Option<&'static str>, Option<&'static str>),
+    pub log: Log,
     /// The chain's attempts, each with its ledger row.
     pub tries: Vec<Try>,
     /// Of the provider that fails.
     pub breaker: Breaker,
     pub cooling: Option<Cooling>,
+}
+
+/// The log row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub status: u16,
+    pub error: Option<String>,
+    pub blocked_by: Option<String>,
 }
 
 /// What the seat gets.

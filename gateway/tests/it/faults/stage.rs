@@ -2,8 +2,8 @@
 //! own, and all of them run at once.
 
 use super::asks::{ask, last_error, model, provider_type, words};
-use super::seen::{Bill, Breaker, Cooling, Mode, Seat, Seen, THRESHOLD, Try};
-use super::table::{Company, How, Row, SHORT_MS};
+use super::seen::{Bill, Breaker, Cooling, Log, Mode, Seat, Seen, THRESHOLD, Try};
+use super::table::{Company, How, PIECES, Row, SHORT_MS};
 use crate::harness::{Answer, Hub, PATIENCE, provider, sha256, upstream, upstream_with};
 use http_body_util::Full;
 use shared::contract::breaker::{Circuit, CircuitDoc};
@@ -214,7 +214,8 @@ fn seat(dialect: Dialect, cell: &Cell<'_>, good: &Simulator, answer: &Answer) ->
             }
             None => after_pings(dialect, std::str::from_utf8(&answer.body).ok()?, served)?,
         };
-        let is_whole = tail.is_empty() && usize::try_from(served.answer.events).ok()? > 20;
+        // Its pieces and what stands around them.
+        let is_whole = tail.is_empty() && served.answer.events > PIECES;
         if is_whole { Some(Seat::First) } else { last_error(dialect, tail).map(Seat::Broken) }
     });
     broken.unwrap_or_else(|| Seat::Else(answer.text()))
@@ -257,9 +258,9 @@ fn ours(dialect: Dialect, answer: &Answer) -> Option<Seat> {
     })
 }
 
-fn log(record: &UsageRecord) -> (u16, Option<&'static str>, Option<&'static str>) {
-    let known = |text: &Option<String>| text.as_deref().map(|text| &*text.to_owned().leak());
-    (record.request.status, known(&record.request.error), known(&record.request.blocked_by))
+fn log(record: &UsageRecord) -> Log {
+    let request = &record.request;
+    Log { status: request.status, error: request.error.clone(), blocked_by: request.blocked_by.clone() }
 }
 
 fn tries(cell: &Cell<'_>, record: &UsageRecord) -> Vec<Try> {

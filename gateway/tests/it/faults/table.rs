@@ -4,7 +4,7 @@
 //! A row says what one attempt at the failing provider comes to ([`Means`]) and how often it is asked; what the seat
 //! gets alone and beside another follows from it in [`Row::declared`], and only there.
 
-use super::seen::{Bill, Breaker, Cooling, Mode, Seat, Seen, THRESHOLD, Try, Words};
+use super::seen::{Bill, Breaker, Cooling, Log, Mode, Seat, Seen, THRESHOLD, Try, Words};
 use shared::contract::breaker::CoolKind;
 use shared::contract::usage::Outcome;
 use shared::model::Timers;
@@ -112,7 +112,7 @@ impl Row {
         };
         let (seat, log) = if moves_on {
             tries.push(Try { provider: 2, result: "served".to_owned(), status: Some(200), bill: SERVED });
-            (Seat::Second, (200, None, None))
+            (Seat::Second, logged(200, None, None))
         } else {
             ending(dialect, &means.then, means.wait_secs)
         };
@@ -123,32 +123,28 @@ impl Row {
 }
 
 /// What the seat gets of the failing provider, and what the log says of it.
-fn ending(
-    dialect: Dialect,
-    then: &Then,
-    wait_secs: RangeInclusive<u64>,
-) -> (Seat, (u16, Option<&'static str>, Option<&'static str>)) {
+fn ending(dialect: Dialect, then: &Then, wait_secs: RangeInclusive<u64>) -> (Seat, Log) {
     match then {
         Then::Next(class) => {
             let words = none_left(dialect, class);
             let seat = Seat::Ours { status: 503, words, wait_secs, should_retry: true };
-            (seat, (503, None, Some("no_available_providers")))
+            (seat, logged(503, None, Some("no_available_providers")))
         }
         Then::NextRate => {
             let words = rate_limited(dialect);
             let seat = Seat::Ours { status: 429, words, wait_secs, should_retry: true };
-            (seat, (429, None, Some("providers_rate_limited")))
+            (seat, logged(429, None, Some("providers_rate_limited")))
         }
         Then::NextOrRefusal(status) | Then::Refusal(status) => {
-            (Seat::Refused(*status), (*status, None, None))
+            (Seat::Refused(*status), logged(*status, None, None))
         }
-        Then::Served => (Seat::First, (200, None, None)),
-        Then::ServedWithError => (Seat::FirstWithItsError, (200, Some("upstream_error"), None)),
+        Then::Served => (Seat::First, logged(200, None, None)),
+        Then::ServedWithError => (Seat::FirstWithItsError, logged(200, Some("upstream_error"), None)),
         Then::Broken { by_timer: false } => {
-            (Seat::Broken(broken(dialect)), (200, Some("upstream_cut"), None))
+            (Seat::Broken(broken(dialect)), logged(200, Some("upstream_cut"), None))
         }
         Then::Broken { by_timer: true } => {
-            (Seat::Broken(stalled(dialect)), (200, Some("upstream_timed_out"), None))
+            (Seat::Broken(stalled(dialect)), logged(200, Some("upstream_timed_out"), None))
         }
     }
 }
@@ -191,6 +187,10 @@ pub fn stalled(dialect: Dialect) -> Words {
         Dialect::Gemini => ("DEADLINE_EXCEEDED", None),
     };
     say(kind, code, "The provider stopped sending; please try again.")
+}
+
+fn logged(status: u16, error: Option<&str>, blocked_by: Option<&str>) -> Log {
+    Log { status, error: error.map(str::to_owned), blocked_by: blocked_by.map(str::to_owned) }
 }
 
 fn say(kind: &str, code: Option<&str>, message: &str) -> Words {
@@ -274,6 +274,8 @@ impl Means {
     }
 }
 
+/// Pieces of text in an answer of the failing provider.
+pub const PIECES: u32 = 20;
 /// What the provider that is well tells of each answer.
 pub const SERVED: Bill = Bill { outcome: Outcome::Served, input: 25, output: 12, is_estimate: false };
 /// It refused before any work.
