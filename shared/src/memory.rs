@@ -2,10 +2,12 @@
 
 mod breakers;
 mod news;
+mod quotas;
 mod sessions;
 
 pub use breakers::MemoryBreakers;
 pub use news::NewsQueue;
+pub use quotas::MemoryQuotas;
 pub use sessions::MemorySessions;
 
 use crate::contract::in_flight::InFlight;
@@ -280,8 +282,9 @@ mod tests {
         conformance::usage_after_a_loss(&after, &after).await;
         conformance::nodes(&MemoryNodes::new()).await;
         // Each look at the clock is a millisecond later.
-        let clock = AtomicI64::new(1_790_000_000_000);
-        let now = move || UnixMillis(clock.fetch_add(1, Ordering::Relaxed));
+        static CLOCK: AtomicI64 = AtomicI64::new(1_790_000_000_000);
+        let now = || UnixMillis(CLOCK.fetch_add(1, Ordering::Relaxed));
         conformance::breakers(&MemoryBreakers::new(now)).await;
+        conformance::quotas(&MemoryQuotas::new(now)).await;
     }
 }

@@ -4,8 +4,10 @@
 //! `testing::conformance`. Every call is bounded: an adapter carries its own deadline and answers [`PortError`]
 //! instead of hanging.
 
+mod quotas;
 mod sessions;
 
+pub use quotas::{At, QuotaStore};
 pub use sessions::{ActiveSessions, MAX_LISTED, MAX_SEEN, MAX_TOUCHES, SessionNews, SessionStore, Touch};
 
 use crate::contract::breaker::{CircuitDoc, Order, PermitAsk, Report, Taken};

@@ -1,7 +1,9 @@
 //! The suite that the in-process adapters pass, over Redis, plain and with TLS.
 
 use crate::redis::{Door, Linked, PATIENCE, Redis};
-use redis_adapters::{Link, RedisBreakers, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisUsage};
+use redis_adapters::{
+    Link, RedisBreakers, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisQuotas, RedisUsage,
+};
 use shared::contract::keys::USAGE_JOURNAL_BOUND;
 use shared::testing::conformance;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ async fn conforms(redis: &Redis, config: &RedisConfig) {
         let breakers = RedisBreakers::open(config, link.clone()).unwrap();
         conformance::breakers(&*breakers).await;
         breakers.close().await;
+        conformance::quotas(&*RedisQuotas::new(link.clone())).await;
     };
     timeout(PATIENCE, suite).await.expect("the suite ends in time");
 }

@@ -8,6 +8,7 @@ mod halves;
 mod journals;
 mod nodes;
 mod plane;
+mod quotas;
 mod redis;
 mod sessions;
 mod split;

@@ -29,6 +29,7 @@
 //! and whether whole or back to an earlier state, makes no difference (`lua/usage_append_v2.lua`).
 
 use crate::ids::JournalId;
+use crate::rules::quota::AccountId;
 use crate::secret::KeyDigest;
 
 /// What all names begin with.
@@ -160,6 +161,16 @@ pub fn circuit_nodes() -> String {
 #[must_use]
 pub fn circuit_permits() -> String {
     format!("{PREFIX}{{brk}}:permits")
+}
+
+/// An account's head; all that is kept of it is named after it and shares its hash tag.
+#[must_use]
+pub fn quota_head(account: AccountId) -> String {
+    let (kind, id) = match account {
+        AccountId::User(id) => ('u', id.0),
+        AccountId::Provider(id) => ('p', id.0),
+    };
+    format!("{PREFIX}{{quota:{kind}:{id}}}:head")
 }
 
 /// Where a change of a breaker or a cool-down is announced.

@@ -1,6 +1,7 @@
 //! The Lua that runs inside Redis: versioned files, each with its key layout and replies in its head.
 
 pub mod breaker;
+pub mod quota;
 
 use super::codec::DecodeError;
 use super::delta::Delta;

@@ -23,7 +23,8 @@ pub mod words;
 pub use account::Account;
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
-    Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What, WindowNow,
+    AccountId, Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What,
+    WindowNow,
 };
 
 /// The largest amount that is kept, in nano-USD: what a double of Lua holds exactly, 9 million dollars.

@@ -9,10 +9,11 @@
 )]
 
 mod breakers;
-
+mod quotas;
 mod sessions;
 
 pub use breakers::breakers;
+pub use quotas::quotas;
 pub use sessions::sessions;
 
 use super::{in_flight, key_doc, node_beat, provider, snapshot, usage_record};

@@ -275,7 +275,7 @@ impl Account {
                 }
                 hold.is_charged = true;
             }
-            now < hold.deadline.plus_ms(CORRECTED_WITHIN_MS)
+            !hold.is_charged || now < hold.deadline.plus_ms(CORRECTED_WITHIN_MS)
         });
         self.tombstones.retain(|_, until| now < *until);
         self.gone.retain(|_, until| now < *until);

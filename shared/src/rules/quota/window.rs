@@ -1,5 +1,6 @@
 //! Which stretches of time limits are about.
 
+use super::MAX_AMOUNT;
 use crate::model::{DailyMode, FiveHoursMode, Limits, WallTime};
 use crate::money::NanoUsd;
 use crate::time::{UnixMillis, Zone};
@@ -142,7 +143,7 @@ impl Terms {
             Kind::Total => (limits.total, Span::Ever),
         };
         // 0 is no limit: a budget of nothing is said by switching a key off.
-        let limit = limit.filter(|limit| limit.0 > 0)?;
+        let limit = NanoUsd(limit.filter(|limit| limit.0 > 0)?.0.min(MAX_AMOUNT));
         Some(Window { kind, limit, span, reset_at: self.reset_at(kind) })
     }
 

@@ -1,10 +1,19 @@
 //! What is said to an account, and what it answers.
 
 use super::window::{Kind, Terms};
-use crate::ids::{JournalId, KeyId, RequestId};
+use crate::ids::{JournalId, KeyId, ProviderId, RequestId, UserId};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
 use std::collections::BTreeMap;
+
+/// Over what one decision is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccountId {
+    /// A user with its keys.
+    User(UserId),
+    /// A provider.
+    Provider(ProviderId),
+}
 
 /// Whose limits: within an account all are looked at together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

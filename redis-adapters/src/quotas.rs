@@ -1,0 +1,105 @@
+//! Budgets, kept for all gateways: one script, decided in one moment.
+
+use crate::link::{Link, items, text};
+use async_trait::async_trait;
+use shared::contract::scripts::ScriptCall;
+use shared::contract::scripts::quota::{
+    QUOTA, admission, admit, declare, keep, open, release, release_owner, settle, standing, windows,
+};
+use shared::ids::JournalId;
+use shared::ports::{At, PortError, QuotaStore};
+use shared::rules::quota::{AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms};
+use shared::time::UnixMillis;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The budgets in Redis.
+pub struct RedisQuotas {
+    link: Arc<Link>,
+}
+
+impl RedisQuotas {
+    /// Over this link.
+    #[must_use]
+    pub fn new(link: Arc<Link>) -> Arc<Self> {
+        Arc::new(Self { link })
+    }
+
+    /// The parts of a reply behind its moment.
+    async fn call(&self, call: Result<ScriptCall, serde_json::Error>) -> Result<At<Vec<String>>, PortError> {
+        // Only memory could fail here.
+        let call = call.map_err(|_| PortError::Refused)?;
+        let reply = items(self.link.eval(QUOTA, call, DEADLINE).await?).ok_or(PortError::Unreadable)?;
+        let parts: Option<Vec<String>> = reply.iter().map(text).collect();
+        let mut parts = parts.ok_or(PortError::Unreadable)?.into_iter();
+        let at = parts.next().and_then(|at| at.parse().ok()).ok_or(PortError::Unreadable)?;
+        Ok(At { at: UnixMillis(at), said: parts.collect() })
+    }
+
+    async fn tell(&self, call: Result<ScriptCall, serde_json::Error>) -> Result<At<()>, PortError> {
+        let At { at, .. } = self.call(call).await?;
+        Ok(At { at, said: () })
+    }
+}
+
+fn flag(part: Option<&String>) -> Result<bool, PortError> {
+    match part.map(String::as_str) {
+        Some("1") => Ok(true),
+        Some("0") => Ok(false),
+        Some(_) | None => Err(PortError::Unreadable),
+    }
+}
+
+#[async_trait]
+impl QuotaStore for RedisQuotas {
+    async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError> {
+        let At { at, said } = self.call(admit(account, ask, epoch)).await?;
+        Ok(At { at, said: admission(ask, &said).ok_or(PortError::Unreadable)? })
+    }
+
+    async fn settle(&self, account: AccountId, what: &Settle, epoch: u64) -> Result<At<bool>, PortError> {
+        let At { at, said } = self.call(settle(account, what, epoch)).await?;
+        Ok(At { at, said: flag(said.first())? })
+    }
+
+    async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
+        self.tell(release(account, hold)).await
+    }
+
+    async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError> {
+        self.tell(release_owner(account, owner)).await
+    }
+
+    async fn declare(
+        &self,
+        account: AccountId,
+        ask: &Ask,
+        at: UnixMillis,
+        epoch: u64,
+    ) -> Result<At<()>, PortError> {
+        self.tell(declare(account, ask, at, epoch)).await
+    }
+
+    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
+        self.tell(open(account, epoch, opening)).await
+    }
+
+    async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {
+        self.tell(keep(account, scopes)).await
+    }
+
+    async fn standing(
+        &self,
+        account: AccountId,
+        scopes: &[(ScopeId, Terms)],
+        epoch: u64,
+    ) -> Result<At<(bool, Standing)>, PortError> {
+        let At { at, said } = self.call(standing(account, scopes, epoch)).await?;
+        let (is_open, rest) = said.split_first().ok_or(PortError::Unreadable)?;
+        let windows = windows(scopes, rest).ok_or(PortError::Unreadable)?;
+        Ok(At { at, said: (flag(Some(is_open))?, windows) })
+    }
+}
+
+/// A request waits for it.
+const DEADLINE: Duration = Duration::from_millis(200);

@@ -1,0 +1,306 @@
+//! The script of budgets: what it is told, and what its replies say.
+
+use super::ScriptCall;
+use crate::contract::keys::quota_head;
+use crate::ids::JournalId;
+use crate::money::NanoUsd;
+use crate::rules::quota::{
+    AccountId, Admission, Ask, Edges, HoldId, Kind, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle, Span,
+    Standing, Terms, What, WindowNow,
+};
+use crate::time::UnixMillis;
+use bytes::Bytes;
+use serde::Serialize;
+
+/// Decides over one account: each function here makes the call of one word.
+pub const QUOTA: &str = include_str!("../lua/quota_v1.lua");
+
+#[derive(Serialize)]
+struct ScopeDoc {
+    id: String,
+    day: [i64; 4],
+    week: [i64; 4],
+    month: [i64; 4],
+    reset_at: Option<i64>,
+    five_hours_reset_at: Option<i64>,
+    requests: Option<u32>,
+    sessions: Option<u32>,
+    windows: Vec<WindowDoc>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spends: Vec<(i64, i64)>,
+}
+
+#[derive(Serialize)]
+struct WindowDoc {
+    kind: &'static str,
+    limit: i64,
+    span: &'static str,
+    edges: Option<[i64; 4]>,
+    width: Option<i64>,
+    reset_at: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct AskDoc {
+    hold: String,
+    owner: String,
+    need: i64,
+    lives_ms: u64,
+    is_counted: bool,
+    session: Option<String>,
+    session_ttl_ms: u64,
+    scopes: Vec<ScopeDoc>,
+    at: i64,
+    epoch: u64,
+}
+
+#[derive(Serialize)]
+struct ChargeDoc {
+    hold: String,
+    cost: i64,
+    at: i64,
+    is_interrupted: bool,
+    scopes: Vec<ScopeDoc>,
+}
+
+fn edges(edges: &Edges) -> [i64; 4] {
+    edges.0.map(|edge| edge.0)
+}
+
+fn amount(amount: NanoUsd) -> i64 {
+    amount.0.clamp(0, MAX_AMOUNT)
+}
+
+fn hold_name(HoldId(request, attempt): HoldId) -> String {
+    format!("{request}#{attempt}")
+}
+
+fn scope_name(scope: ScopeId) -> String {
+    match scope {
+        ScopeId::Owner => "o".to_owned(),
+        ScopeId::Key(key) => format!("k{key}"),
+    }
+}
+
+fn scope_doc((id, terms): &(ScopeId, Terms)) -> ScopeDoc {
+    let windows = terms.windows().map(|window| {
+        let (span, edges, width) = match &window.span {
+            Span::Calendar(of) => ("calendar", Some(edges(of)), None),
+            Span::Rolling(width) => ("rolling", None, Some(*width)),
+            Span::FirstSpend => ("first", None, None),
+            Span::Ever => ("ever", None, None),
+        };
+        let reset_at = window.reset_at.map(|reset_at| reset_at.0);
+        WindowDoc { kind: window.kind.as_str(), limit: window.limit.0, span, edges, width, reset_at }
+    });
+    let limits = &terms.limits;
+    ScopeDoc {
+        id: scope_name(*id),
+        day: edges(&terms.day),
+        week: edges(&terms.week),
+        month: edges(&terms.month),
+        reset_at: limits.reset_at.map(|moment| moment.0),
+        five_hours_reset_at: limits.five_hours_reset_at.map(|moment| moment.0),
+        requests: limits.requests_per_minute,
+        sessions: limits.concurrent_sessions,
+        windows: windows.collect(),
+        spends: Vec::new(),
+    }
+}
+
+fn scope_docs(scopes: &[(ScopeId, Terms)]) -> Vec<ScopeDoc> {
+    scopes.iter().map(scope_doc).collect()
+}
+
+fn ask_doc(ask: &Ask, at: UnixMillis, epoch: u64) -> AskDoc {
+    AskDoc {
+        hold: hold_name(ask.hold),
+        owner: ask.owner.to_string(),
+        need: amount(ask.need),
+        lives_ms: ask.lives_ms,
+        is_counted: ask.is_counted,
+        session: ask.session.map(|(session, _)| session.to_string()),
+        session_ttl_ms: ask.session.map_or(0, |(_, ttl_ms)| ttl_ms),
+        scopes: scope_docs(&ask.scopes),
+        at: at.0,
+        epoch,
+    }
+}
+
+fn call(
+    account: AccountId,
+    word: &'static str,
+    say: &impl Serialize,
+) -> Result<ScriptCall, serde_json::Error> {
+    let args = vec![Bytes::from_static(word.as_bytes()), serde_json::to_vec(say)?.into()];
+    Ok(ScriptCall { keys: vec![quota_head(account)], args })
+}
+
+/// A request asks to be let in.
+pub fn admit(account: AccountId, ask: &Ask, epoch: u64) -> Result<ScriptCall, serde_json::Error> {
+    call(account, "admit", &ask_doc(ask, UnixMillis(0), epoch))
+}
+
+/// A record of a journal.
+pub fn settle(account: AccountId, settle: &Settle, epoch: u64) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        journal: String,
+        seq: u64,
+        epoch: u64,
+        charges: Vec<ChargeDoc>,
+    }
+    let charges = settle.charges.iter().map(|charge| ChargeDoc {
+        hold: hold_name(charge.hold),
+        cost: amount(charge.cost),
+        at: charge.at.0,
+        is_interrupted: charge.is_interrupted,
+        scopes: scope_docs(&charge.scopes),
+    });
+    let charges = charges.collect();
+    call(account, "settle", &Doc { journal: settle.journal.to_string(), seq: settle.seq, epoch, charges })
+}
+
+/// A hold is given up.
+pub fn release(account: AccountId, hold: HoldId) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        hold: String,
+    }
+    call(account, "release", &Doc { hold: hold_name(hold) })
+}
+
+/// A journal has nothing more to say.
+pub fn release_owner(account: AccountId, owner: JournalId) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        owner: String,
+    }
+    call(account, "release_owner", &Doc { owner: owner.to_string() })
+}
+
+/// What was let in before the store lost it.
+pub fn declare(
+    account: AccountId,
+    ask: &Ask,
+    at: UnixMillis,
+    epoch: u64,
+) -> Result<ScriptCall, serde_json::Error> {
+    call(account, "declare", &ask_doc(ask, at, epoch))
+}
+
+/// What the ledger says.
+pub fn open(account: AccountId, epoch: u64, opening: &Opening) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct JournalDoc {
+        journal: String,
+        seq: u64,
+    }
+    #[derive(Serialize)]
+    struct Doc {
+        epoch: u64,
+        scopes: Vec<ScopeDoc>,
+        journals: Vec<JournalDoc>,
+        interrupted: Vec<String>,
+    }
+    let scopes = opening.spends.iter().map(|spends| ScopeDoc {
+        spends: spends.at.iter().map(|(at, nano)| (at.0, amount(NanoUsd(*nano)))).collect(),
+        ..scope_doc(&(spends.scope, spends.terms.clone()))
+    });
+    let journals = opening.journals.iter();
+    let doc = Doc {
+        epoch,
+        scopes: scopes.collect(),
+        journals: journals
+            .map(|(journal, seq)| JournalDoc { journal: journal.to_string(), seq: *seq })
+            .collect(),
+        interrupted: opening.interrupted.iter().map(|hold| hold_name(*hold)).collect(),
+    };
+    call(account, "open", &doc)
+}
+
+#[derive(Serialize)]
+struct ScopesDoc {
+    scopes: Vec<ScopeDoc>,
+    epoch: u64,
+}
+
+/// What is counted apart from now on.
+pub fn keep(account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<ScriptCall, serde_json::Error> {
+    call(account, "keep", &ScopesDoc { scopes: scope_docs(scopes), epoch: 0 })
+}
+
+/// How windows stand.
+pub fn standing(
+    account: AccountId,
+    scopes: &[(ScopeId, Terms)],
+    epoch: u64,
+) -> Result<ScriptCall, serde_json::Error> {
+    call(account, "standing", &ScopesDoc { scopes: scope_docs(scopes), epoch })
+}
+
+/// The reply to [`admit`], after its first part. `None`: it is not one.
+#[must_use]
+pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
+    match reply {
+        [word] if word == "unseeded" => Some(Admission::Unseeded),
+        [word, at, rest @ ..] if word == "admitted" => {
+            let at = UnixMillis(at.parse().ok()?);
+            Some(Admission::Admitted { at, standing: windows(&ask.scopes, rest)? })
+        }
+        [word, scope, what, kind, current, held, opens] if word == "refused" => {
+            let (scope, terms) = ask.scopes.iter().find(|(id, _)| scope_name(*id) == *scope)?;
+            let count = || current.parse().ok();
+            let what = match what.as_str() {
+                "sessions" => What::Sessions { limit: terms.limits.concurrent_sessions?, current: count()? },
+                "requests" => What::Requests { limit: terms.limits.requests_per_minute?, current: count()? },
+                "money" => {
+                    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+                    What::Money {
+                        kind,
+                        limit: terms.window(kind)?.limit,
+                        spent: NanoUsd(current.parse().ok()?),
+                        held: NanoUsd(held.parse().ok()?),
+                        need: ask.need,
+                    }
+                }
+                _ => return None,
+            };
+            Some(Admission::Refused(Refusal { scope: *scope, what, resets_at: moment(opens)? }))
+        }
+        _ => None,
+    }
+}
+
+/// The windows of a reply: four values each, in the order in which they were asked for.
+#[must_use]
+pub fn windows(scopes: &[(ScopeId, Terms)], reply: &[String]) -> Option<Standing> {
+    let asked: Vec<_> = scopes
+        .iter()
+        .flat_map(|(scope, terms)| terms.windows().map(move |window| (*scope, window)))
+        .collect();
+    let (said, rest) = reply.as_chunks::<4>();
+    if !rest.is_empty() || asked.len() != said.len() {
+        return None;
+    }
+    let each = asked.into_iter().zip(said).map(|((scope, window), [spent, held, starts, ends])| {
+        Some(WindowNow {
+            scope,
+            kind: window.kind,
+            limit: window.limit,
+            spent: NanoUsd(spent.parse().ok()?),
+            held: NanoUsd(held.parse().ok()?),
+            starts_at: moment(starts)?,
+            resets_at: moment(ends)?,
+        })
+    });
+    each.collect()
+}
+
+/// A moment or an empty text; `None`: neither.
+fn moment(text: &str) -> Option<Option<UnixMillis>> {
+    match text {
+        "" => Some(None),
+        number => Some(Some(UnixMillis(number.parse().ok()?))),
+    }
+}

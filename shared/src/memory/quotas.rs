@@ -1,0 +1,84 @@
+//! Budgets of one process.
+
+use crate::ids::JournalId;
+use crate::ports::{At, PortError, QuotaStore};
+use crate::rules::quota::{
+    Account, AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+};
+use crate::time::UnixMillis;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// The accounts behind a lock. They end with the process, and are opened from the ledger at its start.
+pub struct MemoryQuotas {
+    accounts: Mutex<HashMap<AccountId, Account>>,
+    clock: Box<dyn Fn() -> UnixMillis + Send + Sync>,
+}
+
+impl MemoryQuotas {
+    /// Knows no account yet. `clock` tells the time.
+    #[must_use]
+    pub fn new(clock: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
+        Self { accounts: Mutex::default(), clock: Box::new(clock) }
+    }
+
+    fn with<T>(&self, id: AccountId, ask: impl FnOnce(&mut Account, UnixMillis) -> T) -> At<T> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (self.clock)();
+        At { at, said: ask(accounts.entry(id).or_default(), at) }
+    }
+}
+
+impl fmt::Debug for MemoryQuotas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryQuotas").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl QuotaStore for MemoryQuotas {
+    async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError> {
+        Ok(self.with(account, |account, now| account.admit(ask, epoch, now)))
+    }
+
+    async fn settle(&self, account: AccountId, settle: &Settle, epoch: u64) -> Result<At<bool>, PortError> {
+        Ok(self.with(account, |account, now| account.settle(settle, epoch, now)))
+    }
+
+    async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.release(hold, now)))
+    }
+
+    async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.release_owner(owner, now)))
+    }
+
+    async fn declare(
+        &self,
+        account: AccountId,
+        ask: &Ask,
+        at: UnixMillis,
+        epoch: u64,
+    ) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, _| account.declare(ask, at, epoch)))
+    }
+
+    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.open(epoch, opening, now)))
+    }
+
+    async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.keep(scopes, now)))
+    }
+
+    async fn standing(
+        &self,
+        account: AccountId,
+        scopes: &[(ScopeId, Terms)],
+        epoch: u64,
+    ) -> Result<At<(bool, Standing)>, PortError> {
+        Ok(self.with(account, |account, now| (account.is_open(epoch), account.standing(scopes, now))))
+    }
+}

@@ -1,0 +1,57 @@
+//! Budgets: what accounts spent and hold.
+
+use super::PortError;
+use crate::ids::JournalId;
+use crate::rules::quota::{AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms};
+use crate::time::UnixMillis;
+use async_trait::async_trait;
+
+/// Something and the moment at which the store said it, by its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// When.
+    pub at: UnixMillis,
+    /// What.
+    pub said: T,
+}
+
+/// Where budgets are kept, for all gateways. The rules are in [`crate::rules::quota`]; each word is decided in one moment by
+/// the store's clock, and may come twice or late.
+#[async_trait]
+pub trait QuotaStore: Send + Sync {
+    /// Lets a request in, or says why not. When it fails, it may have been let in all the same: whoever asked gives the hold
+    /// up with [`Self::release`], until that is answered.
+    async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError>;
+
+    /// Charges what a record says, once. False: the account is not open in this epoch, and nothing was done.
+    async fn settle(&self, account: AccountId, settle: &Settle, epoch: u64) -> Result<At<bool>, PortError>;
+
+    /// Gives a hold up.
+    async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError>;
+
+    /// Gives up all that a journal holds of which nothing more can come.
+    async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError>;
+
+    /// Puts aside what was let in before the store lost it.
+    async fn declare(
+        &self,
+        account: AccountId,
+        ask: &Ask,
+        at: UnixMillis,
+        epoch: u64,
+    ) -> Result<At<()>, PortError>;
+
+    /// Opens the account with what the ledger says, once in an epoch.
+    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError>;
+
+    /// Begins to count apart what is spent from now on, where a window of these terms begins now.
+    async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError>;
+
+    /// How the limited windows stand, and whether the account is open in this epoch.
+    async fn standing(
+        &self,
+        account: AccountId,
+        scopes: &[(ScopeId, Terms)],
+        epoch: u64,
+    ) -> Result<At<(bool, Standing)>, PortError>;
+}

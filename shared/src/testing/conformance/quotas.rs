@@ -1,0 +1,170 @@
+//! What every store of budgets must do.
+
+use crate::ids::{JournalId, KeyId, ProviderId, RequestId, UserId};
+use crate::model::Limits;
+use crate::money::NanoUsd;
+use crate::ports::QuotaStore;
+use crate::rules::quota::{
+    AccountId, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle, Spends, Terms, What,
+};
+use crate::time::{UnixMillis, Zone};
+use std::collections::BTreeMap;
+
+/// A store that is not used yet: what is let in is held, what is held is settled once, and nothing is ever above a limit.
+pub async fn quotas(store: &dyn QuotaStore) {
+    let one = AccountId::User(UserId(1));
+    let total = Limits { total: Some(NanoUsd(1_000)), ..Limits::default() };
+    let first = ask(1, &total, 100);
+    assert_eq!(store.admit(one, &first, 1).await.unwrap().said, Admission::Unseeded);
+    opens(store, one, &total).await;
+    holds(store, one, &total).await;
+    counts(store).await;
+    knows_late_words(store, &total).await;
+    counts_exactly(store).await;
+}
+
+async fn opens(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
+    let scopes = scopes(limits);
+    let opening = |nano| Opening {
+        spends: vec![Spends { scope: ScopeId::Owner, terms: scopes[0].1.clone(), at: vec![(NOW, nano)] }],
+        journals: BTreeMap::from([(journal(), 7)]),
+        interrupted: Vec::new(),
+    };
+    store.open(account, 1, &opening(200)).await.unwrap();
+    // Once in an epoch, whoever says what.
+    store.open(account, 1, &opening(999)).await.unwrap();
+    let (is_open, standing) = store.standing(account, &scopes, 1).await.unwrap().said;
+    assert!(is_open);
+    assert_eq!(standing[0].spent, NanoUsd(200));
+    let (is_open, _) = store.standing(account, &scopes, 2).await.unwrap().said;
+    assert!(!is_open, "not in another epoch");
+    assert!(store.settle(account, &settle(&ask(2, limits, 0), 7, 500), 1).await.unwrap().said);
+    assert_eq!(spent(store, account, limits).await, 200, "the ledger had it already");
+}
+
+/// 800 of 1 000 are left: eight of ten are let in, and as they are settled others are.
+async fn holds(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
+    for n in 10..20 {
+        let said = store.admit(account, &ask(n, limits, 100), 1).await.unwrap().said;
+        let is_in = matches!(said, Admission::Admitted { .. });
+        assert_eq!(is_in, n < 18, "{n}: {said:?}");
+        if let Admission::Refused(refusal) = said {
+            let What::Money { spent, held, need, limit, .. } = refusal.what else { panic!("{refusal:?}") };
+            assert_eq!([spent.0, held.0, need.0, limit.0], [200, 800, 100, 1_000]);
+            assert_eq!((refusal.scope, refusal.resets_at), (ScopeId::Owner, None));
+        }
+    }
+    let again = store.admit(account, &ask(10, limits, 100), 1).await.unwrap().said;
+    assert!(matches!(again, Admission::Admitted { .. }), "it is known: {again:?}");
+    for _ in 0..2 {
+        assert!(store.settle(account, &settle(&ask(10, limits, 100), 8, 30), 1).await.unwrap().said);
+    }
+    store.release(account, ask(11, limits, 100).hold).await.unwrap();
+    let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
+    assert_eq!((standing[0].spent.0, standing[0].held.0), (230, 600));
+    assert!(!store.settle(account, &settle(&ask(12, limits, 100), 9, 1), 2).await.unwrap().said);
+    store.release_owner(account, journal()).await.unwrap();
+    let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
+    assert_eq!((standing[0].spent.0, standing[0].held.0), (230, 0), "nothing of it can come any more");
+}
+
+/// Requests of a minute and conversations, of a key and its user.
+async fn counts(store: &dyn QuotaStore) {
+    let account = AccountId::User(UserId(2));
+    let own = Limits { requests_per_minute: Some(2), ..Limits::default() };
+    let all = Limits { concurrent_sessions: Some(2), ..Limits::default() };
+    opens(store, account, &Limits { total: Some(NanoUsd(1_000)), ..Limits::default() }).await;
+    let ask = |n, key, session| Ask {
+        scopes: vec![(ScopeId::Key(KeyId(key)), terms(&own)), (ScopeId::Owner, terms(&all))],
+        session: Some((session, 3_600_000)),
+        ..ask(n, &own, 0)
+    };
+    let say = async |ask: Ask| match store.admit(account, &ask, 1).await.unwrap().said {
+        Admission::Refused(refusal) => Some((refusal.scope, refusal.what, refusal.resets_at.is_some())),
+        _ => None,
+    };
+    assert_eq!(say(ask(30, 1, 1)).await, None);
+    assert_eq!(say(ask(31, 1, 2)).await, None);
+    let full = What::Requests { limit: 2, current: 2 };
+    assert_eq!(say(ask(32, 1, 2)).await, Some((ScopeId::Key(KeyId(1)), full, true)));
+    let full = What::Sessions { limit: 2, current: 2 };
+    assert_eq!(say(ask(33, 2, 3)).await, Some((ScopeId::Owner, full, true)));
+    assert_eq!(say(ask(34, 2, 2)).await, None, "it runs");
+}
+
+async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
+    let account = AccountId::Provider(ProviderId(1));
+    let declared = ask(40, limits, 400);
+    store.declare(account, &declared, NOW, 3).await.unwrap();
+    store.declare(account, &declared, NOW, 3).await.unwrap();
+    store.declare(account, &ask(41, limits, 400), NOW, 2).await.unwrap();
+    let (is_open, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
+    assert_eq!((is_open, standing[0].held.0), (false, 400), "of this epoch, once");
+    store.open(account, 3, &Opening::default()).await.unwrap();
+    assert!(store.settle(account, &settle(&declared, 1, 5), 3).await.unwrap().said);
+    store.declare(account, &declared, NOW, 3).await.unwrap();
+    let given_up = ask(42, limits, 400);
+    store.release(account, given_up.hold).await.unwrap();
+    store.admit(account, &given_up, 3).await.unwrap();
+    let (_, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
+    assert_eq!((standing[0].spent.0, standing[0].held.0), (5, 0));
+}
+
+/// More digits than a double prints by itself.
+async fn counts_exactly(store: &dyn QuotaStore) {
+    let limits = Limits { total: Some(NanoUsd(MAX_AMOUNT)), ..Limits::default() };
+    for (id, amount) in [(50, 99_999_999_999_999), (51, 100_000_000_000_001), (52, MAX_AMOUNT - 1)] {
+        let account = AccountId::User(UserId(id));
+        store.open(account, 1, &Opening::default()).await.unwrap();
+        let big = ask(60, &limits, amount);
+        assert!(matches!(store.admit(account, &big, 1).await.unwrap().said, Admission::Admitted { .. }));
+        let (_, standing) = store.standing(account, &scopes(&limits), 1).await.unwrap().said;
+        assert_eq!(standing[0].held.0, amount);
+        assert!(store.settle(account, &settle(&big, 1, amount), 1).await.unwrap().said);
+        assert_eq!(spent(store, account, &limits).await, amount);
+        assert!(store.settle(account, &settle(&ask(61, &limits, 0), 2, 1), 1).await.unwrap().said);
+        assert_eq!(spent(store, account, &limits).await, amount + 1);
+    }
+}
+
+async fn spent(store: &dyn QuotaStore, account: AccountId, limits: &Limits) -> i64 {
+    store.standing(account, &scopes(limits), 1).await.unwrap().said.1[0].spent.0
+}
+
+fn journal() -> JournalId {
+    JournalId::from_parts(UnixMillis(1), &[1; 10])
+}
+
+fn terms(limits: &Limits) -> Terms {
+    Terms::of(limits, &Zone::default(), NOW)
+}
+
+fn scopes(limits: &Limits) -> Vec<(ScopeId, Terms)> {
+    vec![(ScopeId::Owner, terms(limits))]
+}
+
+fn ask(n: u64, limits: &Limits, need: i64) -> Ask {
+    Ask {
+        hold: HoldId(RequestId::from_parts(n, &[0; 10]), 0),
+        owner: journal(),
+        need: NanoUsd(need),
+        lives_ms: 3_600_000_000_000,
+        scopes: scopes(limits),
+        is_counted: true,
+        session: None,
+    }
+}
+
+fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
+    let charge = Charge {
+        hold: ask.hold,
+        cost: NanoUsd(cost),
+        at: NOW,
+        is_interrupted: false,
+        scopes: ask.scopes.clone(),
+    };
+    Settle { journal: journal(), seq, charges: vec![charge] }
+}
+
+/// Before any clock that a store may have: only what is for good is asked about.
+const NOW: UnixMillis = UnixMillis(1_000_000_000_000);
