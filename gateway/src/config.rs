@@ -1,7 +1,7 @@
 //! What the gateway can be told by its environment: one struct, one reader.
 
 use crate::journal::JournalConfig;
-use pingora::tls::{RootCertStore, load_ca_file_into_store};
+use egress::check_authorities_file;
 use shared::rules::breaker::Policy;
 use shared::rules::gate::THINKING_IDLE_MS;
 use shared::secret::HubKey;
@@ -10,7 +10,7 @@ use shared::vars::{
     parse_session_ttl,
 };
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The gateway's configuration. Each field names its variable, unit and default.
@@ -147,10 +147,8 @@ impl GatewayConfig {
             },
             snapshot_file: None,
             upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", CA_FILES, |t| {
-                // As Pingora will read it, which stops the process where this stops the start.
-                let mut authorities = RootCertStore::empty();
-                let is_read = load_ca_file_into_store(t, &mut authorities).is_ok();
-                (is_read && !authorities.is_empty()).then(|| PathBuf::from(t))
+                // As the dialler will read it.
+                check_authorities_file(Path::new(t)).is_ok().then(|| PathBuf::from(t))
             }),
             hub_key: vars.secret("HUB_SECRET_KEY", "64 hex characters (openssl rand -hex 32)", HubKey::parse),
         }

@@ -207,17 +207,16 @@ pub fn request_finished(record: &UsageRecord) {
     );
 }
 
-/// `7:overloaded(529) 9:served(200)`: the attempts in order.
+/// `7:overloaded(529) 9:served(200)[direct:proxy_auth]`: the attempts in order.
 fn chain(record: &UsageRecord) -> String {
     use shared::contract::usage::ChainStep;
     let mut text = String::new();
     for step in &record.request.decision_chain.steps {
         let part = match step {
-            ChainStep::Attempted { provider_id, result, status: Some(status), .. } => {
-                format!("{provider_id}:{result}({status})")
-            }
-            ChainStep::Attempted { provider_id, result, status: None, .. } => {
-                format!("{provider_id}:{result}")
+            ChainStep::Attempted { provider_id, result, status, direct_after, .. } => {
+                let status = status.map(|status| format!("({status})")).unwrap_or_default();
+                let direct = direct_after.as_ref().map(|why| format!("[direct:{why}]")).unwrap_or_default();
+                format!("{provider_id}:{result}{status}{direct}")
             }
             ChainStep::Exhausted { .. } => "exhausted".to_owned(),
             ChainStep::LeftOut { .. } => "…".to_owned(),

@@ -9,6 +9,7 @@ use crate::journal::UsageJournal;
 use crate::live::InForce;
 use crate::sessions::{Sessions, Word};
 use crate::telemetry::Metrics;
+use egress::TrustError;
 use shared::contract::breaker::Report;
 use shared::ids::JournalId;
 use shared::ports::{BreakerStore, SessionStore};
@@ -55,12 +56,11 @@ pub struct Door {
 
 impl Hub {
     /// The shared parts of a process, and what is told to the stores behind them.
-    #[must_use]
     pub fn new(
         config: &GatewayConfig,
         breakers: Arc<dyn BreakerStore>,
         sessions: Arc<dyn SessionStore>,
-    ) -> (Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>) {
+    ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), TrustError> {
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
         let (sessions, words) = Sessions::new(sessions, config.session_ttl);
@@ -68,7 +68,7 @@ impl Hub {
             circuits,
             sessions,
             live: Arc::new(InForce::new(config.limits.config_max_age)),
-            upstreams: Upstreams::new(config.upstream_ca_file.as_deref()),
+            upstreams: Upstreams::new(config.upstream_ca_file.as_deref())?,
             journal: Arc::new(UsageJournal::new(id, &config.journal)),
             door: Door {
                 failures: Failures::new(),
@@ -80,7 +80,7 @@ impl Hub {
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),
         };
-        (hub, reports, words)
+        Ok((hub, reports, words))
     }
 }
 

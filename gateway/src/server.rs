@@ -10,6 +10,7 @@ use crate::events;
 use crate::hub::Hub;
 use crate::ops::Ops;
 use crate::proxy::Proxy;
+use egress::TrustError;
 use parking_lot::Mutex;
 use pingora::apps::http_app::HttpServer;
 use pingora::listeners::ListenerConfig;
@@ -65,6 +66,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate authorities for providers cannot be used.
+    #[error("UPSTREAM_CA_FILE cannot be used")]
+    Authorities(#[source] TrustError),
     /// The sockets that were handed over cannot be used.
     #[error("the sockets cannot be used")]
     Listeners(#[source] io::Error),
@@ -135,7 +139,7 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let (hub, reports, words) = Hub::new(&config, breakers, sessions);
+    let (hub, reports, words) = Hub::new(&config, breakers, sessions).map_err(StartError::Authorities)?;
     let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);

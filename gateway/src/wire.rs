@@ -125,7 +125,7 @@ impl UniqueID for Wire {
     }
 }
 
-/// Both sides are plain TCP.
+/// Nobody asks for what was agreed on: seats are plain TCP, and connections to providers say it themselves.
 impl Ssl for Wire {}
 
 impl GetTimingDigest for Wire {

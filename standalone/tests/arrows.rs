@@ -89,6 +89,13 @@ fn each_binary_of_the_split_shape_can_be_built_without_the_other_half() {
 }
 
 #[test]
+fn the_way_out_knows_neither_half() {
+    let others =
+        ["pingora", "gateway", "sea-orm", "sqlx", "actix-web", "admin-api", "fred", "hyper", "reqwest"];
+    assert_knows_nothing_of("egress", &others);
+}
+
+#[test]
 fn what_all_binaries_share_knows_neither_half() {
     for name in ["process", "testbed"] {
         assert_knows_nothing_of(

@@ -348,6 +348,9 @@ pub mod chain {
             /// The error rule that made its error the request's own fault; absent: none.
             #[serde(default)]
             error_rule_id: Option<i64>,
+            /// What its egress proxy failed with (`proxy_refused`, …) when the try went on without it; absent: it did not.
+            #[serde(default)]
+            direct_after: Option<String>,
         },
         /// Here the chain had no room.
         LeftOut {

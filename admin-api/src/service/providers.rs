@@ -1,8 +1,10 @@
 //! Providers: one upstream account each. The account's secret goes in, is sealed, and never comes out here.
 
+mod egress;
 mod fields;
 mod headers;
 
+pub use egress::EgressFields;
 pub use fields::ProviderFields;
 pub use headers::CustomHeaders;
 
@@ -12,7 +14,7 @@ use super::{Actor, Admin, Changed, IfMatch, Stored, circuits};
 use crate::error::{Error, Resource};
 use crate::repo::entity::providers::{ActiveModel, Model};
 use crate::repo::{Rows, providers};
-use fields::{columns, stored};
+use fields::{columns, egress_settings, seal_into, stored};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::ProviderId;
@@ -39,18 +41,19 @@ pub async fn create(
     let mut row = columns(&fields);
     row.sealed_secret = Set(String::new());
     row.custom_headers = Set(CustomHeaders::NONE.to_owned());
+    row.proxy_fallback_to_direct = Set(false);
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
     let made = providers::insert_provider(&change.tx, row).await?;
     // The envelopes are bound to the row's id, which the database has just handed out.
     let id = ProviderId(made.id);
-    let row = ActiveModel {
+    let mut row = ActiveModel {
         id: Unchanged(made.id),
         sealed_secret: Set(admin.vault().seal(&key, &Published::secret_place(id))?.0),
-        custom_headers: Set(fields.custom_headers.sealed(admin.vault(), id)?),
         ..Default::default()
     };
+    seal_into(&mut row, &fields, admin.vault(), id)?;
     let provider = stored(&providers::update_provider(&change.tx, row).await?)?;
     let mut after = fields.audited();
     after["key"] = json!("***");
@@ -108,7 +111,7 @@ pub async fn update(
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
-    row.custom_headers = Set(fields.custom_headers.sealed(admin.vault(), id)?);
+    seal_into(&mut row, &fields, admin.vault(), id)?;
     row.revision = Set(change.revision_column());
     row.updated_at_ms = Set(change.now.0);
     let mut noted = fields.audited();
@@ -126,7 +129,7 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Deletes a provider; its secret and its headers are wiped.
+/// Deletes a provider; its secrets are wiped: key, headers, the password of its proxy.
 pub async fn delete(
     admin: Admin,
     actor: Actor,
@@ -140,6 +143,7 @@ pub async fn delete(
         id: Unchanged(id.0),
         sealed_secret: Set(String::new()),
         custom_headers: Set(CustomHeaders::NONE.to_owned()),
+        sealed_proxy_password: Set(None),
         deleted_at_ms: Set(Some(change.now.0)),
         updated_at_ms: Set(change.now.0),
         revision: Set(change.revision_column()),
@@ -184,6 +188,7 @@ pub(super) fn as_published(row: &Model) -> Result<Published, Error> {
         client_abort: fields.client_abort,
         timers: fields.timers,
         circuit_breaker: fields.circuit_breaker,
+        egress: egress_settings(row),
     })
 }
 

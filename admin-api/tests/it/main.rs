@@ -7,6 +7,7 @@ mod books;
 mod catalogue;
 mod circuits;
 mod conventions;
+mod egress;
 mod error_rules;
 mod in_flight;
 mod journals;

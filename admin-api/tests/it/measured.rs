@@ -82,6 +82,7 @@ fn record(n: u64) -> UsageRecord {
             status: Some(200),
             duration_ms: 2_345,
             error_rule_id: None,
+            direct_after: None,
         };
         [selected, attempted]
     });

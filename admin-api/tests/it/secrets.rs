@@ -11,10 +11,12 @@ async fn secrets_are_in_no_answer_no_audit_entry_and_no_table(hub: Hub) {
     let client_key = key["secret"].as_str().unwrap().to_owned();
     let provider = hub.make_provider("main").await;
     let path = format!("/api/v1/providers/{}", provider["id"]);
-    let change = json!({ "key": "sk-second-secret", "custom_headers": { "x-org-token": "header-secret" } });
+    let change = json!({ "key": "sk-second-secret", "custom_headers": { "x-org-token": "header-secret" },
+        "proxy_url": "http://user:proxy-secret@proxy.example" });
     hub.client.patch(&path, change).await.expect(200);
     hub.client.post(&format!("/api/v1/keys/{}/reveal", key["id"]), Value::Null).await.expect(200);
-    let planted = ["sk-upstream-secret", "sk-second-secret", "header-secret", client_key.as_str()];
+    let planted =
+        ["sk-upstream-secret", "sk-second-secret", "header-secret", "proxy-secret", client_key.as_str()];
 
     for path in [
         "/api/v1/users",
@@ -34,6 +36,7 @@ async fn secrets_are_in_no_answer_no_audit_entry_and_no_table(hub: Hub) {
     for wrong in [
         json!({ "key": "wrong secret with blanks" }),
         json!({ "custom_headers": { "x-org-token": "wrong secret\n" } }),
+        json!({ "proxy_url": "http://user:wrong secret@proxy.example" }),
     ] {
         let answer = hub.client.patch(&path, wrong).await;
         assert!(!answer.text.contains("wrong secret"), "{}", answer.text);

@@ -4,7 +4,7 @@ use super::answer::{Answer, Body, From, Stream, Whole};
 use super::prepare::{Prepared, prepare};
 use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
-use super::upstream::{Address, Broken, Upstream, within};
+use super::upstream::{Broken, Upstream, within};
 use super::{Job, fault};
 use crate::live::Route;
 use crate::settle::Spent;
@@ -17,6 +17,7 @@ use shared::rules::classify::{
     AttemptEnd, ConnectFailure, CutPhase, ErrorFacts, FakeKind, TimerPhase, Verdict, classify,
 };
 use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
+use shared::rules::upstream::ProxyFailure;
 use shared::rules::wait::told_wait_secs;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -55,12 +56,19 @@ impl Failed {
     }
 }
 
-/// Tries a provider once.
-pub async fn attempt(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> Tried {
-    match run(job, provider, route, number).await {
+/// Tries a provider once. Also tells what its proxy failed with, when the try went on without it.
+pub async fn attempt(
+    job: &Job<'_>,
+    provider: &Provider,
+    route: &Route,
+    number: u32,
+) -> (Tried, Option<ProxyFailure>) {
+    let mut direct_after = None;
+    let tried = match run(job, provider, route, number, &mut direct_after).await {
         Ok(answer) => Tried::Answer(Box::new(answer)),
         Err(end) => Tried::Failed(end.judge(job)),
-    }
+    };
+    (tried, direct_after)
 }
 
 /// An end that is no answer, before it is judged.
@@ -111,7 +119,13 @@ impl End {
     }
 }
 
-async fn run(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> Result<Answer, End> {
+async fn run(
+    job: &Job<'_>,
+    provider: &Provider,
+    route: &Route,
+    number: u32,
+    direct_after: &mut Option<ProxyFailure>,
+) -> Result<Answer, End> {
     let prepared = prepare(job, provider, route).map_err(|label| End::of(How::Ours(label)))?;
     let timers = provider.timers;
     let began = Instant::now();
@@ -121,7 +135,7 @@ async fn run(job: &Job<'_>, provider: &Provider, route: &Route, number: u32) -> 
         (timers.request_timeout_non_streaming_ms, TimerPhase::Whole)
     };
     let deadline = limit(began, head_limit);
-    let (upstream, head) = exchange(job, route, &prepared, deadline, phase).await?;
+    let (upstream, head) = exchange(job, route, &prepared, (deadline, phase), direct_after).await?;
     let from = From {
         provider_id: provider.id,
         attempt: number,
@@ -145,18 +159,17 @@ async fn exchange(
     job: &Job<'_>,
     route: &Route,
     prepared: &Prepared,
-    deadline: Option<Instant>,
-    phase: TimerPhase,
+    (deadline, phase): (Option<Instant>, TimerPhase),
+    direct_after: &mut Option<ProxyFailure>,
 ) -> Result<(Upstream, ResponseHeader), End> {
-    let origin = route.base.origin();
-    let address = Address { host: &origin.host, port: origin.port, is_tls: origin.is_https };
     for _ in 0..=STALE_CONNECTIONS {
-        let mut upstream = job.hub.upstreams.connect(address).await.map_err(|why| {
-            job.hub.upstreams.forget(address);
+        let connected = job.hub.upstreams.connect(route).await;
+        let mut upstream = connected.map_err(|why| {
             // Nothing was sent, so nothing can have been spent.
             let spent = Spent::nothing(prepared.upstream_model.clone());
             End { spent, ..End::of(How::Connect(why)) }
         })?;
+        *direct_after = upstream.direct_after;
         let was_pooled = upstream.is_reused;
         match upstream.exchange(prepared.head.clone(), prepared.body.iter().cloned(), deadline).await {
             Ok(()) => match upstream.head().cloned() {

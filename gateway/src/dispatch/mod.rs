@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod attempt;
+mod dialled;
 mod fault;
 mod pools;
 mod prepare;
@@ -266,7 +267,7 @@ async fn try_one(
     if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
     }
-    let mut end = None;
+    let (mut end, mut direct_after) = (None, None);
     {
         let mut attempt = pin!(attempt::attempt(job, provider, route, number));
         let mut patience = pin!(sleep(DRAIN_PATIENCE));
@@ -274,7 +275,10 @@ async fn try_one(
         while end.is_none() {
             tokio::select! {
                 biased;
-                tried = &mut attempt => end = Some(tried),
+                (tried, without_proxy) = &mut attempt => {
+                    end = Some(tried);
+                    direct_after = without_proxy;
+                }
                 came = watch(seat, keep_alive.as_ref()) => {
                     if let (Came::Due, Some(keep_alive)) = (came, keep_alive.as_mut()) {
                         keep_alive.send(seat, job.arrival).await;
@@ -299,6 +303,7 @@ async fn try_one(
         status,
         duration_ms,
         error_rule_id,
+        direct_after: direct_after.map(|why| why.label().to_owned()),
     };
     match end {
         Some(Tried::Answer(answer)) => {

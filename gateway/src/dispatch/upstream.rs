@@ -1,76 +1,102 @@
-//! Providers by name: look-up, sending one request, reading one answer.
+//! Providers: a connection, sending one request, reading one answer.
 //!
-//! Wraps Pingora's own connector (`reference/pingora.md` §3) and mends its pitfalls: names are resolved here
-//! because its peer resolves blocking and panics; no deadline is on by default, so each call has one.
+//! Wraps Pingora's sessions and pools (`reference/pingora.md` §3) and mends their pitfalls: connections come from our
+//! own dialler, because Pingora's knows no proxy over TCP and looks names up blocking; no deadline is on by default, so
+//! each call has one.
 
 use super::pools::{IDLE_KEPT, Pools};
+use crate::live::Route;
 use crate::wire;
 use bytes::Bytes;
+use egress::{DialError, Dialer, TrustError};
 use moka::sync::Cache;
-use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, timeout};
-use pingora::protocols::ALPN;
 use pingora::protocols::http::client::HttpSession;
 use shared::rules::classify::ConnectFailure;
-use std::net::{IpAddr, SocketAddr};
+use shared::rules::upstream::{Origin, ProxyFailure, Way};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Dials providers and keeps their idle connections.
 pub struct Upstreams {
+    dialer: Dialer,
     pools: Pools,
-    names: Cache<Arc<str>, Arc<[SocketAddr]>>,
-    write_deadline: Duration,
+    /// Proxies that let a request wait in vain, by their ways. Only where there is another way: the next requests take it
+    /// at once.
+    hung: Cache<u64, ()>,
+    limits: Limits,
 }
 
-/// Where a provider listens.
-#[derive(Debug, Clone, Copy)]
-pub struct Address<'a> {
-    /// Name or address literal, without brackets.
-    pub host: &'a str,
-    /// Port.
-    pub port: u16,
-    /// `https`.
-    pub is_tls: bool,
+/// How long may be waited.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For a connection, with all that belongs to it.
+    connect: Duration,
+    /// For the provider to take what is written.
+    write: Duration,
 }
 
 impl Upstreams {
-    /// A dialler with `threads` workers' worth of pool; `ca_file` replaces the system's authorities.
-    #[must_use]
-    pub fn new(ca_file: Option<&Path>) -> Self {
-        let names = Cache::builder().max_capacity(4_096).time_to_live(NAME_TTL).build();
-        Self { pools: Pools::new(ca_file), names, write_deadline: WRITE_DEADLINE }
+    /// Without connections; the authorities in `ca_file` replace the system's.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, TrustError> {
+        let limits = Limits { connect: CONNECT_LIMIT, write: WRITE_LIMIT };
+        let hung = Cache::builder().max_capacity(1_024).time_to_live(HUNG).build();
+        Ok(Self { dialer: Dialer::new(ca_file)?, pools: Pools::new(), hung, limits })
     }
 
-    /// A connection to the provider, pooled or new. A name may have several addresses, of which not all need to
-    /// answer (`localhost` as `::1`, an IPv6 address without a route): they are tried in the resolver's order.
-    pub async fn connect(&self, address: Address<'_>) -> Result<Upstream, ConnectFailure> {
-        let sockets = self.resolve(address).await?;
-        let share = CONNECT_DEADLINE / u32::try_from(sockets.len()).unwrap_or(u32::MAX).max(1);
-        let mut failure = ConnectFailure::Dns;
-        for (place, socket) in sockets.iter().enumerate() {
-            let peer = peer(*socket, address);
-            // Boxed, as all that Pingora does here is: its futures are large, and each frame above would move them.
-            let dial = Box::pin(self.pools.open(&peer));
-            failure = match timeout(share, dial).await {
-                Ok(Ok((mut session, is_reused))) => {
-                    if place > 0 {
-                        self.prefer(address, &sockets, place);
-                    }
-                    session.set_write_timeout(Some(self.write_deadline));
-                    return Ok(Upstream { session, peer, is_reused, is_sent: false });
+    /// A connection to the provider, kept or new. Where its proxy fails and that is wanted, it is made directly.
+    pub async fn connect(&self, route: &Route) -> Result<Upstream, ConnectFailure> {
+        let origin = route.base.origin();
+        let Some(fallback) = &route.fallback else {
+            return self.connect_by(origin, &route.way, self.limits.connect).await.map_err(|e| failure(&e));
+        };
+        // The time for a connection is that of both ways together.
+        let half = self.limits.connect / 2;
+        let key = route.way.pool_key();
+        let tried = match self.hung.get(&key) {
+            Some(()) => Err(DialError::Proxy { why: ProxyFailure::TimedOut, status: None }),
+            None => self.connect_by(origin, &route.way, half).await,
+        };
+        match tried {
+            Err(DialError::Proxy { why, .. }) => {
+                if why == ProxyFailure::TimedOut {
+                    self.hung.insert(key, ());
                 }
-                Ok(Err(error)) => connect_failure(&error),
-                Err(_) => ConnectFailure::TimedOut,
-            };
-            if failure == ConnectFailure::Tls {
-                break;
+                let direct = self.connect_by(origin, fallback, half).await;
+                // What is told is the proxy's failure: that is what somebody has to mend.
+                let upstream = direct.map_err(|_| ConnectFailure::Proxy(why))?;
+                Ok(Upstream { direct_after: Some(why), ..upstream })
+            }
+            done => done.map_err(|error| failure(&error)),
+        }
+    }
+
+    async fn connect_by(&self, origin: &Origin, way: &Way, limit: Duration) -> Result<Upstream, DialError> {
+        let deadline = Instant::now() + limit;
+        let addresses = self.dialer.addresses(origin, way).await?;
+        for address in addresses.iter() {
+            let peer = peer(*address, origin, way);
+            // Boxed, as all that Pingora does here is: its futures are large, and each frame above would move them.
+            if let Some(session) = Box::pin(self.pools.kept(&peer)).await {
+                return Ok(self.ready(session, peer, true));
             }
         }
-        Err(failure)
+        let connection = Box::pin(self.dialer.dial(origin, way, &addresses, deadline)).await?;
+        let peer = peer(connection.address, origin, way);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let session = match timeout(left, Box::pin(self.pools.open(connection, &peer))).await {
+            Ok(opened) => opened.map_err(|_| DialError::Reset)?,
+            Err(_) => return Err(DialError::TimedOut),
+        };
+        Ok(self.ready(session, peer, false))
+    }
+
+    fn ready(&self, mut session: HttpSession, peer: HttpPeer, is_reused: bool) -> Upstream {
+        session.set_write_timeout(Some(self.limits.write));
+        Upstream { session, peer, is_reused, is_sent: false, direct_after: None }
     }
 
     /// Gives a connection back after a complete answer.
@@ -82,40 +108,6 @@ impl Upstreams {
         let Upstream { session, peer, .. } = upstream;
         Box::pin(self.pools.keep(session, &peer)).await;
     }
-
-    async fn resolve(&self, address: Address<'_>) -> Result<Arc<[SocketAddr]>, ConnectFailure> {
-        if let Ok(ip) = address.host.parse::<IpAddr>() {
-            return Ok([SocketAddr::new(ip, address.port)].into());
-        }
-        let name = format!("{}:{}", address.host, address.port);
-        if let Some(sockets) = self.names.get(name.as_str()) {
-            return Ok(sockets);
-        }
-        // The system's resolver, so that hosts files and search domains count; it runs on the blocking pool.
-        let sockets: Arc<[SocketAddr]> =
-            match timeout(NAME_DEADLINE, tokio::net::lookup_host(name.as_str())).await {
-                Ok(Ok(sockets)) => sockets.take(MAX_ADDRESSES).collect(),
-                Ok(Err(_)) | Err(_) => return Err(ConnectFailure::Dns),
-            };
-        if sockets.is_empty() {
-            return Err(ConnectFailure::Dns);
-        }
-        self.names.insert(name.into(), sockets.clone());
-        Ok(sockets)
-    }
-
-    /// Puts the address that answered first, for as long as the name is believed.
-    fn prefer(&self, address: Address<'_>, sockets: &[SocketAddr], place: usize) {
-        let mut sockets = sockets.to_vec();
-        sockets.swap(0, place);
-        self.names.insert(format!("{}:{}", address.host, address.port).into(), sockets.into());
-    }
-
-    /// Forgets a name after its address did not answer, so that the next try looks again.
-    pub fn forget(&self, address: Address<'_>) {
-        let name = format!("{}:{}", address.host, address.port);
-        self.names.invalidate(name.as_str());
-    }
 }
 
 /// One request on one connection.
@@ -126,6 +118,8 @@ pub struct Upstream {
     pub is_reused: bool,
     /// True when the request has left to its end; a provider may answer before and stop reading.
     is_sent: bool,
+    /// What its proxy failed with, when it was made without it.
+    pub direct_after: Option<ProxyFailure>,
 }
 
 /// Why a request on an open connection got no complete answer.
@@ -239,15 +233,13 @@ pub async fn within<T>(
     }
 }
 
-fn peer(socket: SocketAddr, address: Address<'_>) -> HttpPeer {
-    // The name is never empty: Pingora skips verification without one.
-    let mut peer = HttpPeer::new(socket, address.is_tls, address.host.to_owned());
-    peer.options.connection_timeout = Some(CONNECT_DEADLINE);
-    peer.options.total_connection_timeout = Some(CONNECT_DEADLINE);
+/// What connections are known by: `address` is the other end of the socket, and so the proxy's when there is one.
+fn peer(address: SocketAddr, origin: &Origin, way: &Way) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, origin.is_https, origin.host.clone());
+    peer.group_key = way.pool_key();
     peer.options.idle_timeout = Some(IDLE_KEPT);
     peer.options.max_h2_streams = MAX_H2_STREAMS;
     peer.options.h2_ping_interval = Some(H2_PING);
-    peer.options.alpn = if address.is_tls { ALPN::H2H1 } else { ALPN::H1 };
     peer
 }
 
@@ -262,24 +254,20 @@ fn address_as_h2(head: &mut RequestHeader, is_tls: bool) -> Result<(), Broken> {
     Ok(())
 }
 
-fn connect_failure(error: &pingora::Error) -> ConnectFailure {
-    match error.etype() {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => ConnectFailure::TimedOut,
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-            ConnectFailure::Tls
-        }
-        // Refused, no route, reset while connecting.
-        _ => ConnectFailure::Refused,
+fn failure(error: &DialError) -> ConnectFailure {
+    match error {
+        DialError::Dns => ConnectFailure::Dns,
+        DialError::Refused | DialError::Reset | DialError::Unreachable(_) => ConnectFailure::Refused,
+        DialError::TimedOut => ConnectFailure::TimedOut,
+        DialError::Tls(_) => ConnectFailure::Tls,
+        DialError::Proxy { why, .. } => ConnectFailure::Proxy(*why),
     }
 }
 
-/// Addresses of a name that are tried.
-const MAX_ADDRESSES: usize = 4;
-/// How long a looked-up name is believed.
-const NAME_TTL: Duration = Duration::from_secs(30);
-const NAME_DEADLINE: Duration = Duration::from_secs(5);
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-const WRITE_DEADLINE: Duration = Duration::from_secs(60);
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a proxy that hung is left alone.
+const HUNG: Duration = Duration::from_secs(30);
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
 const WRITE_PIECE: usize = 256 * 1024;
 const EARLY_ANSWER: Duration = Duration::from_millis(200);
 const MAX_H2_STREAMS: usize = 100;
@@ -288,30 +276,49 @@ const H2_PING: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::model::{EgressSettings, Provider};
+    use shared::testing;
+    use testbed::{Proxy, ProxyKind, ProxyManner};
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_leaves_the_names_next_one() {
+    async fn a_proxy_that_hangs_is_left_alone_where_there_is_another_way() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listening = listener.local_addr().unwrap();
-        // Bound and never listening: refuses.
-        let refusing = tokio::net::TcpSocket::new_v4().unwrap();
-        refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let upstreams = Upstreams::new(None);
-        let address = Address { host: "provider.example", port: 1, is_tls: false };
-        let names = [refusing.local_addr().unwrap(), listening];
-        upstreams.names.insert("provider.example:1".into(), names.into());
-        assert!(upstreams.connect(address).await.is_ok());
-        assert_eq!(upstreams.names.get("provider.example:1").unwrap()[0], listening);
+        let proxy = Proxy::start(ProxyKind::Http, None).await;
+        proxy.behaves(ProxyManner::Hangs);
+        let mut upstreams = Upstreams::new(None).unwrap();
+        upstreams.limits.connect = Duration::from_millis(100);
+        let egress = EgressSettings {
+            proxy_url: Some(proxy.url("")),
+            proxy_fallback_to_direct: true,
+            ..EgressSettings::default()
+        };
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let provider = Provider { url, egress, ..testing::provider(1) };
+        let route = Route::of(&provider, &testing::hub_key()).unwrap();
+        for _ in 0..3 {
+            let upstream = upstreams.connect(&route).await.unwrap();
+            assert_eq!(upstream.direct_after, Some(ProxyFailure::TimedOut));
+        }
+        assert_eq!(proxy.asked().len(), 1);
+        // Where there is none, it is asked each time.
+        let route = Route { fallback: None, ..route };
+        for _ in 0..2 {
+            let told = upstreams.connect(&route).await.map(|_| ());
+            assert_eq!(told, Err(ConnectFailure::Proxy(ProxyFailure::TimedOut)));
+        }
+        assert_eq!(proxy.asked().len(), 3);
     }
 
     #[tokio::test]
     async fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let upstreams = Upstreams { write_deadline: Duration::from_millis(50), ..Upstreams::new(None) };
-        let address = Address { host: "127.0.0.1", port, is_tls: false };
+        let mut upstreams = Upstreams::new(None).unwrap();
+        upstreams.limits.write = Duration::from_millis(50);
+        let provider = Provider { url: format!("http://127.0.0.1:{port}"), ..testing::provider(1) };
+        let route = Route::of(&provider, &testing::hub_key()).unwrap();
         // It answers at once, reads nothing and stays open.
         let answer = async {
             let (mut socket, _) = listener.accept().await.unwrap();
@@ -319,7 +326,7 @@ mod tests {
             socket
         };
         let refused = async {
-            let mut upstream = upstreams.connect(address).await.unwrap();
+            let mut upstream = upstreams.connect(&route).await.unwrap();
             let body = Bytes::from(vec![b' '; 64 << 20]);
             let mut head = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
             head.insert_header("host", "x").unwrap();
@@ -330,6 +337,6 @@ mod tests {
             upstreams.release(upstream).await;
         };
         let (_socket, ()) = tokio::join!(answer, refused);
-        assert!(!upstreams.connect(address).await.unwrap().is_reused);
+        assert!(!upstreams.connect(&route).await.unwrap().is_reused);
     }
 }

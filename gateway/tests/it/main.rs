@@ -10,6 +10,7 @@ mod bad_input;
 mod circuits;
 mod client_gone;
 mod dialects;
+mod egress;
 mod endings;
 mod error_rules;
 mod failover;

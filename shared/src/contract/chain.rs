@@ -69,7 +69,9 @@ impl DecisionChain {
                 160 + 60 * candidates.len() + excluded(list)
             }
             ChainStep::Exhausted { excluded: list } => 40 + excluded(list),
-            ChainStep::Attempted { result, .. } => 200 + result.len(),
+            ChainStep::Attempted { result, direct_after, .. } => {
+                230 + result.len() + direct_after.as_ref().map_or(0, String::len)
+            }
             ChainStep::Reused { .. } | ChainStep::LeftOut { .. } => 60,
         });
         80 + steps.sum::<usize>()
@@ -170,6 +172,7 @@ mod tests {
             status: Some(529),
             duration_ms: 12,
             error_rule_id: None,
+            direct_after: None,
         }
     }
 

@@ -13,10 +13,11 @@ use super::usage::{
 };
 use crate::ids::{ErrorRuleId, ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
-use crate::model::{ActiveTime, ClientPattern};
+use crate::model::{ActiveTime, ClientPattern, EgressSettings};
 use crate::money::{NanoUsd, PicoUsd};
 use crate::rules::affinity::Identity;
 use crate::rules::session::SessionKey;
+use crate::secret::Sealed;
 use crate::testing::{
     active_session, error_rule, in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record,
     user_doc,
@@ -34,12 +35,16 @@ const SNAPSHOT_ROUTING: &str = include_str!("recorded/snapshot_schema_2_routing.
 /// With rules on the errors of upstreams.
 const SNAPSHOT_ERROR_RULES: &str = include_str!("recorded/snapshot_schema_2_error_rules.json");
 const DELTA_ERROR_RULES: &str = include_str!("recorded/delta_schema_2_error_rules.json");
+/// With a provider behind a proxy and with an authority of its own.
+const SNAPSHOT_EGRESS: &str = include_str!("recorded/snapshot_schema_2_egress.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 /// With the step of a session that goes on with its provider.
 const USAGE_REUSED: &str = include_str!("recorded/usage_schema_1_reused.json");
 /// With a rule that decided.
 const USAGE_ERROR_RULE: &str = include_str!("recorded/usage_schema_1_error_rule.json");
+/// With a try that went on without its proxy.
+const USAGE_DIRECT: &str = include_str!("recorded/usage_schema_1_direct.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
@@ -52,11 +57,13 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(SNAPSHOT, &whole(), |_| false);
     holds(SNAPSHOT_ROUTING, &whole_routing(), |_| false);
     holds(SNAPSHOT_ERROR_RULES, &whole_ruled(), |_| false);
+    holds(SNAPSHOT_EGRESS, &whole_egress(), |_| false);
     holds(DELTA, &delta(), |_| false);
     holds(DELTA_ERROR_RULES, &delta_ruled(), |_| false);
     holds(USAGE, &usage(), says_nothing);
     holds(USAGE_REUSED, &reused(), says_nothing);
     holds(USAGE_ERROR_RULE, &ruled(), says_nothing);
+    holds(USAGE_DIRECT, &direct(), says_nothing);
     holds(NODE, &node_beat("node-1"), |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
@@ -174,6 +181,17 @@ fn delta_ruled() -> Delta {
     between(&old, &new)
 }
 
+fn whole_egress() -> Snapshot {
+    let mut made = whole();
+    made.core.providers[0].egress = EgressSettings {
+        proxy_url: Some("http://user@proxy.example:8080".to_owned()),
+        proxy_password: Some(Sealed("v1.544e62ce.x".to_owned())),
+        proxy_fallback_to_direct: true,
+        ca_certificate: Some("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned()),
+    };
+    made
+}
+
 fn delta() -> Delta {
     let old = whole();
     let mut new = old.clone();
@@ -226,6 +244,7 @@ fn usage() -> UsageRecord {
                 status: Some(200),
                 duration_ms: 12,
                 error_rule_id: None,
+                direct_after: None,
             },
             ChainStep::Exhausted { excluded },
             ChainStep::LeftOut { steps: 4 },
@@ -250,9 +269,25 @@ fn ruled() -> UsageRecord {
         result: "error_rule".to_owned(),
         status: Some(500),
         duration_ms: 12,
+        direct_after: None,
         error_rule_id: Some(ErrorRuleId(7)),
     };
     made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps: vec![step] };
+    made
+}
+
+fn direct() -> UsageRecord {
+    let mut made = usage_record(7);
+    let steps = vec![ChainStep::Attempted {
+        attempt: 1,
+        provider_id: ProviderId(1),
+        result: "served".to_owned(),
+        status: Some(200),
+        duration_ms: 12,
+        error_rule_id: None,
+        direct_after: Some("proxy_refused".to_owned()),
+    }];
+    made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps };
     made
 }
 

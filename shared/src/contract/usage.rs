@@ -318,6 +318,9 @@ pub enum ChainStep {
         /// The rule that made its error the request's own fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error_rule_id: Option<ErrorRuleId>,
+        /// What its egress proxy failed with (`proxy_refused`, …) when the try went on without it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        direct_after: Option<String>,
     },
     /// Here the chain had no room.
     LeftOut {

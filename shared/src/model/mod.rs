@@ -19,7 +19,7 @@ pub use error_rule::{ErrorBody, ErrorBodyError, ErrorCategory, ErrorMatch, Error
 pub use group::{Group, GroupSet};
 pub use limits::{DailyMode, FiveHoursMode, Limits, WallTime};
 pub use principal::{Key, User};
-pub use provider::{BreakerSettings, ClientAbort, Provider, ProviderType, Timers};
+pub use provider::{BreakerSettings, ClientAbort, EgressSettings, Provider, ProviderType, Timers};
 pub use rules::{MatchType, ModelRule, Redirect};
 pub use schedule::ActiveTime;
 pub use settings::{BillingModelSource, Settings, TierSource};

@@ -64,6 +64,9 @@ pub struct Provider {
     /// When it is not asked any more, and how it comes back.
     #[serde(default)]
     pub circuit_breaker: BreakerSettings,
+    /// How connections to it are made.
+    #[serde(default)]
+    pub egress: EgressSettings,
 }
 
 impl Provider {
@@ -72,7 +75,17 @@ impl Provider {
     pub fn circuit_terms(&self) -> Terms {
         let BreakerSettings { failure_threshold, open_duration_ms, half_open_success_threshold } =
             self.circuit_breaker;
-        let account = [self.provider_type.as_str().as_bytes(), self.url.as_bytes(), self.secret.0.as_bytes()];
+        let mut account =
+            vec![self.provider_type.as_str().as_bytes(), self.url.as_bytes(), self.secret.0.as_bytes()];
+        // Another way there, another story. Not the fallback: it changes nothing of what was tried.
+        let EgressSettings { proxy_url, proxy_password, ca_certificate, .. } = &self.egress;
+        if let Some(url) = proxy_url {
+            account.extend([&b"proxy"[..], url.as_bytes()]);
+            account.extend(proxy_password.as_ref().map(|sealed| sealed.0.as_bytes()));
+        }
+        if let Some(pem) = ca_certificate {
+            account.extend([&b"ca"[..], pem.as_bytes()]);
+        }
         let account = Terms::account_of(&account);
         Terms { failure_threshold, open_duration_ms, half_open_success_threshold, account }
     }
@@ -83,11 +96,31 @@ impl Provider {
         format!("provider:{id}:key")
     }
 
+    /// Where the password of its proxy is sealed.
+    #[must_use]
+    pub fn proxy_place(id: ProviderId) -> String {
+        format!("provider:{id}:proxy")
+    }
+
     /// Where the value of a custom header is sealed. Header names have no case.
     #[must_use]
     pub fn header_place(id: ProviderId, name: &str) -> String {
         format!("provider:{id}:header:{}", name.to_ascii_lowercase())
     }
+}
+
+/// How connections to a provider are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EgressSettings {
+    /// The proxy, without its password: a [`ProxyUrl`](crate::rules::upstream::ProxyUrl). `None`: directly.
+    pub proxy_url: Option<String>,
+    /// The password that goes with the user name in it, sealed at [`Provider::proxy_place`].
+    pub proxy_password: Option<Sealed>,
+    /// An attempt whose proxy fails goes on directly.
+    pub proxy_fallback_to_direct: bool,
+    /// Certificates of authorities, as PEM, that are believed besides the usual ones: by the provider and by its proxy.
+    pub ca_certificate: Option<String>,
 }
 
 /// When a provider is not asked any more, and how it comes back.
@@ -214,5 +247,26 @@ mod tests {
             assert_eq!(ProviderType::parse(t.as_str()), Some(t));
         }
         assert_eq!(ProviderType::parse("vertex"), None);
+    }
+
+    #[test]
+    fn another_way_to_a_provider_is_another_account_of_its_breaker_and_a_fallback_is_not() {
+        let plain = crate::testing::provider(1);
+        let mut seen = vec![plain.circuit_terms()];
+        let mut provider = plain.clone();
+        let changes: [fn(&mut EgressSettings); 4] = [
+            |egress| egress.proxy_url = Some("http://u@h:1".to_owned()),
+            |egress| egress.proxy_password = Some(Sealed("v1.x.y".to_owned())),
+            |egress| egress.ca_certificate = Some("PEM".to_owned()),
+            |egress| egress.proxy_url = None,
+        ];
+        for change in changes {
+            change(&mut provider.egress);
+            let terms = provider.circuit_terms();
+            assert!(!seen.contains(&terms), "{:?}", provider.egress);
+            seen.push(terms);
+        }
+        let fallback = EgressSettings { proxy_fallback_to_direct: true, ..EgressSettings::default() };
+        assert_eq!(Provider { egress: fallback, ..plain }.circuit_terms(), seen[0]);
     }
 }

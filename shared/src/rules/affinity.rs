@@ -161,7 +161,8 @@ pub fn draw_seed(key: &SessionKey, standing: Option<Standing>, chance: u64) -> u
     }
 }
 
-fn first_u64(bytes: &[u8]) -> u64 {
+/// The first eight bytes as a number.
+pub(crate) fn first_u64(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 

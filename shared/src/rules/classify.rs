@@ -39,6 +39,7 @@ mod words;
 pub use facts::{ErrorFacts, retry_after_secs};
 
 use crate::ids::ErrorRuleId;
+use crate::rules::upstream::ProxyFailure;
 use words::{
     ABSENT_ANYWHERE_PHRASES, CREDENTIAL_CODES, CREDENTIAL_PHRASES, MISSING_WHEN_NAMED_PHRASES,
     MODEL_MISSING_CODES, MODEL_MISSING_PHRASES, NOT_FOUND_CODES, OVERLOAD_CODES, OVERLOAD_PHRASES,
@@ -82,14 +83,14 @@ pub enum AttemptEnd<'a> {
 pub enum ConnectFailure {
     /// The name has no address.
     Dns,
-    /// Refused, or no route.
+    /// Refused, reset, or no route.
     Refused,
     /// Not established in time.
     TimedOut,
     /// TLS could not be agreed on.
     Tls,
-    /// The egress proxy did not let it through.
-    Proxy,
+    /// The egress proxy did not open the way.
+    Proxy(ProxyFailure),
 }
 
 /// What was waited for when a timer ran out.
@@ -338,7 +339,7 @@ fn connect_label(why: ConnectFailure) -> &'static str {
         ConnectFailure::Refused => "connect_refused",
         ConnectFailure::TimedOut => "connect_timeout",
         ConnectFailure::Tls => "connect_tls",
-        ConnectFailure::Proxy => "connect_proxy",
+        ConnectFailure::Proxy(why) => why.label(),
     }
 }
 

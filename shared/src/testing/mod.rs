@@ -16,7 +16,9 @@ use crate::contract::usage::{
     Caller, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA, UsageRecord,
 };
 use crate::ids::{ErrorRuleId, GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
-use crate::model::{BreakerSettings, ClientAbort, GroupSet, Key, Provider, ProviderType, Timers, User};
+use crate::model::{
+    BreakerSettings, ClientAbort, EgressSettings, GroupSet, Key, Provider, ProviderType, Timers, User,
+};
 use crate::money::Multiplier;
 use crate::rules::error_rules::default_rules;
 use crate::rules::select::Draws;
@@ -91,6 +93,7 @@ pub fn provider(id: i64) -> Provider {
         client_abort: ClientAbort::Drain,
         timers: Timers::default(),
         circuit_breaker: BreakerSettings::default(),
+        egress: EgressSettings::default(),
     }
 }
 

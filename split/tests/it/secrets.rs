@@ -35,6 +35,8 @@ async fn planted_secrets_turn_up_nowhere() {
     let provider = json!({
         "name": "main", "provider_type": "claude", "url": shape.upstream.base_url(),
         "key": "sk-planted-provider-key", "custom_headers": { "x-org-token": "planted-header-value" },
+        // Nobody listens there, so it is told of in the log, and the provider is reached all the same.
+        "proxy_url": "http://user:planted-proxy-password@127.0.0.1:1", "proxy_fallback_to_direct": true,
     });
     let made = admin.api.post("/api/v1/providers", provider).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -99,6 +101,7 @@ async fn planted_secrets_turn_up_nowhere() {
         }
     }
     assert!(seen.iter().any(|(place, text)| place == "Postgres" && text.contains("key.reveal")));
+    assert!(seen.iter().any(|(place, text)| place == "gateway log" && text.contains("proxy_unreachable")));
     // Sealed, in what was packed: so the search did look there.
     for place in ["Redis", "config.snapshot"] {
         assert!(seen.iter().any(|(name, text)| name.ends_with(place) && text.contains("v1.")), "{place}");

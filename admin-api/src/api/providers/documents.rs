@@ -72,6 +72,15 @@ pub struct ProviderCreate {
     circuit_breaker_open_duration_ms: Option<u64>,
     /// Probes that must succeed, one after the other, to close it, 1 to 100. Default: 2.
     circuit_breaker_half_open_success_threshold: Option<u32>,
+    /// The proxy that connections go through, `http://`, `https://`, `socks5://` or `socks5h://`, with
+    /// `user:password@` where it wants that (stored sealed, shown as `***`). `socks5` looks names up here, the others
+    /// at the proxy. Default: none, directly.
+    proxy_url: Option<String>,
+    /// A try whose proxy cannot open the way goes on directly. Default: false.
+    proxy_fallback_to_direct: Option<bool>,
+    /// Certificates of authorities, as PEM, that are believed besides the usual ones: by the provider and by an `https`
+    /// proxy. Default: none.
+    ca_certificate: Option<String>,
 }
 
 impl ProviderCreate {
@@ -101,6 +110,9 @@ impl ProviderCreate {
         set(&mut breaker.failure_threshold, self.circuit_breaker_failure_threshold);
         set(&mut breaker.open_duration_ms, self.circuit_breaker_open_duration_ms);
         set(&mut breaker.half_open_success_threshold, self.circuit_breaker_half_open_success_threshold);
+        fields.egress.set_proxy(self.proxy_url);
+        set(&mut fields.egress.proxy_fallback_to_direct, self.proxy_fallback_to_direct);
+        fields.egress.ca_certificate = self.ca_certificate;
         Ok((fields, key))
     }
 }
@@ -183,6 +195,16 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<u32>)]
     circuit_breaker_half_open_success_threshold: Patch<u32>,
+    /// Replaces the proxy; `***` as its password keeps the stored one of the same user name.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    proxy_url: Patch<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    proxy_fallback_to_direct: Patch<bool>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    ca_certificate: Patch<String>,
 }
 
 /// A parsed update: the new secret, and the change of the other fields.
@@ -260,6 +282,12 @@ impl ProviderEdit {
             &mut breaker.half_open_success_threshold,
             rest.circuit_breaker_half_open_success_threshold.or_default(usual.half_open_success_threshold),
         );
+        if let Some(proxy) = rest.proxy_url.optional() {
+            fields.egress.set_proxy(proxy);
+        }
+        let egress = &mut fields.egress;
+        set(&mut egress.proxy_fallback_to_direct, rest.proxy_fallback_to_direct.or_default(false));
+        set(&mut egress.ca_certificate, rest.ca_certificate.optional());
     }
 }
 
@@ -293,6 +321,10 @@ pub struct ProviderDocument {
     circuit_breaker_failure_threshold: u32,
     circuit_breaker_open_duration_ms: u64,
     circuit_breaker_half_open_success_threshold: u32,
+    /// Its password as `***`.
+    proxy_url: Option<String>,
+    proxy_fallback_to_direct: bool,
+    ca_certificate: Option<String>,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -328,6 +360,9 @@ impl From<Provider> for ProviderDocument {
             circuit_breaker_failure_threshold: fields.circuit_breaker.failure_threshold,
             circuit_breaker_open_duration_ms: fields.circuit_breaker.open_duration_ms,
             circuit_breaker_half_open_success_threshold: fields.circuit_breaker.half_open_success_threshold,
+            proxy_url: fields.egress.shown_proxy(),
+            proxy_fallback_to_direct: fields.egress.proxy_fallback_to_direct,
+            ca_certificate: fields.egress.ca_certificate,
             revision: provider.revision.0,
             created_at: Moment(provider.created_at),
             updated_at: Moment(provider.updated_at),

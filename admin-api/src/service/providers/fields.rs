@@ -2,19 +2,21 @@
 
 use super::super::Stored;
 use super::super::check::{Star, Violations};
-use super::{CustomHeaders, Provider};
+use super::super::vault::Vault;
+use super::{CustomHeaders, EgressFields, Provider};
 use crate::error::{Error, Resource};
 use crate::repo::entity::providers::{ActiveModel, Model};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
-use shared::ids::Revision;
+use shared::ids::{ProviderId, Revision};
 use shared::model::schedule::ActiveTimeError;
 use shared::model::{
-    ActiveTime, BreakerSettings, ClientAbort, ClientPattern, GroupSet, ModelRule, ProviderType, Redirect,
-    Timers,
+    ActiveTime, BreakerSettings, ClientAbort, ClientPattern, EgressSettings, GroupSet, ModelRule,
+    ProviderType, Redirect, Timers,
 };
 use shared::money::Multiplier;
 use shared::rules::upstream::BaseUrl;
+use shared::secret::Sealed;
 use shared::time::UnixMillis;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -62,6 +64,8 @@ pub struct ProviderFields {
     pub timers: Timers,
     /// When it is not asked any more, and how it comes back.
     pub circuit_breaker: BreakerSettings,
+    /// How connections to it are made.
+    pub egress: EgressFields,
 }
 
 impl ProviderFields {
@@ -89,6 +93,7 @@ impl ProviderFields {
             client_abort: ClientAbort::default(),
             timers: Timers::default(),
             circuit_breaker: BreakerSettings::default(),
+            egress: EgressFields::default(),
         }
     }
 
@@ -116,6 +121,7 @@ impl ProviderFields {
         v.require(self.model_redirects.len() <= 200, "model_redirects", "must have at most 200 rules");
         v.number("max_attempts", &self.max_attempts, &(1..=10));
         self.custom_headers.check(v);
+        self.egress.check(v);
         for (field, ms) in [
             ("first_byte_timeout_streaming_ms", self.timers.first_byte_timeout_streaming_ms),
             ("streaming_idle_timeout_ms", self.timers.streaming_idle_timeout_ms),
@@ -177,6 +183,9 @@ impl ProviderFields {
             "circuit_breaker_failure_threshold": self.circuit_breaker.failure_threshold,
             "circuit_breaker_open_duration_ms": self.circuit_breaker.open_duration_ms,
             "circuit_breaker_half_open_success_threshold": self.circuit_breaker.half_open_success_threshold,
+            "proxy_url": self.egress.audited_proxy(),
+            "proxy_fallback_to_direct": self.egress.proxy_fallback_to_direct,
+            "ca_certificate": self.egress.ca_certificate,
         })
     }
 }
@@ -218,6 +227,7 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
             open_duration_ms: row.circuit_breaker_open_duration_ms.cast_unsigned(),
             half_open_success_threshold: row.circuit_breaker_half_open_success_threshold.cast_unsigned(),
         },
+        egress: EgressFields::stored(egress_settings(row)).ok_or_else(|| corrupt("proxy_url"))?,
     };
     Ok(Stored {
         id: row.id,
@@ -259,6 +269,32 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
             .cast_signed()),
         ..Default::default()
     }
+}
+
+/// How connections are made, as it is published.
+pub(super) fn egress_settings(row: &Model) -> EgressSettings {
+    EgressSettings {
+        proxy_url: row.proxy_url.clone(),
+        proxy_password: row.sealed_proxy_password.clone().map(Sealed),
+        proxy_fallback_to_direct: row.proxy_fallback_to_direct,
+        ca_certificate: row.ca_certificate.clone(),
+    }
+}
+
+/// Puts into the row what is sealed for this provider.
+pub(super) fn seal_into(
+    row: &mut ActiveModel,
+    fields: &ProviderFields,
+    vault: &Vault,
+    id: ProviderId,
+) -> Result<(), Error> {
+    row.custom_headers = Set(fields.custom_headers.sealed(vault, id)?);
+    let egress = fields.egress.sealed(vault, id)?;
+    row.proxy_url = Set(egress.proxy_url);
+    row.sealed_proxy_password = Set(egress.proxy_password.map(|sealed| sealed.0));
+    row.proxy_fallback_to_direct = Set(egress.proxy_fallback_to_direct);
+    row.ca_certificate = Set(egress.ca_certificate);
+    Ok(())
 }
 
 fn client_abort(name: &str) -> Option<ClientAbort> {

@@ -46,8 +46,15 @@ mod tests {
 
     fn attempted(attempt: u32, duration_ms: u64) -> ChainStep {
         let result = "served".to_owned();
-        let (provider_id, status) = (ProviderId(9), Some(200));
-        ChainStep::Attempted { attempt, provider_id, result, status, duration_ms, error_rule_id: None }
+        ChainStep::Attempted {
+            attempt,
+            provider_id: ProviderId(9),
+            result,
+            status: Some(200),
+            duration_ms,
+            direct_after: None,
+            error_rule_id: None,
+        }
     }
 
     fn row(attempt: u32, outcome: Outcome) -> AttemptEntry {

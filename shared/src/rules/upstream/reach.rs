@@ -1,16 +1,20 @@
 //! Can a provider be asked at all? Its address and its sealed secrets must be usable.
 
-use super::{BaseUrl, UpstreamHeaders};
+use super::{BaseUrl, UpstreamHeaders, Way};
 use crate::model::Provider;
 use crate::secret::{HubKey, SealError};
 
-/// How to reach a provider: its parsed address, and headers that carry its opened secret.
+/// How to reach a provider: its parsed address, headers that carry its opened secret, and the way there.
 #[derive(Debug)]
 pub struct Reach {
     /// Where requests go.
     pub base: BaseUrl,
     /// What requests carry besides the seat's headers.
     pub headers: UpstreamHeaders,
+    /// How connections are made.
+    pub way: Way,
+    /// How they are made when the proxy fails; `None`: not at all.
+    pub fallback: Option<Way>,
 }
 
 impl Reach {
@@ -29,6 +33,7 @@ impl Reach {
             .map_err(|_| "a custom header does not open with this HUB_SECRET_KEY")?;
         let headers = UpstreamHeaders::new(provider.provider_type, &base, &secret, &custom)
             .map_err(|error| error.label())?;
-        Ok(Self { base, headers })
+        let (way, fallback) = Way::of(provider, base.origin(), hub_key)?;
+        Ok(Self { base, headers, way, fallback })
     }
 }

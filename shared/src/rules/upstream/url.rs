@@ -161,11 +161,21 @@ impl BaseUrlError {
 
 impl Origin {
     fn parse(is_https: bool, authority: &str) -> Result<Self, BaseUrlError> {
+        let (host, port) = Self::host_and_port(authority)?;
+        let usual = if is_https { 443 } else { 80 };
+        let port = port.unwrap_or(usual);
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let authority = if port == usual { shown } else { format!("{shown}:{port}") };
+        Ok(Self { is_https, host, port, authority })
+    }
+
+    /// Reads `host[:port]`: the host in lower case, IPv6 without its brackets.
+    pub(super) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), BaseUrlError> {
         let authority = authority.to_ascii_lowercase();
-        let (host, port, shown) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
             let (address, port) = rest.split_once(']').ok_or(BaseUrlError::BadHost)?;
             let address: Ipv6Addr = address.parse().map_err(|_| BaseUrlError::BadHost)?;
-            (address.to_string(), port, format!("[{address}]"))
+            (address.to_string(), port)
         } else {
             let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
             let is_label = |label: &str| {
@@ -177,19 +187,17 @@ impl Origin {
             if !name.split('.').all(is_label) {
                 return Err(BaseUrlError::BadHost);
             }
-            (host.to_owned(), port, host.to_owned())
+            (host.to_owned(), port)
         };
-        let usual = if is_https { 443 } else { 80 };
         let port = match port.strip_prefix(':') {
             Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
-                digits.parse().ok().filter(|port| *port != 0).ok_or(BaseUrlError::BadPort)?
+                Some(digits.parse().ok().filter(|port| *port != 0).ok_or(BaseUrlError::BadPort)?)
             }
             Some(_) => return Err(BaseUrlError::BadPort),
-            None if port.is_empty() => usual,
+            None if port.is_empty() => None,
             None => return Err(BaseUrlError::BadHost),
         };
-        let authority = if port == usual { shown } else { format!("{shown}:{port}") };
-        Ok(Self { is_https, host, port, authority })
+        Ok((host, port))
     }
 }
 
