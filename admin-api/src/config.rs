@@ -3,6 +3,7 @@
 //! The reader is handed in, so that `standalone` reads both halves at once, supplies defaults of its own, and tests
 //! need no globals. `DSN` may hold a password and counts as a secret.
 
+use egress::{CA_FILE_ALLOWED, parse_ca_file};
 use shared::secret::{HubKey, Secret};
 use shared::time::Zone;
 use shared::vars::{
@@ -37,6 +38,9 @@ pub struct AdminConfig {
     /// `SESSION_TTL`: seconds that a conversation counts as running after its last request; as the gateways are told it.
     /// Default 300.
     pub session_ttl: Duration,
+    /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against when they are
+    /// tested, instead of the system's; as the gateways are told it.
+    pub upstream_ca_file: Option<PathBuf>,
 }
 
 /// Where the database is.
@@ -73,6 +77,7 @@ impl AdminConfig {
         let timezone = vars.read("TZ", Zone::default(), ZONES, parse_zone);
         let session_ttl =
             vars.read("SESSION_TTL", DEFAULT_SESSION_TTL, SESSION_TTL_ALLOWED, parse_session_ttl);
+        let upstream_ca_file = vars.optional("UPSTREAM_CA_FILE", CA_FILE_ALLOWED, parse_ca_file);
         Some(Self {
             database: database?,
             auto_migrate,
@@ -82,6 +87,7 @@ impl AdminConfig {
             pool_max,
             timezone,
             session_ttl,
+            upstream_ca_file,
         })
     }
 }

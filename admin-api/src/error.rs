@@ -147,6 +147,12 @@ pub enum Error {
         /// Which part of it.
         column: &'static str,
     },
+    /// As many tests of providers run as may at a time.
+    #[error("too many tests run")]
+    TooManyTests,
+    /// A provider did not do what was asked of it; what it said, without secrets.
+    #[error("{0}")]
+    ProviderFailed(String),
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     Deadline,
@@ -184,7 +190,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self.row().0 {
             StatusCode::INTERNAL_SERVER_ERROR => Class::Ours,
-            StatusCode::SERVICE_UNAVAILABLE => Class::Degraded,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Class::Degraded,
             _ => Class::Client,
         }
     }
@@ -212,6 +218,12 @@ impl Error {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "A valid bearer token is needed"),
             Self::Throttled { .. } => {
                 (S::TOO_MANY_REQUESTS, "too_many_failures", "Too many wrong credentials; try again later")
+            }
+            Self::TooManyTests => {
+                (S::TOO_MANY_REQUESTS, "too_many_tests", "Four tests of providers run already; try again")
+            }
+            Self::ProviderFailed(_) => {
+                (S::BAD_GATEWAY, "provider_failed", "The provider did not do what was asked of it")
             }
             Self::NoRoute => (S::NOT_FOUND, "no_such_path", "There is nothing at this path"),
             Self::MethodNotAllowed { .. } => {
@@ -295,7 +307,7 @@ impl ResponseError for Error {
         };
         match self {
             Self::Invalid(violations) => problem.errors.clone_from(violations),
-            Self::NotFound(_) | Self::NameTaken(_) | Self::TooManyErrorRules(_) => {
+            Self::NotFound(_) | Self::NameTaken(_) | Self::TooManyErrorRules(_) | Self::ProviderFailed(_) => {
                 problem.detail = Some(self.to_string())
             }
             Self::Unauthenticated => {
@@ -303,6 +315,9 @@ impl ResponseError for Error {
             }
             Self::Throttled { retry_after_secs } => {
                 answer.insert_header((RETRY_AFTER, *retry_after_secs));
+            }
+            Self::TooManyTests => {
+                answer.insert_header((RETRY_AFTER, 1_u64));
             }
             Self::MethodNotAllowed { allow } => {
                 answer.insert_header(("allow", allow.as_str()));

@@ -8,8 +8,11 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use shared::ids::Revision;
+use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 
@@ -28,11 +31,51 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             if !is_json {
                 return Err(Error::UnsupportedMediaType);
             }
-            let bytes = bytes.await.map_err(|error| {
-                let status = error.as_response_error().status_code();
-                if status == 413 { Error::BodyTooLarge } else { Error::MalformedJson }
-            })?;
+            let bytes = bytes.await.map_err(|error| unread(&error))?;
             parse_json(&bytes).map(Self)
+        })
+    }
+}
+
+/// A JSON object whose fields belong to several documents. No body at all is an object without fields.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads these fields as one document.
+    pub fn take<T: DeserializeOwned>(&mut self, names: &[&str]) -> Result<T, Error> {
+        let taken = names.iter().filter_map(|name| self.0.remove_entry(*name)).collect();
+        Self(taken).rest()
+    }
+
+    /// Gives a field a value, unless it has one.
+    pub fn default(&mut self, name: &str, value: &str) {
+        self.0.entry(name).or_insert_with(|| value.into());
+    }
+
+    /// Reads what is left as one document.
+    pub fn rest<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let bytes = serde_json::to_vec(&self.0).map_err(|_| Error::MalformedJson)?;
+        parse_json(&bytes)
+    }
+}
+
+impl FromRequest for Fields {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = request.content_type().eq_ignore_ascii_case("application/json");
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(|error| unread(&error))?;
+            if bytes.is_empty() {
+                Ok(Self(Map::new()))
+            } else if is_json {
+                parse_json::<Object>(&bytes).map(|object| Self(object.0))
+            } else {
+                Err(Error::UnsupportedMediaType)
+            }
         })
     }
 }
@@ -67,6 +110,41 @@ impl FromRequest for Actor {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         // The guard has put it there; a route that the guard let through without one is a public route.
         ready(request.extensions().get::<Actor>().cloned().ok_or(Error::Unauthenticated))
+    }
+}
+
+fn unread(error: &actix_web::Error) -> Error {
+    let status = error.as_response_error().status_code();
+    if status == 413 { Error::BodyTooLarge } else { Error::MalformedJson }
+}
+
+/// An object, each field once.
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Object, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, value)) = fields.next_entry::<String, Value>()? {
+            if map.contains_key(&name) {
+                return Err(serde::de::Error::custom(format!("duplicate field `{name}`")));
+            }
+            map.insert(name, value);
+        }
+        Ok(Object(map))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod extract;
 pub mod jobs;
 pub mod openapi;
 pub mod ops;
+mod outside;
 pub mod repo;
 pub mod routes;
 pub mod service;

@@ -34,7 +34,6 @@ pub fn document() -> OpenApi {
     );
     for (path, item) in &mut document.paths.paths {
         let is_open = path.starts_with("/api/v1/health/");
-        let has_variable = path.contains('{');
         for (method, operation) in [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Post, &mut item.post),
@@ -44,7 +43,7 @@ pub fn document() -> OpenApi {
         ] {
             if let Some(operation) = operation {
                 if !is_open {
-                    complete(operation, &method, has_variable);
+                    complete(operation, &method, path);
                 }
                 describe(operation);
             }
@@ -54,11 +53,12 @@ pub fn document() -> OpenApi {
 }
 
 /// Adds to an operation what every operation of its kind has.
-fn complete(operation: &mut Operation, method: &HttpMethod, has_variable: bool) {
+fn complete(operation: &mut Operation, method: &HttpMethod, path: &str) {
+    let has_variable = path.contains('{');
     operation.security = Some(vec![SecurityRequirement::new("admin_token", [""; 0])]);
     let takes_body = operation.request_body.is_some();
     let is_conditional = matches!(method, HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete);
-    let is_change = is_conditional || matches!(method, HttpMethod::Post);
+    let is_change = is_conditional || (matches!(method, HttpMethod::Post) && !path.ends_with("/test"));
     if is_conditional {
         let header = ParameterBuilder::new()
             .name("If-Match")

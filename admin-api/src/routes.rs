@@ -2,7 +2,7 @@
 
 use crate::api::{
     audit, circuits, error_rule_test, error_rules, groups, health, in_flight, keys, log_export, logs, nodes,
-    prices, providers, routing, sessions, settings, users,
+    prices, provider_tests, providers, routing, sessions, settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -42,6 +42,10 @@ routes! {
     groups::read_provider_group,
     groups::update_provider_group,
     groups::delete_provider_group,
+    // Before what would take `test` for an id.
+    provider_tests::test_new_provider,
+    provider_tests::test_provider,
+    provider_tests::list_provider_models,
     providers::list_providers,
     providers::create_provider,
     providers::read_provider,

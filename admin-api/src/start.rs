@@ -12,6 +12,7 @@ use crate::jobs::consume::Consumer;
 use crate::jobs::days::Days;
 use crate::jobs::journals::QuietJournals;
 use crate::jobs::reconcile::Reconciler;
+use crate::outside::Outside;
 use crate::repo::db::{Db, OpenError};
 use crate::routes::mount;
 use crate::service::key_check::is_right_key;
@@ -22,6 +23,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use egress::TrustError;
 use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, UsageSource};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -102,6 +104,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate authorities for providers cannot be used.
+    #[error("UPSTREAM_CA_FILE cannot be used")]
+    Authorities(#[source] TrustError),
     /// The stored secrets were sealed under another key.
     #[error("HUB_SECRET_KEY is not the one under which the secrets in this database were sealed")]
     OtherHubKey,
@@ -274,6 +279,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
     let door = Door::reserve(config.listen, listener)?;
     let db = open(&config, when_away).await?;
+    let outside = Outside::new(config.upstream_ca_file.as_deref()).map_err(StartError::Authorities)?;
     let vault = Vault::new(config.hub_key);
     let is_right_key = is_right_key(&db, &vault).await.map_err(OpenError::from)?;
     if !is_right_key {
@@ -286,6 +292,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         runtime.handle().clone(),
         reconciler.publishing(),
         Gateways { nodes, breakers, sessions },
+        outside,
         config.timezone.clone(),
     );
     prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;

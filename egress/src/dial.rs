@@ -3,6 +3,7 @@
 use crate::names::{Addresses, Names};
 use crate::trust::{Trust, TrustError};
 use crate::{connect, socks};
+use shared::rules::classify::ConnectFailure;
 use shared::rules::upstream::{Authorities, Origin, Proxy, ProxyFailure, ProxyScheme, Way};
 use std::fmt::Debug;
 use std::io;
@@ -214,6 +215,18 @@ impl Dialer {
 }
 
 impl DialError {
+    /// What it is to a request.
+    #[must_use]
+    pub fn failure(&self) -> ConnectFailure {
+        match self {
+            Self::Dns => ConnectFailure::Dns,
+            Self::Refused | Self::Reset | Self::Unreachable(_) => ConnectFailure::Refused,
+            Self::TimedOut => ConnectFailure::TimedOut,
+            Self::Tls(_) => ConnectFailure::Tls,
+            Self::Proxy { why, .. } => ConnectFailure::Proxy(*why),
+        }
+    }
+
     /// True when another address of the same name would say the same.
     fn is_last(&self) -> bool {
         match self {

@@ -12,4 +12,4 @@ mod trust;
 
 pub use dial::{Connection, DialError, Dialer, Io};
 pub use names::Addresses;
-pub use trust::{TrustError, check_authorities, check_authorities_file};
+pub use trust::{CA_FILE_ALLOWED, TrustError, check_authorities, parse_ca_file};

@@ -7,7 +7,7 @@ use moka::sync::Cache;
 use shared::rules::upstream::Authorities;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -55,9 +55,18 @@ pub fn check_authorities(pem: &str) -> Result<usize, TrustError> {
 }
 
 /// The same of a file, where text beside the certificates may be in any encoding.
-pub fn check_authorities_file(path: &Path) -> Result<usize, TrustError> {
+fn check_authorities_file(path: &Path) -> Result<usize, TrustError> {
     read(path).map(|roots| roots.len())
 }
+
+/// Reads a variable that names a file of authorities.
+#[must_use]
+pub fn parse_ca_file(text: &str) -> Option<PathBuf> {
+    check_authorities_file(Path::new(text)).is_ok().then(|| PathBuf::from(text))
+}
+
+/// What such a variable may be.
+pub const CA_FILE_ALLOWED: &str = "a readable PEM file with at least one certificate";
 
 /// What clients believe.
 pub(crate) struct Trust {

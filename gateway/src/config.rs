@@ -1,7 +1,7 @@
 //! What the gateway can be told by its environment: one struct, one reader.
 
 use crate::journal::JournalConfig;
-use egress::check_authorities_file;
+use egress::{CA_FILE_ALLOWED, parse_ca_file};
 use shared::rules::breaker::Policy;
 use shared::rules::gate::THINKING_IDLE_MS;
 use shared::secret::HubKey;
@@ -10,7 +10,7 @@ use shared::vars::{
     parse_session_ttl,
 };
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The gateway's configuration. Each field names its variable, unit and default.
@@ -146,10 +146,7 @@ impl GatewayConfig {
                 ),
             },
             snapshot_file: None,
-            upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", CA_FILES, |t| {
-                // As the dialler will read it.
-                check_authorities_file(Path::new(t)).is_ok().then(|| PathBuf::from(t))
-            }),
+            upstream_ca_file: vars.optional("UPSTREAM_CA_FILE", CA_FILE_ALLOWED, parse_ca_file),
             hub_key: vars.secret("HUB_SECRET_KEY", "64 hex characters (openssl rand -hex 32)", HubKey::parse),
         }
     }
@@ -232,7 +229,6 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 23000);
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 23002);
-const CA_FILES: &str = "a readable PEM file of certificates and nothing else";
 const SECONDS: &str = "a whole number of seconds from 0 to 86400";
 
 #[cfg(test)]

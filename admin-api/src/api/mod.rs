@@ -15,6 +15,7 @@ pub mod log_export;
 pub mod logs;
 pub mod nodes;
 pub mod prices;
+pub mod provider_tests;
 pub mod providers;
 pub mod routing;
 mod rules;

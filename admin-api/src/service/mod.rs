@@ -17,6 +17,7 @@ pub mod keys;
 pub mod ledger_check;
 pub mod nodes;
 pub mod prices;
+pub mod provider_tests;
 pub mod providers;
 pub mod routing;
 pub mod sessions;
@@ -26,6 +27,7 @@ pub mod users;
 pub mod vault;
 
 use crate::error::Error;
+use crate::outside::Outside;
 use crate::repo::db::Db;
 use shared::ids::Revision;
 use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry};
@@ -50,6 +52,7 @@ struct Inner {
     runtime: Handle,
     publishing: Publishing,
     gateways: Gateways,
+    outside: Outside,
     timezone: Zone,
 }
 
@@ -88,19 +91,30 @@ impl Admin {
         runtime: Handle,
         publishing: Publishing,
         gateways: Gateways,
+        outside: Outside,
         timezone: Zone,
     ) -> Self {
-        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, gateways, timezone }) }
+        Self { inner: Arc::new(Inner { db, vault, runtime, publishing, gateways, outside, timezone }) }
     }
 
-    /// Runs a service on the control plane's runtime, within the deadline, whoever polls the answer.
+    /// Runs a service on the control plane's runtime, within the usual deadline, whoever polls the answer.
     pub async fn run<F, W, T>(&self, work: F) -> Result<T, Error>
     where
         F: FnOnce(Admin) -> W,
         W: Future<Output = Result<T, Error>> + Send + 'static,
         T: Send + 'static,
     {
-        let bounded = tokio::time::timeout(DEADLINE, work(self.clone()));
+        self.run_within(DEADLINE, work).await
+    }
+
+    /// The same for one that waits for somebody else than the database.
+    pub async fn run_within<F, W, T>(&self, deadline: Duration, work: F) -> Result<T, Error>
+    where
+        F: FnOnce(Admin) -> W,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let bounded = tokio::time::timeout(deadline, work(self.clone()));
         match self.inner.runtime.spawn(bounded).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Error::Deadline),
@@ -143,6 +157,12 @@ impl Admin {
     #[must_use]
     pub fn sessions(&self) -> &dyn ActiveSessions {
         &*self.inner.gateways.sessions
+    }
+
+    /// Speaks with providers.
+    #[must_use]
+    pub fn outside(&self) -> &Outside {
+        &self.inner.outside
     }
 
     /// `TZ` of this process: the zone where no admin has set one.

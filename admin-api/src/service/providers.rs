@@ -8,7 +8,7 @@ pub use egress::EgressFields;
 pub use fields::ProviderFields;
 pub use headers::CustomHeaders;
 
-use super::change::{Change, Entry};
+use super::change::{Change, Entry, record};
 use super::check::Violations;
 use super::{Actor, Admin, Changed, IfMatch, Stored, circuits};
 use crate::error::{Error, Resource};
@@ -18,7 +18,7 @@ use fields::{columns, egress_settings, seal_into, stored};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::ProviderId;
-use shared::model::Provider as Published;
+use shared::model::{EgressSettings, Provider as Published};
 use shared::rules::upstream::{BaseUrl, UpstreamHeaders};
 use shared::secret::{Sealed, Secret};
 
@@ -158,20 +158,80 @@ pub async fn published(admin: Admin, id: ProviderId) -> Result<Published, Error>
     as_published(&live(admin.db().reader(), id).await?)
 }
 
+/// A provider as it would be published, without being stored.
+pub fn unsaved(admin: &Admin, fields: ProviderFields, key: &Secret) -> Result<Published, Error> {
+    let mut v = Violations::default();
+    fields.check(&mut v);
+    check_key(&mut v, &fields, key);
+    v.finish()?;
+    let id = ProviderId(0);
+    let secret = admin.vault().seal(key, &Published::secret_place(id))?;
+    sealed(admin, id, fields, secret)
+}
+
+/// A stored provider as it would be published after `edit`, which is not kept; with its own key unless another is given.
+/// Its secrets are about to be used: when that is another way than the stored one, the audit log says so.
+pub async fn edited(
+    admin: &Admin,
+    actor: &Actor,
+    id: ProviderId,
+    key: Option<Secret>,
+    edit: impl FnOnce(&mut ProviderFields) + Send,
+) -> Result<Published, Error> {
+    let row = live(admin.db().reader(), id).await?;
+    let before = stored(&row)?.fields;
+    let mut fields = before.clone();
+    edit(&mut fields);
+    let mut v = Violations::default();
+    fields.check(&mut v);
+    if let Some(key) = &key {
+        check_key(&mut v, &fields, key);
+    }
+    v.finish()?;
+    if (&fields.url, &fields.egress) != (&before.url, &before.egress) {
+        let entry = entry("test", id.0, Some(before.audited_way()), Some(fields.audited_way()));
+        record(admin, actor, entry).await?;
+    }
+    let secret = match &key {
+        Some(key) => admin.vault().seal(key, &Published::secret_place(id))?,
+        None => Sealed(row.sealed_secret),
+    };
+    sealed(admin, id, fields, secret)
+}
+
+fn sealed(admin: &Admin, id: ProviderId, fields: ProviderFields, secret: Sealed) -> Result<Published, Error> {
+    let egress = fields.egress.sealed(admin.vault(), id)?;
+    let headers = CustomHeaders::stored(&fields.custom_headers.sealed(admin.vault(), id)?);
+    let headers = headers.ok_or(Error::Broken)?.published();
+    assembled(id, fields, secret, headers, egress)
+}
+
 /// A row as it is published.
 pub(super) fn as_published(row: &Model) -> Result<Published, Error> {
-    let fields = stored(row)?.fields;
+    let mut fields = stored(row)?.fields;
+    let headers = std::mem::take(&mut fields.custom_headers).published();
+    let secret = Sealed(row.sealed_secret.clone());
+    assembled(ProviderId(row.id), fields, secret, headers, egress_settings(row))
+}
+
+fn assembled(
+    id: ProviderId,
+    fields: ProviderFields,
+    secret: Sealed,
+    custom_headers: Vec<(String, Sealed)>,
+    egress: EgressSettings,
+) -> Result<Published, Error> {
     let active_time = fields.active_time().map_err(|(column, _)| Error::Corrupt {
         resource: Resource::Provider,
-        id: row.id.to_string(),
+        id: id.to_string(),
         column,
     })?;
     Ok(Published {
-        id: ProviderId(row.id),
+        id,
         name: fields.name,
         provider_type: fields.provider_type,
         url: fields.url,
-        secret: Sealed(row.sealed_secret.clone()),
+        secret,
         is_enabled: fields.is_enabled,
         weight: fields.weight,
         priority: fields.priority,
@@ -184,11 +244,11 @@ pub(super) fn as_published(row: &Model) -> Result<Published, Error> {
         blocked_clients: fields.blocked_clients,
         model_redirects: fields.model_redirects,
         max_attempts: fields.max_attempts,
-        custom_headers: fields.custom_headers.published(),
+        custom_headers,
         client_abort: fields.client_abort,
         timers: fields.timers,
         circuit_breaker: fields.circuit_breaker,
-        egress: egress_settings(row),
+        egress,
     })
 }
 

@@ -31,7 +31,12 @@ impl Vault {
     /// True when a gateway with this key can ask the provider at all.
     #[must_use]
     pub fn can_reach(&self, provider: &Provider) -> bool {
-        Reach::of(provider, &self.key).is_ok()
+        self.reach(provider).is_ok()
+    }
+
+    /// How to reach the provider. An error says what is wrong, without a secret.
+    pub fn reach(&self, provider: &Provider) -> Result<Reach, &'static str> {
+        Reach::of(provider, &self.key)
     }
 
     /// Opens what was sealed for that place.

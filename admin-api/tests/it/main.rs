@@ -19,6 +19,7 @@ mod measured;
 mod metrics;
 mod nodes;
 mod principals;
+mod provider_tests;
 mod providers;
 mod publishing;
 mod routing;

@@ -51,7 +51,8 @@ impl Upstreams {
     pub async fn connect(&self, route: &Route) -> Result<Upstream, ConnectFailure> {
         let origin = route.base.origin();
         let Some(fallback) = &route.fallback else {
-            return self.connect_by(origin, &route.way, self.limits.connect).await.map_err(|e| failure(&e));
+            let connected = self.connect_by(origin, &route.way, self.limits.connect).await;
+            return connected.map_err(|error| error.failure());
         };
         // The time for a connection is that of both ways together.
         let half = self.limits.connect / 2;
@@ -70,7 +71,7 @@ impl Upstreams {
                 let upstream = direct.map_err(|_| ConnectFailure::Proxy(why))?;
                 Ok(Upstream { direct_after: Some(why), ..upstream })
             }
-            done => done.map_err(|error| failure(&error)),
+            done => done.map_err(|error| error.failure()),
         }
     }
 
@@ -252,16 +253,6 @@ fn address_as_h2(head: &mut RequestHeader, is_tls: bool) -> Result<(), Broken> {
         http::Uri::builder().scheme(scheme).authority(authority.as_bytes()).path_and_query(path).build();
     head.set_uri(uri.map_err(|_| Broken::Cut)?);
     Ok(())
-}
-
-fn failure(error: &DialError) -> ConnectFailure {
-    match error {
-        DialError::Dns => ConnectFailure::Dns,
-        DialError::Refused | DialError::Reset | DialError::Unreachable(_) => ConnectFailure::Refused,
-        DialError::TimedOut => ConnectFailure::TimedOut,
-        DialError::Tls(_) => ConnectFailure::Tls,
-        DialError::Proxy { why, .. } => ConnectFailure::Proxy(*why),
-    }
 }
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

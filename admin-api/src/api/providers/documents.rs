@@ -84,7 +84,7 @@ pub struct ProviderCreate {
 }
 
 impl ProviderCreate {
-    pub(super) fn parse(self) -> Result<(ProviderFields, Secret), Error> {
+    pub(in crate::api) fn parse(self) -> Result<(ProviderFields, Secret), Error> {
         let key = Secret::new(self.key);
         let mut fields = ProviderFields::new(self.name, self.provider_type.into(), self.url);
         set(&mut fields.is_enabled, self.is_enabled);
@@ -208,15 +208,15 @@ pub struct ProviderUpdate {
 }
 
 /// A parsed update: the new secret, and the change of the other fields.
-pub(super) struct ProviderEdit {
-    pub(super) key: Option<Secret>,
+pub(in crate::api) struct ProviderEdit {
+    pub(in crate::api) key: Option<Secret>,
     allowed_models: Option<Vec<ModelRule>>,
     model_redirects: Option<Vec<Redirect>>,
     rest: ProviderUpdate,
 }
 
 impl ProviderUpdate {
-    pub(super) fn parse(mut self) -> Result<ProviderEdit, Error> {
+    pub(in crate::api) fn parse(mut self) -> Result<ProviderEdit, Error> {
         let allowed_models = std::mem::take(&mut self.allowed_models).or_default(Vec::new());
         let model_redirects = std::mem::take(&mut self.model_redirects).or_default(Vec::new());
         Ok(ProviderEdit {
@@ -229,7 +229,7 @@ impl ProviderUpdate {
 }
 
 impl ProviderEdit {
-    pub(super) fn apply(self, fields: &mut ProviderFields) {
+    pub(in crate::api) fn apply(self, fields: &mut ProviderFields) {
         let (rest, usual) = (self.rest, Timers::default());
         set(&mut fields.name, rest.name);
         set(&mut fields.provider_type, rest.provider_type.map(Into::into));

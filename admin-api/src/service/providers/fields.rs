@@ -157,6 +157,16 @@ impl ProviderFields {
         })
     }
 
+    /// Where requests go.
+    pub(super) fn audited_way(&self) -> Value {
+        json!({
+            "url": self.url,
+            "proxy_url": self.egress.audited_proxy(),
+            "proxy_fallback_to_direct": self.egress.proxy_fallback_to_direct,
+            "ca_certificate": self.egress.ca_certificate,
+        })
+    }
+
     pub(super) fn audited(&self) -> Value {
         json!({
             "name": self.name,

@@ -36,4 +36,14 @@ impl Reach {
         let (way, fallback) = Way::of(provider, base.origin(), hub_key)?;
         Ok(Self { base, headers, way, fallback })
     }
+
+    /// A text of the provider's or its proxy's, without the secrets that they were sent.
+    #[must_use]
+    pub fn scrubbed(&self, text: &str) -> String {
+        let text = self.headers.scrubbed(text);
+        match self.way.proxy.as_ref().and_then(|proxy| proxy.password.as_ref()) {
+            Some(password) => text.replace(password.expose(), "***"),
+            None => text,
+        }
+    }
 }

@@ -99,6 +99,16 @@ impl UpstreamHeaders {
         headers
     }
 
+    /// A text of the provider's without the secrets that these headers carry.
+    #[must_use]
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        let values = self.credentials.iter().chain(&self.custom).filter_map(|(_, value)| value.to_str().ok());
+        values.fold(text.to_owned(), |text, value| {
+            let secret = value.strip_prefix("Bearer ").unwrap_or(value);
+            if secret.len() < SCRUBBED_FROM { text } else { text.replace(secret, "***") }
+        })
+    }
+
     fn passes(&self, name: &HeaderName, body: BodyForm) -> bool {
         let is_gone = match body {
             BodyForm::AsSent => false,
@@ -181,6 +191,9 @@ const AWS_ANTHROPIC: &str = "aws-external-anthropic.";
 /// Words in the host of a relay that takes `Authorization` alone (the predecessor's list).
 const RELAY_WORDS: [&str; 8] =
     ["proxy", "relay", "gateway", "router", "worker", "openrouter", "api2d", "oaipro"];
+
+/// Shorter values are words that a text may have by itself.
+const SCRUBBED_FROM: usize = 4;
 
 /// How a Google OAuth access token begins.
 const GOOGLE_ACCESS_TOKEN: &str = "ya29.";
