@@ -265,6 +265,7 @@ async fn a_long_outage_of_postgres_at_full_load_loses_nothing() {
     shape.postgres.start_server();
     let back = Instant::now();
     loop {
+        // Asked seldom: counting costs the database more the more there is.
         sleep(Duration::from_secs(1)).await;
         let booked = shape.count("SELECT count(*) FROM request_log");
         if booked >= served {

@@ -4,7 +4,7 @@ use super::asks::Api;
 use super::books::{Billed, Books, Logged, Tokens};
 use super::parts::Killed;
 use super::seats::{End, Seen};
-use simulator::{Ending, FakeSuccess, Served, Simulator};
+use simulator::{AnswerFacts, Ending, FakeSuccess, Served, Simulator};
 use std::collections::{BTreeMap, HashMap};
 
 /// A provider of the soak.
@@ -220,6 +220,7 @@ impl One<'_> {
         let is_silent =
             told.request.header("x-sim-script").is_some_and(|script| script.contains("\"no_usage\":true"));
         match row.outcome.as_str() {
+            "served" if is_cut_behind_all(answer) => self.tally.count("cut behind the last word"),
             "served" => {
                 self.must(answer.ended == Ending::Completed, "served what the provider did not complete")
             }
@@ -232,7 +233,8 @@ impl One<'_> {
             other => self.must(false, other),
         }
         let is_complete = matches!(row.outcome.as_str(), "served" | "drained");
-        if is_complete && answer.ended == Ending::Completed && !is_silent {
+        let is_completed = answer.ended == Ending::Completed || is_cut_behind_all(answer);
+        if is_complete && is_completed && !is_silent {
             self.must(Some(row.tokens) == usage, "other tokens");
             self.must(!row.is_estimate, "told and booked as an estimate");
         } else if row.outcome == "served" {
@@ -250,6 +252,11 @@ impl One<'_> {
             );
         }
     }
+}
+
+/// True when all of an answer's words were there before its connection broke: `[DONE]` without its line end.
+fn is_cut_behind_all(answer: &AnswerFacts) -> bool {
+    answer.ended == Ending::Cut && answer.usage.is_some() && answer.told == answer.usage
 }
 
 fn is_nothing_known(row: &Billed) -> bool {

@@ -164,6 +164,7 @@ async fn settled(node: &Node, root: &Path) -> Option<String> {
                 node.name
             ));
         }
+        // Processes of their own are asked: there is nothing here to wait for.
         sleep(LOOK_EVERY).await;
     }
 }
