@@ -15,6 +15,7 @@ pub mod gemini;
 pub(crate) mod lenient;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod reach;
 pub mod scan;
 pub mod splice;
 pub mod sse;

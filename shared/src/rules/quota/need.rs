@@ -19,8 +19,9 @@ pub struct Size {
     pub max_output_tokens: Option<u64>,
     /// How many answers it asks for: `n`.
     pub answers: u64,
-    /// The most web searches that it lets the provider make; `None`: it sets no bound.
-    pub web_searches: Option<u64>,
+    /// How often it lets the provider use tools of its own (search, fetch, code): each use is another turn of the model, with
+    /// all that came before as its input. `None`: it sets no bound.
+    pub server_uses: Option<u64>,
 }
 
 /// Why there is no bound to what a request may cost. The texts are fit for the caller.
@@ -35,22 +36,24 @@ pub enum Unbounded {
     /// It does not limit its output, and neither does the catalogue.
     #[error("the request does not limit its output tokens, and the model's largest output is not known")]
     Output,
-    /// It lets the provider search as often as it likes, for a fee each.
-    #[error("the request lets the provider search the web without a limit")]
-    WebSearches,
+    /// It lets the provider use tools of its own as often as it likes.
+    #[error("the request lets the provider use its own tools without a limit (max_uses)")]
+    ServerUses,
 }
 
 /// The most that a request can cost at these factors, the dearest of any provider that may serve it (design §7, `strict`).
 ///
 /// A token is at least one byte of what was sent, so the body bounds the input, whatever is written in it; vendors add
-/// instructions of their own. Each token at the dearest rate that any class, tier or band has. Rounding adds half a
+/// instructions of their own. Tools of the provider's make further turns, each with up to the largest input. Each token at the dearest rate that any class, tier or band has. Rounding adds half a
 /// nano-dollar for each of the up to nine items of a price.
 pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Result<NanoUsd, Unbounded> {
     let model = model.filter(|model| model.has_price()).ok_or(Unbounded::Model)?;
     let rates = dearest(model);
+    let uses = size.server_uses.ok_or(Unbounded::ServerUses)?;
+    let turns = uses.saturating_add(1);
     let added = if size.has_tools { ADDED_WITH_TOOLS } else { ADDED };
     let sent = size.body_bytes.saturating_add(added);
-    let input = match (size.refers_elsewhere, model.max_input_tokens) {
+    let input = match (size.refers_elsewhere || uses > 0, model.max_input_tokens) {
         (false, Some(most)) => sent.min(most),
         (false, None) => sent,
         (true, most) => most.ok_or(Unbounded::Input)?,
@@ -59,15 +62,11 @@ pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Resul
         (Some(asked), Some(most)) => asked.min(most),
         (asked, most) => asked.or(most).ok_or(Unbounded::Output)?,
     };
-    let output = of_each.saturating_mul(size.answers.max(1));
-    let searches = match size.web_searches {
-        Some(searches) => searches,
-        None if model.per_web_search.0 == 0 => 0,
-        None => return Err(Unbounded::WebSearches),
-    };
+    let output = of_each.saturating_mul(size.answers.max(1)).saturating_mul(turns);
+    let input = input.saturating_mul(turns);
     let item = |count, rate| item_cost(count, rate, factors.provider, factors.group);
     let items = item(input, rates.input) + item(output, rates.output);
-    let fees = item(1, model.per_request) + item(searches, model.per_web_search);
+    let fees = item(1, model.per_request) + item(uses, model.per_web_search);
     Ok(items + fees + ROUNDING)
 }
 
@@ -148,7 +147,7 @@ mod tests {
         fn no_request_costs_more_than_its_bound(
             index in any::<prop::sample::Index>(),
             (body, elsewhere, has_tools) in (0_u64..3_000_000, any::<bool>(), any::<bool>()),
-            (limit, answers, searches) in (prop::option::of(1_u64..200_000), 1_u64..4, 0_u64..20),
+            (limit, answers, uses) in (prop::option::of(1_u64..200_000), 1_u64..4, prop_oneof![Just(0_u64), 0_u64..20]),
             shares in prop::array::uniform6(0_u64..1_000),
             tiers in (0_usize..3, 0_usize..3),
             (provider, group) in (0_u64..5_000_000, 0_u64..5_000_000),
@@ -160,15 +159,15 @@ mod tests {
                 has_tools,
                 max_output_tokens: limit,
                 answers,
-                web_searches: Some(searches),
+                server_uses: Some(uses),
             };
             let factors = factors(provider, group);
             let Ok(bound) = bound(&size, Some(model), factors) else { return Ok(()) };
             // Whatever the bounds of the request leave, in whatever classes.
             let sent = body + if has_tools { ADDED_WITH_TOOLS } else { ADDED };
             let most = model.max_input_tokens.unwrap_or(sent);
-            let input = if elsewhere { most } else { sent.min(most) };
-            let output = limit.unwrap_or(u64::MAX).min(model.max_output_tokens.unwrap_or(u64::MAX)) * answers;
+            let input = if elsewhere || uses > 0 { most * (uses + 1) } else { sent.min(most) };
+            let output = limit.unwrap_or(u64::MAX).min(model.max_output_tokens.unwrap_or(u64::MAX)) * answers * (uses + 1);
             let all: u64 = shares[..5].iter().sum::<u64>().max(1);
             let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| input / all * shares[i]);
             let pictures = output / 1_000 * shares[5];
@@ -180,7 +179,7 @@ mod tests {
                 image_input_tokens: e,
                 output_tokens: output - pictures,
                 image_output_tokens: pictures,
-                web_search_requests: searches,
+                web_search_requests: uses,
                 ..TokenUsage::default()
             };
             let tier = |i: usize| [None, Some("priority"), Some("flex")][i];
@@ -211,7 +210,7 @@ mod tests {
             per_web_search: crate::money::PicoUsd(10_000_000_000),
             ..ModelPrice::default()
         };
-        let size = Size { body_bytes: 100, web_searches: Some(0), ..Size::default() };
+        let size = Size { body_bytes: 100, server_uses: Some(0), ..Size::default() };
         let one = factors(1_000_000, 1_000_000);
         let say = |size: &Size, model: Option<&ModelPrice>| bound(size, model, one).unwrap_err();
         assert_eq!(say(&size, None), Unbounded::Model);
@@ -219,8 +218,8 @@ mod tests {
         assert_eq!(say(&size, Some(&priced(Some(9), None))), Unbounded::Output);
         let elsewhere = Size { refers_elsewhere: true, ..size };
         assert_eq!(say(&elsewhere, Some(&priced(None, Some(9)))), Unbounded::Input);
-        let searching = Size { web_searches: None, ..size };
-        assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::WebSearches);
+        let searching = Size { server_uses: None, ..size };
+        assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::ServerUses);
         assert!(bound(&size, Some(&priced(None, Some(9))), one).is_ok());
     }
 
