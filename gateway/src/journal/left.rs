@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A journal that was adopted.
 pub struct Left {
@@ -22,6 +22,8 @@ pub struct Left {
     /// Number in our own journal of the last of its interrupted requests.
     handed_on: u64,
     asked_at: Option<Instant>,
+    /// Its disk did not answer: it is looked at again then.
+    rests_until: Option<Instant>,
     cache: Cache,
 }
 
@@ -32,6 +34,8 @@ pub enum Step {
     Moved,
     /// There was nothing to do, or no room.
     Idle,
+    /// Its disk does not answer.
+    Stuck,
 }
 
 impl Left {
@@ -76,7 +80,15 @@ impl Left {
         events::journal_adopted(directory.id, &found);
         let progress = Progress { taken: found.floor, watermark: found.floor };
         let handed_on = journal.journal.lock().last_seq();
-        Some(Self { directory, found, progress, handed_on, asked_at: None, cache: Cache::default() })
+        Some(Self {
+            directory,
+            found,
+            progress,
+            handed_on,
+            asked_at: None,
+            rests_until: None,
+            cache: Cache::default(),
+        })
     }
 
     /// Whose it was.
@@ -97,7 +109,14 @@ impl Left {
             Next::Here(records) => records,
             Next::There(number) => {
                 let last = self.found.end_of(number);
-                let segment = self.cache.segment(number, last, self.directory.segment(number)).await?;
+                if self.rests_until.is_some_and(|until| Instant::now() < until) {
+                    return Ok(Step::Stuck);
+                }
+                let Ok(segment) = self.cache.segment(number, last, self.directory.segment(number)).await
+                else {
+                    self.rests_until = Some(Instant::now() + UNREADABLE_RESTS);
+                    return Ok(Step::Stuck);
+                };
                 records(&segment, first, last, max)
             }
         };
@@ -132,3 +151,6 @@ impl Left {
         }
     }
 }
+
+/// How soon a segment that could not be read is tried again.
+const UNREADABLE_RESTS: Duration = Duration::from_secs(10);

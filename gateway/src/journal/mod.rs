@@ -207,18 +207,24 @@ impl UsageJournal {
 
 /// The segment that was read last: it is handed over in many steps.
 #[derive(Debug, Default)]
-struct Cache(Option<(u64, u64, Bytes)>);
+struct Cache {
+    read: Option<(u64, u64, Bytes)>,
+    /// The segment that could not be read last: said once, not with each try.
+    unreadable: Option<u64>,
+}
 
 impl Cache {
     /// The bytes of a segment that ends with this number.
     async fn segment(&mut self, number: u64, last: u64, path: PathBuf) -> Result<Bytes, PortError> {
-        if let Some((_, _, bytes)) = self.0.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
+        if let Some((_, _, bytes)) = self.read.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
             return Ok(bytes.clone());
         }
         let bytes = match tokio::fs::read(&path).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) => {
-                events::journal_unreadable(&path, &error);
+                if self.unreadable.replace(number) != Some(number) {
+                    events::journal_unreadable(&path, &error);
+                }
                 if error.kind() != io::ErrorKind::NotFound {
                     return Err(PortError::Unreadable);
                 }
@@ -226,7 +232,7 @@ impl Cache {
                 Bytes::new()
             }
         };
-        self.0 = Some((number, last, bytes.clone()));
+        self.read = Some((number, last, bytes.clone()));
         Ok(bytes)
     }
 }

@@ -49,7 +49,7 @@ impl Shipper {
             self.adopt().await;
             let pause = match self.round().await {
                 Ok(Step::Moved) => continue,
-                Ok(Step::Idle) => IDLE_PAUSE,
+                Ok(Step::Idle | Step::Stuck) => IDLE_PAUSE,
                 Err(_) => FAILED_PAUSE,
             };
             tokio::select! {
@@ -141,6 +141,11 @@ impl Shipper {
         let Some(oldest) = self.left.front_mut() else { return Ok(Step::Idle) };
         let own_watermark = self.journal.journal.lock().watermark();
         let step = oldest.step(own_watermark, BATCH, &self.stream).await?;
+        if step == Step::Stuck {
+            // It holds up nobody: the others have their turns.
+            self.left.rotate_left(1);
+            return Ok(Step::Idle);
+        }
         if oldest.is_done()
             && let Some(done) = self.left.pop_front()
         {
