@@ -4,6 +4,8 @@
 //! The second outlives the first: a connection that was opened on an HTTP worker would die with it, just when
 //! the last records are booked. The end: server → consumer (to the last record) → database closed.
 
+mod patience;
+
 use crate::auth::{Gate, guard};
 use crate::config::AdminConfig;
 use crate::door::Door;
@@ -24,7 +26,9 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use egress::TrustError;
+use patience::Patience;
 use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, UsageSource};
+use shared::time::Zone;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -54,7 +58,7 @@ pub struct Options {
 pub enum WhenAway {
     /// It fails.
     Fail,
-    /// It says so and waits, for as long as that may pass by itself ([`OpenError::may_pass`]).
+    /// It says so and waits, for as long as that may pass by itself ([`StartError::may_pass`]).
     Wait,
 }
 
@@ -278,11 +282,13 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     } = options;
     // Before the database: a taken port must not cost a migration. Nobody is let in before there is one.
     let door = Door::reserve(config.listen, listener)?;
-    let db = open(&config, when_away).await?;
+    let mut patience = Patience::new(when_away);
+    let open = async || Ok(Db::open(&config.database, config.pool_max, config.auto_migrate).await?);
+    let db = patience.with(open).await?;
     let outside = Outside::new(config.upstream_ca_file.as_deref()).map_err(StartError::Authorities)?;
     let vault = Vault::new(config.hub_key);
-    let is_right_key = is_right_key(&db, &vault).await.map_err(OpenError::from)?;
-    if !is_right_key {
+    let is_right_key = async || Ok(is_right_key(&db, &vault).await.map_err(OpenError::from)?);
+    if !patience.with(is_right_key).await? {
         return Err(StartError::OtherHubKey);
     }
     let reconciler = Reconciler::new(db.clone(), publisher).counted(metrics.clone());
@@ -295,10 +301,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         outside,
         config.timezone.clone(),
     );
-    prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
-    error_rules::sync_defaults(admin.clone()).await.map_err(StartError::ErrorRules)?;
-    settings::adopt_timezone(admin.clone()).await.map_err(StartError::Settings)?;
-    let zone = settings::read(admin.clone()).await.map_err(StartError::Settings)?.settings.published.timezone;
+    let zone = patience.with(async || bring_up_to_date(&admin).await).await?;
     if let Err(error) = reconciler.step().await {
         tracing::error!(%error, "configuration cannot be published yet");
     }
@@ -325,26 +328,13 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     Ok(Parts { page, metrics, gate, listener, address, jobs, stop_jobs })
 }
 
-/// Opens the database, now or when it is there.
-async fn open(config: &AdminConfig, when_away: WhenAway) -> Result<Db, StartError> {
-    let mut is_told = false;
-    loop {
-        match Db::open(&config.database, config.pool_max, config.auto_migrate).await {
-            Err(error) if when_away == WhenAway::Wait && error.may_pass() => {
-                if !is_told {
-                    tracing::warn!(%error, "waiting for the database; going on when it is there");
-                }
-                is_told = true;
-                tokio::time::sleep(OPEN_RETRY).await;
-            }
-            opened => {
-                if is_told && opened.is_ok() {
-                    tracing::info!("the database is there");
-                }
-                return Ok(opened?);
-            }
-        }
-    }
+/// Puts into the database what comes with the release and with the environment; answers the zone that is in force.
+async fn bring_up_to_date(admin: &Admin) -> Result<Zone, StartError> {
+    prices::refresh_seed(admin.clone()).await.map_err(StartError::Prices)?;
+    error_rules::sync_defaults(admin.clone()).await.map_err(StartError::ErrorRules)?;
+    settings::adopt_timezone(admin.clone()).await.map_err(StartError::Settings)?;
+    let settings = settings::read(admin.clone()).await.map_err(StartError::Settings)?;
+    Ok(settings.settings.published.timezone)
 }
 
 fn serve(listener: TcpListener, admin: Admin, gate: Data<Gate>, metrics: Arc<Metrics>) -> io::Result<Server> {
@@ -374,7 +364,6 @@ fn answer<T>(up: oneshot::Sender<T>, value: T) {
 
 /// Admins are few; the seats are served elsewhere.
 const HTTP_WORKERS: usize = 2;
-const OPEN_RETRY: Duration = Duration::from_millis(500);
 const DATABASE_THREADS: usize = 2;
 /// How long the server waits for requests under way; each has its own shorter deadline.
 const SERVER_DEADLINE_SECS: u64 = 15;

@@ -90,16 +90,22 @@ impl OpenError {
             | Self::File { .. }
             | Self::NoDatabase { .. }
             | Self::PendingSteps { .. } => false,
-            Self::Database(error) => match sqlx_error(error) {
-                Some(SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed) => true,
-                // Connection, resources, operator (a shutdown, still starting), system.
-                Some(SqlxError::Database(error)) => {
-                    let code = error.code().unwrap_or_default();
-                    ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
-                }
-                _ => false,
-            },
+            Self::Database(error) => may_pass(error),
         }
+    }
+}
+
+/// True when the database is away, not when it refuses: see [`OpenError::may_pass`].
+#[must_use]
+pub fn may_pass(error: &DbErr) -> bool {
+    match sqlx_error(error) {
+        Some(SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed) => true,
+        // Connection, resources, operator (a shutdown, still starting), system.
+        Some(SqlxError::Database(error)) => {
+            let code = error.code().unwrap_or_default();
+            ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        }
+        _ => false,
     }
 }
 
