@@ -41,9 +41,9 @@ pub use facts::{ErrorFacts, retry_after_secs};
 use crate::ids::ErrorRuleId;
 use crate::rules::upstream::ProxyFailure;
 use words::{
-    ABSENT_ANYWHERE_PHRASES, CREDENTIAL_CODES, CREDENTIAL_PHRASES, MISSING_WHEN_NAMED_PHRASES,
-    MODEL_MISSING_CODES, MODEL_MISSING_PHRASES, NOT_FOUND_CODES, OVERLOAD_CODES, OVERLOAD_PHRASES,
-    PERMISSION_CODES, RATE_LIMIT_CODES, REQUEST_FAULT_CODES, TIMEOUT_CODES,
+    ABSENT_ANYWHERE_PHRASES, CREDENTIAL_CODES, CREDENTIAL_PHRASES, LOST_RESPONSE_CODES,
+    MISSING_WHEN_NAMED_PHRASES, MODEL_MISSING_CODES, MODEL_MISSING_PHRASES, NOT_FOUND_CODES, OVERLOAD_CODES,
+    OVERLOAD_PHRASES, PERMISSION_CODES, RATE_LIMIT_CODES, REQUEST_FAULT_CODES, TIMEOUT_CODES,
 };
 
 /// How one attempt ended without an answer that could be relayed.
@@ -252,6 +252,10 @@ fn by_body(facts: &ErrorFacts, status: Option<u16>, model: Option<&str>) -> Opti
     }
     if facts.is_named(RATE_LIMIT_CODES) {
         return Some(refused(FailureClass::RateLimit, "rate_limited"));
+    }
+    // Before the model rule: under a 404 it says "not found" of an id that may have a model's name in it.
+    if facts.is_named(LOST_RESPONSE_CODES) {
+        return Some(STOP);
     }
     if facts.is_named(MODEL_MISSING_CODES)
         || facts.says(ABSENT_ANYWHERE_PHRASES)

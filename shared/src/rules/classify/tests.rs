@@ -129,6 +129,20 @@ fn an_error_event_before_content_is_judged_by_its_type() {
 }
 
 #[test]
+fn an_account_that_forgot_a_response_is_not_at_fault_and_nobody_else_is_asked() {
+    // The id has the model in it: that is no missing model.
+    let message = "Previous response with id 'resp_gpt-5' not found.";
+    let body = format!(
+        r#"{{"error":{{"message":"{message}","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}}}"#
+    );
+    let facts = ErrorFacts::read(body.as_bytes());
+    for code in [400, 404] {
+        let verdict = classify(&AttemptEnd::Status { code, facts: &facts }, Some("gpt-5"));
+        assert_eq!((verdict.class, verdict.next), (FailureClass::RequestFault, Next::Stop), "{code}");
+    }
+}
+
+#[test]
 fn a_request_fault_under_status_200_is_a_fake_success_all_the_same() {
     let facts = ErrorFacts::read(anthropic("invalid_request_error", "x").as_bytes());
     let verdict = classify(&AttemptEnd::FakeSuccess { kind: FakeKind::Error, facts: &facts }, None);

@@ -68,6 +68,8 @@ pub(super) const MODEL_MISSING_PHRASES: &[&str] = &[
 pub(super) const ABSENT_ANYWHERE_PHRASES: &[&str] = &["无可用渠道"];
 pub(super) const MISSING_WHEN_NAMED_PHRASES: &[&str] =
     &["does not exist", "not found", "is not available", "not have access", "is not a valid model"];
+/// The account does not have what the request goes on from, and nobody else has it.
+pub(super) const LOST_RESPONSE_CODES: &[&str] = &["previous_response_not_found"];
 pub(super) const REQUEST_FAULT_CODES: &[&str] = &[
     "invalid_request_error",
     "invalid_argument",

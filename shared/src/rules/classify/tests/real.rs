@@ -191,6 +191,8 @@ const ROWS: &[Row] = &[
         r#"{"error":{"message":"No tool call found for function call output with call_id call_1.","type":"invalid_request_error","param":"input","code":null}}"#),
     row("https://github.com/earendil-works/pi/issues/3206", Status(404), "gpt-5.4", "", FAULT, None, Some("item_not_stored"),
         r#"{"error":{"message":"Item with id 'rs_1' not found. Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from your input.","type":"invalid_request_error","param":"input","code":null}}"#),
+    row("https://github.com/maximhq/bifrost/issues/2441", Event, "gpt-5.4", "", FAULT, None, None,
+        r#"{"type":"error","status":400,"error":{"code":"previous_response_not_found","message":"Previous response with id 'resp_1' not found."}}"#),
     row("https://github.com/the-open-agent/openagent/issues/2344", Event, "gpt-5.5", "", FAULT, None, Some("context_limit"),
         r#"{"type":"error","error":{"type":"invalid_request_error","code":"context_length_exceeded","message":"Your input exceeds the context window of this model. Please adjust your input and try again.","param":"input"}}"#),
     row("https://github.com/the-open-agent/openagent/issues/2344", Event, "gpt-5.5", "", FAULT, None, Some("context_limit"),
