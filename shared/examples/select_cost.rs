@@ -50,6 +50,7 @@ fn main() {
             at: UnixMillis(1_790_000_000_000),
             table: None,
             out: &[],
+            only: None,
         };
         let mut draws = rng(1);
         let mut batches: Vec<u128> = (0..101)

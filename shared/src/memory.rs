@@ -3,11 +3,13 @@
 mod breakers;
 mod news;
 mod quotas;
+mod responses;
 mod sessions;
 
 pub use breakers::MemoryBreakers;
 pub use news::NewsQueue;
 pub use quotas::MemoryQuotas;
+pub use responses::MemoryResponses;
 pub use sessions::MemorySessions;
 
 use crate::contract::in_flight::InFlight;

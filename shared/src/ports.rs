@@ -5,9 +5,11 @@
 //! instead of hanging.
 
 mod quotas;
+mod responses;
 mod sessions;
 
 pub use quotas::{At, QuotaStore};
+pub use responses::ResponseStore;
 pub use sessions::{ActiveSessions, MAX_LISTED, MAX_SEEN, MAX_TOUCHES, SessionNews, SessionStore, Touch};
 
 use crate::contract::breaker::{CircuitDoc, Order, PermitAsk, Report, Taken};

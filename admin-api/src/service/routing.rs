@@ -90,6 +90,8 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
         at,
         table: table.as_ref().map(|(table, at)| (table, *at)),
         out: &out,
+        // A dry run goes on from no response.
+        only: None,
     };
     // Each one that was tried took a draw.
     let drawn = u64::try_from(question.tried.len()).unwrap_or(u64::MAX);

@@ -51,6 +51,7 @@ async fn an_explanation_is_the_gateways_choice_for_the_same_facts_and_seed(hub: 
                 at: UnixMillis::parse_rfc3339(AT).unwrap(),
                 table: None,
                 out: &out,
+                only: None,
             };
             let tried: Vec<String> = out.iter().map(|out| out.provider_id.to_string()).collect();
             let query = format!(

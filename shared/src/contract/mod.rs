@@ -11,6 +11,7 @@ pub mod delta;
 pub mod in_flight;
 pub mod keys;
 pub mod node;
+pub mod response;
 pub mod scripts;
 pub mod session;
 pub mod snapshot;

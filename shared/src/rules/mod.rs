@@ -15,6 +15,7 @@ pub mod models;
 pub mod pricing;
 pub mod provider_test;
 pub mod quota;
+pub mod response;
 pub mod retry;
 pub mod select;
 pub mod session;

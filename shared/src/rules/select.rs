@@ -5,7 +5,7 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → schedule → dialect → model → client → breaker and cool-downs → out for this request → weight 0 →
+//! group → enabled → schedule → dialect → model → client → another one made the response → breaker and cool-downs → out for this request → weight 0 →
 //! overloaded where somebody is not → not in the lowest tier (the caller's group may have its own).
 //! Provider limits join between *cool-downs* and *out*: a new [`Reason`] in its place in [`Reason::ALL`] and one line in
 //! `first_obstacle`.
@@ -55,6 +55,8 @@ pub struct SelectFacts<'a> {
     pub table: Option<(&'a Table, UnixMillis)>,
     /// Who is out for the rest of this request.
     pub out: &'a [Out],
+    /// The only one that may serve ([`crate::rules::response::follow`]), whatever its weight; `None`: all may.
+    pub only: Option<ProviderId>,
 }
 
 /// A provider that is out for the rest of a request.
@@ -115,7 +117,9 @@ pub fn select(facts: &SelectFacts<'_>, rng: &mut impl Rng) -> Selection {
         match sieve.obstacle(member) {
             Err(reason) => excluded.add(reason, member.id),
             Ok(standing) => {
-                let candidate = Candidate { provider_id: member.id, weight: member.weight };
+                // The only one is drawn even with the weight of one that only running sessions use: it is the same case.
+                let weight = if facts.only.is_some() { member.weight.max(1) } else { member.weight };
+                let candidate = Candidate { provider_id: member.id, weight };
                 able.push(Able { candidate, standing, priority: sieve.access.priority(member) });
             }
         }
@@ -193,7 +197,7 @@ impl<'a> Sieve<'a> {
     /// The first filter that keeps it from being drawn; else how it stands.
     fn obstacle(&mut self, member: &Member) -> Result<Standing, Reason> {
         let standing = self.hindrance(member)?;
-        if member.weight == 0 {
+        if member.weight == 0 && self.facts.only.is_none() {
             return Err(Reason::WeightZero);
         }
         Ok(standing)
@@ -218,6 +222,9 @@ impl<'a> Sieve<'a> {
         }
         if !self.serves_client(member) {
             return Err(Reason::ClientNotAllowed);
+        }
+        if self.facts.only.is_some_and(|only| only != member.id) {
+            return Err(Reason::OtherResponse);
         }
         let facts = self.facts;
         let standing = facts.table.map_or(Standing::Ready, |(table, now)| {

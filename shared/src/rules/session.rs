@@ -127,13 +127,7 @@ impl SessionKey {
     /// The first 16 bytes of SHA-256 of the caller's key, a zero byte and the id.
     #[must_use]
     pub fn of(key_id: KeyId, id: &SessionId) -> Self {
-        let mut hash = Context::new(&SHA256);
-        hash.update(key_id.to_string().as_bytes());
-        hash.update(&[0]);
-        hash.update(id.text.as_bytes());
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(hash.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        Self(bytes)
+        Self(first_half(&[key_id.to_string().as_bytes(), id.text.as_bytes()]))
     }
 
     /// The key of these bytes.
@@ -172,6 +166,20 @@ impl FromStr for SessionKey {
         }
         u128::from_str_radix(text, 16).map(|bits| Self(bits.to_be_bytes())).map_err(|_| NotAKey)
     }
+}
+
+/// The first 16 bytes of SHA-256 of these parts, a zero byte between them.
+pub(super) fn first_half(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hash = Context::new(&SHA256);
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 {
+            hash.update(&[0]);
+        }
+        hash.update(part);
+    }
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(hash.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    bytes
 }
 
 /// A text that is no [`SessionKey`].

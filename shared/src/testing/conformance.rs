@@ -10,10 +10,12 @@
 
 mod breakers;
 mod quotas;
+mod responses;
 mod sessions;
 
 pub use breakers::breakers;
 pub use quotas::quotas;
+pub use responses::responses;
 pub use sessions::sessions;
 
 use super::{in_flight, key_doc, node_beat, provider, snapshot, usage_record};

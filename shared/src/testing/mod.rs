@@ -21,6 +21,7 @@ use crate::model::{
 };
 use crate::money::Multiplier;
 use crate::rules::error_rules::default_rules;
+use crate::rules::response::ResponseKey;
 use crate::rules::select::Draws;
 use crate::rules::session::SessionKey;
 use crate::secret::{HubKey, KeyDigest, Secret};
@@ -245,6 +246,16 @@ pub fn in_flight(at_ms: i64, records: impl IntoIterator<Item = u64>) -> InFlight
 #[must_use]
 pub fn session_key(n: usize) -> SessionKey {
     SessionKey::from_bytes(u128::MAX.wrapping_sub(n as u128).to_be_bytes())
+}
+
+/// The key of response `n`; so many after each other have each first byte.
+#[must_use]
+pub fn response_key(n: u16) -> ResponseKey {
+    let [high, low] = n.to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[0] = low;
+    bytes[15] = high;
+    ResponseKey::from_bytes(bytes)
 }
 
 /// Session `n`, with one request.

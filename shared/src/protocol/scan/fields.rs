@@ -42,6 +42,7 @@ enum Field {
     GenerationConfig,
     Metadata,
     PromptCacheKey,
+    Store,
 }
 
 /// A field of `generationConfig` that is looked at.
@@ -114,6 +115,7 @@ impl Collector {
             Field::GenerationConfig => self.generation_config(reader)?,
             Field::Metadata => session.metadata_user_id = user_id(reader)?,
             Field::PromptCacheKey => session.prompt_cache_key = hint(reader)?,
+            Field::Store => session.store = boolean_hint(reader)?,
         }
         Ok(())
     }
@@ -166,6 +168,7 @@ impl Field {
             "generationConfig" | "generation_config" => Self::GenerationConfig,
             "metadata" => Self::Metadata,
             "prompt_cache_key" => Self::PromptCacheKey,
+            "store" => Self::Store,
             _ => return None,
         })
     }
@@ -189,13 +192,14 @@ impl Field {
             Self::GenerationConfig => "generationConfig",
             Self::Metadata => "metadata",
             Self::PromptCacheKey => "prompt_cache_key",
+            Self::Store => "store",
         }
     }
 
     /// It decides routing, price or a bound, so it may be given once only.
     fn is_decisive(self) -> bool {
         match self {
-            Self::Metadata | Self::PromptCacheKey => false,
+            Self::Metadata | Self::PromptCacheKey | Self::Store => false,
             Self::Model
             | Self::Stream
             | Self::MaxTokens
@@ -271,6 +275,14 @@ fn integer(reader: &mut Reader<'_>, field: &'static str) -> Result<Option<u64>, 
 fn hint(reader: &mut Reader<'_>) -> Result<Option<String>, ScanError> {
     match reader.value()? {
         Value::Text(text) => Ok(Some(reader.unescape(&text))),
+        _ => Ok(None),
+    }
+}
+
+/// The same of a boolean.
+fn boolean_hint(reader: &mut Reader<'_>) -> Result<Option<bool>, ScanError> {
+    match reader.value()? {
+        Value::Bool(value) => Ok(Some(value)),
         _ => Ok(None),
     }
 }

@@ -8,7 +8,7 @@
 //!   in `Value`;
 //! - such a field of the wrong JSON type ([`ScanError::WrongType`]). `null` is as good as absent. An integer
 //!   may be written `1.0` or `1e3`, as upstreams that validate by JSON Schema accept it, and must not be
-//!   negative. Fields that only hint (`metadata.user_id`, `prompt_cache_key`, the shape of `messages`)
+//!   negative. Fields that only hint (`metadata.user_id`, `prompt_cache_key`, `store`, the shape of `messages`)
 //!   count as absent when of another type; the upstream has its say on them.
 //!
 //! Knows nothing of dialects: it reads the fields of all of them, [`OutputLimits`] tells which apply.
@@ -89,6 +89,8 @@ pub struct SessionHints {
     pub prompt_cache_key: Option<String>,
     /// `previous_response_id`.
     pub previous_response_id: Option<String>,
+    /// `store`: whether the answer is to be kept at the provider, for a later `previous_response_id`. A hint.
+    pub store: Option<bool>,
     /// The bytes of the first element of the list that `message_count` counts, or of `input` itself where it
     /// is a string: stable through a conversation.
     pub first_message: Option<Range<usize>>,

@@ -39,7 +39,7 @@ fn every_fact_is_read() {
     let body = r#" {"model":"claude-\u0073onnet","stream":true,"max_tokens":1,"max_completion_tokens":2,
         "max_output_tokens":3,"generationConfig":{"maxOutputTokens":4,"candidateCount":2},"n":5,"best_of":6,
         "service_tier":"flex","messages":[{"role":"user"},[]],"metadata":{"user_id":"u"},
-        "prompt_cache_key":"k","previous_response_id":"r","background":true,
+        "prompt_cache_key":"k","previous_response_id":"r","background":true,"store":true,
         "stream_options":{"include_usage":false}} "#;
     let at = |part: &str| {
         let start = body.find(part).unwrap();
@@ -64,6 +64,7 @@ fn every_fact_is_read() {
             metadata_user_id: Some("u".to_owned()),
             prompt_cache_key: Some("k".to_owned()),
             previous_response_id: Some("r".to_owned()),
+            store: Some(true),
             first_message: Some(at(r#"{"role":"user"}"#)),
         },
         layout: Layout {
@@ -124,6 +125,7 @@ fn null_is_as_good_as_absent() {
         "generationConfig",
         "metadata",
         "prompt_cache_key",
+        "store",
     ];
     for name in names {
         let mut facts = facts(&format!(r#"{{"{name}":null}}"#));
@@ -183,6 +185,16 @@ fn elsewhere_the_last_of_equal_keys_counts() {
     );
     assert_eq!(facts.session.metadata_user_id.as_deref(), Some("d"));
     assert_eq!(facts.session.prompt_cache_key.as_deref(), Some("b"));
+}
+
+#[test]
+fn what_is_not_said_to_be_stored_is_a_hint_like_others() {
+    let store = |body: &str| facts(body).session.store;
+    assert_eq!(store(r#"{"store":false}"#), Some(false));
+    assert_eq!(store(r#"{"store":true,"store":false}"#), Some(false));
+    for other in ["null", "0", "\"false\"", "[false]"] {
+        assert_eq!(store(&format!(r#"{{"store":{other}}}"#)), None);
+    }
 }
 
 #[test]

@@ -248,6 +248,7 @@ fn ride(seed: u64) -> Count {
                 at: now,
                 table: Some((table, now)),
                 out: &out,
+                only: None,
             };
             let Selection::Chosen(chosen) = select(&facts, &mut draws) else { break None };
             let id = chosen.provider_id;

@@ -86,6 +86,18 @@ impl Pool {
         pool
     }
 
+    /// The one provider that there is for a caller: enabled, of its groups, speaking its API. `None` when there are none or
+    /// several, be it that all but one rest just now.
+    #[must_use]
+    pub fn sole(&self, groups: &GroupSet, dialect: Dialect) -> Option<ProviderId> {
+        let access = self.access(groups);
+        let mut all = self
+            .members
+            .iter()
+            .filter(|member| member.is_enabled && member.dialect == dialect && access.may_use(member));
+        all.next().filter(|_| all.next().is_none()).map(|member| member.id)
+    }
+
     /// The number of a group.
     fn group(&mut self, name: &str) -> usize {
         match self.groups.get(name) {

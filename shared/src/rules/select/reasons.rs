@@ -18,6 +18,8 @@ pub enum Reason {
     ModelNotServed,
     /// Its client rules leave the caller's program out.
     ClientNotAllowed,
+    /// Another provider made the response that the request goes on from.
+    OtherResponse,
     /// Its breaker is open.
     BreakerOpen,
     /// Its breaker is half open, and another request probes it.
@@ -42,13 +44,14 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the filters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OtherGroup,
         Self::Disabled,
         Self::OutsideSchedule,
         Self::OtherDialect,
         Self::ModelNotServed,
         Self::ClientNotAllowed,
+        Self::OtherResponse,
         Self::BreakerOpen,
         Self::BreakerProbing,
         Self::CoolingCredential,
@@ -71,6 +74,7 @@ impl Reason {
             Self::OtherDialect => "other_dialect",
             Self::ModelNotServed => "model_not_served",
             Self::ClientNotAllowed => "client_not_allowed",
+            Self::OtherResponse => "other_response",
             Self::BreakerOpen => "breaker_open",
             Self::BreakerProbing => "breaker_probing",
             Self::CoolingCredential => "cooling_credential",
@@ -118,7 +122,8 @@ impl Excluded {
     }
 
     /// The reasons a seat is told when nobody is left: of the providers it may use and whose API it
-    /// speaks, if there are any; else why there are none. Never a provider's name or id.
+    /// speaks, if there are any; else why there are none. Of those that did not make the response it goes on from
+    /// nothing is said, as if its maker were alone. Never a provider's name or id.
     pub fn public_reasons(&self) -> impl Iterator<Item = &'static str> {
         let is_telling = |r: Reason| r != Reason::OtherGroup && r != Reason::OtherDialect;
         let has_telling = self.reasons().any(|(r, _)| is_telling(r));
@@ -128,6 +133,7 @@ impl Excluded {
             .filter(move |r| match r {
                 Reason::OtherGroup => !has_telling && !has_other_dialect,
                 Reason::OtherDialect => !has_telling,
+                Reason::OtherResponse => false,
                 _ => true,
             })
             .map(Reason::label)
@@ -152,6 +158,7 @@ impl Excluded {
             | Reason::OtherDialect
             | Reason::ModelNotServed
             | Reason::ClientNotAllowed
+            | Reason::OtherResponse
             | Reason::Unusable
             | Reason::WeightZero => false,
         };
@@ -192,7 +199,7 @@ mod tests {
         };
         let limited = Reason::CoolingRateLimit;
         assert_eq!(of(&[limited, Reason::Disabled, limited]), [ProviderId(1), ProviderId(3)]);
-        assert_eq!(of(&[Reason::OtherGroup, Reason::ModelNotServed, limited]), [ProviderId(3)]);
+        assert_eq!(of(&[Reason::OtherGroup, Reason::OtherResponse, limited]), [ProviderId(3)]);
         for other in [Reason::BreakerOpen, Reason::CoolingCredential, Reason::OutsideSchedule] {
             assert_eq!(of(&[limited, other]), []);
         }

@@ -27,6 +27,7 @@ fn facts<'a>(pool: &'a Pool, groups: &'a GroupSet) -> SelectFacts<'a> {
         at: UnixMillis::parse_rfc3339("2026-11-23T01:30:00Z").unwrap(),
         table: None,
         out: &[],
+        only: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn each_filter_stops_a_provider_by_its_own_name() {
     let other_model = Provider { allowed_models: serving("gpt-"), ..provider(1) };
     let other_client = Provider { allowed_clients: vec![ClientPattern::new("codex-cli")], ..provider(1) };
     let blocked = Provider { blocked_clients: vec![ClientPattern::new("claude*")], ..provider(1) };
+    let only_two = |reason| (reason == Reason::OtherResponse).then_some(ProviderId(2));
     for (first, out, reason) in [
         (other_group, None, Reason::OtherGroup),
         (Provider { is_enabled: false, ..provider(1) }, None, Reason::Disabled),
@@ -66,6 +68,7 @@ fn each_filter_stops_a_provider_by_its_own_name() {
         (other_model, None, Reason::ModelNotServed),
         (other_client, None, Reason::ClientNotAllowed),
         (blocked, None, Reason::ClientNotAllowed),
+        (provider(1), None, Reason::OtherResponse),
         (provider(1), Some(out(OutReason::AlreadyTried)), Reason::AlreadyTried),
         (provider(1), Some(out(OutReason::Probing)), Reason::BreakerProbing),
         (Provider { weight: 0, ..provider(1) }, None, Reason::WeightZero),
@@ -74,7 +77,9 @@ fn each_filter_stops_a_provider_by_its_own_name() {
         let groups = default_groups();
         let providers = [first, provider(2)];
         let out: Vec<Out> = out.into_iter().collect();
-        let selection = select(&SelectFacts { out: &out, ..facts(&pool(&providers), &groups) }, &mut rng(1));
+        let pool = pool(&providers);
+        let facts = SelectFacts { out: &out, only: only_two(reason), ..facts(&pool, &groups) };
+        let selection = select(&facts, &mut rng(1));
         assert_eq!(chosen_id(&selection), Some(2), "{reason:?}");
         assert_eq!(excluded(&selection).reasons().collect::<Vec<_>>(), [(reason, 1)]);
     }
@@ -110,6 +115,46 @@ fn a_provider_is_counted_under_the_first_filter_that_stops_it() {
         assert_eq!(excluded(&selection).reasons().collect::<Vec<_>>(), [(reason, 1)]);
         mend(&mut all_wrong);
     }
+}
+
+#[test]
+fn the_maker_of_a_response_serves_whatever_its_weight_and_tier_or_nobody_does() {
+    let groups = default_groups();
+    let maker = Provider { weight: 0, priority: 7, ..provider(2) };
+    let providers = [provider(1), maker, provider(3)];
+    let pool = pool(&providers);
+    let facts = SelectFacts { only: Some(ProviderId(2)), ..facts(&pool, &groups) };
+    let selection = select(&facts, &mut rng(1));
+    assert_eq!(chosen_id(&selection), Some(2));
+    assert_eq!(excluded(&selection).reasons().collect::<Vec<_>>(), [(Reason::OtherResponse, 2)]);
+    assert!(reuse(&facts, ProviderId(1)).is_err(), "a session bound elsewhere does not go there either");
+    // Tried in vain: nobody else is.
+    let out = [Out { provider_id: ProviderId(2), why: OutReason::AlreadyTried }];
+    let selection = select(&SelectFacts { out: &out, ..facts }, &mut rng(1));
+    assert_eq!(chosen_id(&selection), None);
+    assert_eq!(excluded(&selection).public_reasons().collect::<Vec<_>>(), ["already_tried"]);
+    // One that is not there.
+    let selection = select(&SelectFacts { only: Some(ProviderId(9)), ..facts }, &mut rng(1));
+    assert_eq!((chosen_id(&selection), excluded(&selection).count(Reason::OtherResponse)), (None, 3));
+}
+
+#[test]
+fn a_caller_has_one_provider_when_the_others_are_never_for_it() {
+    let groups = default_groups();
+    let off = Provider { is_enabled: false, ..provider(1) };
+    let foreign = Provider { group_tag: GroupSet::parse("fast"), ..provider(2) };
+    let codex = Provider { provider_type: ProviderType::Codex, ..provider(3) };
+    let rests = Provider {
+        weight: 0,
+        active_time: Some(ActiveTime::parse("01:00", "02:00").unwrap()),
+        ..provider(4)
+    };
+    let sole = |providers: &[Provider]| pool(providers).sole(&groups, Dialect::Anthropic).map(|id| id.0);
+    let all = [off, foreign, codex, rests, provider(5)];
+    assert_eq!(sole(&all[..3]), None);
+    assert_eq!(sole(&all[..4]), Some(4));
+    assert_eq!(sole(&all), None, "one that rests is there");
+    assert_eq!(pool(&all).sole(&groups, Dialect::OpenaiResponses), Some(ProviderId(3)));
 }
 
 #[test]
@@ -409,6 +454,25 @@ proptest! {
                 let others: u32 = excluded.reasons().map(|(_, count)| count).sum();
                 prop_assert_eq!(others as usize, providers.len());
             }
+        }
+    }
+
+    /// Whatever else is so: the maker or nobody, and the draw replays.
+    #[test]
+    fn a_follow_up_never_goes_to_another_provider(providers in any_pool(), only in 1_i64..12, seed: u64) {
+        let groups = default_groups();
+        let pool = pool(&providers);
+        let facts = SelectFacts { only: Some(ProviderId(only)), ..facts(&pool, &groups) };
+        let able = reuse(&facts, ProviderId(only)).is_ok();
+        match select(&facts, &mut rng(seed)) {
+            Selection::Chosen(chosen) => {
+                prop_assert!(able);
+                prop_assert_eq!(chosen.provider_id, ProviderId(only));
+                let steps = vec![chosen.into()];
+                let chain = DecisionChain { revision: Revision(1), seed, steps };
+                prop_assert_eq!(replay(&chain), [Some(ProviderId(only))]);
+            }
+            Selection::Exhausted(_) => prop_assert!(!able),
         }
     }
 

@@ -52,6 +52,8 @@ pub fn body_nodes() -> impl Strategy<Value = Vec<(String, Node)>> {
         field("metadata", any_node()),
         field("prompt_cache_key", text()),
         field("prompt_cache_key", any_node()),
+        field("store", boolean()),
+        field("store", any_node()),
         other(),
         other(),
     ];

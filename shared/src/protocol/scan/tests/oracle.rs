@@ -17,6 +17,7 @@ pub struct Said {
     message_count: Option<u32>,
     first_message: Option<Value>,
     is_background: bool,
+    store: Option<bool>,
     is_empty: bool,
     stream_options: Option<(Value, bool, Option<Option<bool>>)>,
 }
@@ -68,6 +69,7 @@ pub fn said_by_scan(body: &[u8], facts: &BodyFacts) -> Said {
         message_count: work.message_count,
         first_message: session.first_message.as_ref().map(parsed),
         is_background: work.is_background,
+        store: session.store,
         is_empty: layout.is_empty,
         stream_options: layout.stream_options.map(|options| {
             let usage = options.include_usage.map(|usage| {
@@ -96,6 +98,7 @@ pub fn said_by_serde(body: &[u8]) -> Result<Said, Refusal> {
     said.model = typed(&tree["model"], |v| v.as_str().map(str::to_owned))?;
     said.stream = typed(&tree["stream"], Value::as_bool)?;
     said.is_background = typed(&tree["background"], Value::as_bool)? == Some(true);
+    said.store = tree["store"].as_bool();
     said.texts = [
         typed(&tree["service_tier"], |v| v.as_str().map(str::to_owned))?,
         typed(&tree["previous_response_id"], |v| v.as_str().map(str::to_owned))?,
