@@ -5,7 +5,9 @@ use crate::child;
 use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
+use shared::memory::{
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+};
 use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
 use shared::money::PicoUsd;
@@ -52,6 +54,7 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
         nodes,
         breakers,
         sessions,
+        responses: Arc::new(MemoryResponses::new(gateway::now)),
         hub_key,
         metrics_parts: Vec::new(),
     };

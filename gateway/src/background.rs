@@ -1,5 +1,5 @@
 //! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, breakers, sessions,
-//! the heartbeat.
+//! responses, the heartbeat.
 
 use crate::circuits;
 use crate::heartbeat;
@@ -8,6 +8,7 @@ use crate::journal::keeper;
 use crate::journal::ship::Shipper;
 use crate::live::Follower;
 use crate::live::disk::{Disk, keep};
+use crate::responses;
 use crate::sessions::{self, Word};
 use shared::contract::breaker::Report;
 use shared::ports::{ConfigFeed, NodeRegistry, UsageStream};
@@ -58,6 +59,7 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
+    tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
     let mut until = is_over;
     tasks.spawn(async move {

@@ -11,6 +11,7 @@ use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
 use shared::ports::PortError;
 use shared::rules::error_rules::Unusable;
+use shared::rules::response::Lost;
 use shared::time::{UnixMillis, Zone};
 use std::io;
 use std::net::IpAddr;
@@ -174,6 +175,11 @@ pub fn stranger_refused(request_id: RequestId, client_ip: IpAddr, endpoint: &'st
         }
         _ => info!(%request_id, %client_ip, endpoint, status, blocked_by, "request of a stranger refused"),
     }
+}
+
+/// A request goes on from a response, and there is nobody to send it to.
+pub fn follow_up_lost(request_id: RequestId, lost: Lost) {
+    info!(%request_id, reason = lost.label(), "previous response not found");
 }
 
 /// One line per request, at its end.

@@ -7,12 +7,13 @@ use crate::guards::authenticate::Failures;
 use crate::guards::receive::BodyMemory;
 use crate::journal::UsageJournal;
 use crate::live::InForce;
+use crate::responses::Responses;
 use crate::sessions::{Sessions, Word};
 use crate::telemetry::Metrics;
 use egress::TrustError;
 use shared::contract::breaker::Report;
 use shared::ids::JournalId;
-use shared::ports::{BreakerStore, SessionStore};
+use shared::ports::{BreakerStore, ResponseStore, SessionStore};
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,8 @@ pub struct Hub {
     pub circuits: Arc<Circuits>,
     /// Which conversations stay where.
     pub sessions: Arc<Sessions>,
+    /// Which responses can be gone on from, and where.
+    pub responses: Arc<Responses>,
     /// Connections to providers.
     pub upstreams: Upstreams,
     /// Where requests are written down.
@@ -60,6 +63,7 @@ impl Hub {
         config: &GatewayConfig,
         breakers: Arc<dyn BreakerStore>,
         sessions: Arc<dyn SessionStore>,
+        responses: Arc<dyn ResponseStore>,
     ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), TrustError> {
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
@@ -67,6 +71,7 @@ impl Hub {
         let hub = Self {
             circuits,
             sessions,
+            responses: Responses::new(responses),
             live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref())?,
             journal: Arc::new(UsageJournal::new(id, &config.journal)),

@@ -23,6 +23,7 @@ mod proxy;
 mod ready;
 mod reject;
 mod relay;
+mod responses;
 mod seat;
 mod server;
 mod sessions;

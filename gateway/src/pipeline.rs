@@ -21,6 +21,7 @@ use crate::live::Principal;
 use crate::pages;
 use crate::reject::Reject;
 use crate::relay;
+use crate::responses;
 use crate::seat::{Ending, Seat};
 use crate::sessions::Session;
 use crate::settle;
@@ -30,6 +31,7 @@ use shared::ids::RequestId;
 use shared::protocol::Dialect;
 use shared::protocol::detect::{Endpoint, Miss, RequestHead, Route, detect};
 use shared::rules::access::effective_groups;
+use shared::rules::response::Lost;
 use shared::rules::session::identify;
 use shared::time::UnixMillis;
 use std::net::{IpAddr, Ipv4Addr};
@@ -136,9 +138,17 @@ async fn steps(
     understand::may_use(principal, &arrival.origin, &asked)?;
     // 5 session: which conversation is it, and who has its prompt cache?
     *session = converse(hub, seat, arrival, principal, &asked, book).await;
+    // A response that it goes on from is at one account alone.
+    let follow = hub.responses.follow(arrival, principal, &asked).await;
+    let only = follow.map_err(|lost| match lost {
+        Lost::Untold => Reject::ResponseStoreUnreachable,
+        Lost::Deleted | Lost::Disabled | Lost::OtherType | Lost::OtherGroup | Lost::Unknown => {
+            Reject::PreviousResponseNotFound
+        }
+    })?;
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
     let headers = seat.session().req_header().headers.clone();
-    let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers };
+    let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers, only };
     // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
@@ -146,8 +156,9 @@ async fn steps(
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
         dispatch::Found::Answer(answer, admission) => {
             let terms = settle::BillTerms::of(&job, &answer);
+            let keeps = responses::kept_for(&asked, principal.key.id);
             drop(asked);
-            let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive };
+            let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive, keeps };
             Ok(Box::pin(relay::relay(relay, seat, book, answer, admission)).await)
         }
         dispatch::Found::ClientGone => {

@@ -58,6 +58,10 @@ pub enum Reject {
     NoModel,
     /// `background: true`.
     Background,
+    /// What it goes on from is not known, or whoever made that is gone.
+    PreviousResponseNotFound,
+    /// Who made what it goes on from cannot be found out just now.
+    ResponseStoreUnreachable,
     /// No provider could serve.
     NoProvider {
         /// The reason classes; empty when there are none to tell.
@@ -110,6 +114,8 @@ impl Reject {
             Self::BadBody(error) => (400, InvalidRequest, error.label(), false),
             Self::NoModel => (400, InvalidRequest, "no_model", false),
             Self::Background => (400, InvalidRequest, "background_not_supported", false),
+            Self::PreviousResponseNotFound => (404, NotFound, "previous_response_not_found", false),
+            Self::ResponseStoreUnreachable => (503, Unavailable, "response_store_unreachable", true),
             Self::NoProvider { .. } => (503, Unavailable, "no_available_providers", true),
             Self::UnknownModel => (404, NotFound, "model_not_found", false),
             Self::AllRateLimited(_) => (429, RateLimit, "providers_rate_limited", true),
@@ -133,7 +139,7 @@ impl Reject {
     fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::BodyMemory => Some(1),
-            Self::Config(_) => Some(UNTOLD_WAIT_SECS),
+            Self::Config(_) | Self::ResponseStoreUnreachable => Some(UNTOLD_WAIT_SECS),
             Self::NoProvider { retry_after_secs, .. } => Some(retry_after_secs.unwrap_or(UNTOLD_WAIT_SECS)),
             Self::AllRateLimited(secs) => Some(*secs),
             Self::TooManyFailures => Some(FAILURE_WINDOW_SECS),
@@ -176,6 +182,14 @@ impl Reject {
             Self::BadBody(error) => format!("The request body cannot be used: {error}."),
             Self::NoModel => "The request names no model.".into(),
             Self::Background => "`background: true` is not supported here.".into(),
+            Self::PreviousResponseNotFound => {
+                "The previous response was not found: it is not known here, or its provider is gone. Send the \
+                 whole conversation instead."
+                    .into()
+            }
+            Self::ResponseStoreUnreachable => {
+                "Which provider made the previous response cannot be found out right now; try again.".into()
+            }
             Self::NoProvider { reasons, .. } if reasons.is_empty() => "No available providers.".into(),
             Self::NoProvider { reasons, .. } => format!("No available providers: {}.", reasons.join(", ")),
             Self::UnknownModel => "No model of this name is served here.".into(),

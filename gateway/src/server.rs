@@ -19,7 +19,9 @@ use pingora::server::Fds;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use shared::ids::Revision;
-use shared::ports::{BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, SessionStore, UsageStream};
+use shared::ports::{
+    BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, ResponseStore, SessionStore, UsageStream,
+};
 use shared::secret::HubKey;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +49,8 @@ pub struct GatewayParts {
     pub breakers: Arc<dyn BreakerStore>,
     /// Where conversations are bound to their providers.
     pub sessions: Arc<dyn SessionStore>,
+    /// Where it is remembered which provider made a response.
+    pub responses: Arc<dyn ResponseStore>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// What the operators' `/metrics` shows besides the gateway's own.
@@ -131,7 +135,8 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
 /// The same on sockets that listen already: a predecessor's.
 pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, nodes, breakers, sessions, hub_key, metrics_parts } = parts;
+    let GatewayParts { config, feed, usage, nodes, breakers, sessions, responses, hub_key, metrics_parts } =
+        parts;
     let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
     let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
     let mut fds = Fds::new();
@@ -139,7 +144,8 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let (hub, reports, words) = Hub::new(&config, breakers, sessions).map_err(StartError::Authorities)?;
+    let made = Hub::new(&config, breakers, sessions, responses);
+    let (hub, reports, words) = made.map_err(StartError::Authorities)?;
     let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);

@@ -9,7 +9,9 @@ use admin_api::{AdminHandle, FarSides};
 use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signals, say};
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
+use shared::memory::{
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+};
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
 use std::sync::Arc;
@@ -47,6 +49,7 @@ impl Hub {
             nodes,
             breakers,
             sessions,
+            responses: Arc::new(MemoryResponses::new(gateway::now)),
             hub_key,
             metrics_parts: vec![admin.page()],
         };

@@ -90,4 +90,6 @@ pub struct Whole {
     pub spent: Option<Spent>,
     /// Why the model stopped.
     pub stop_reason: Option<String>,
+    /// The id it gives itself; `None` for an upstream's refusal.
+    pub response_id: Option<String>,
 }

@@ -12,7 +12,7 @@ use pingora::http::ResponseHeader;
 use shared::model::Provider;
 use shared::protocol::detect::Family;
 use shared::protocol::tap::{Framing, StreamTap, TapOptions};
-use shared::protocol::whole::{self, Expect, WholeVerdict};
+use shared::protocol::whole::{self, Expect, WholeFacts, WholeVerdict};
 use shared::rules::classify::{
     AttemptEnd, ConnectFailure, CutPhase, ErrorFacts, FakeKind, TimerPhase, Verdict, classify,
 };
@@ -315,7 +315,8 @@ impl Reply<'_> {
             Ok(ReadEnd::Complete) => {}
             Ok(ReadEnd::Bound) => {
                 let rest = Some(Box::new(self.upstream));
-                let whole = Whole { pieces, rest, spent: Some(Spent::unread(model)), stop_reason: None };
+                let spent = Some(Spent::unread(model));
+                let whole = Whole { pieces, rest, spent, stop_reason: None, response_id: None };
                 let body = Body::Whole(whole);
                 return Ok(Answer { head: self.head, from: self.from, body, label: "served" });
             }
@@ -346,7 +347,8 @@ impl Reply<'_> {
             let reply = (kind == FakeKind::Error).then(|| fault::reply(self.head, self.from, pieces));
             return Err(End { spent, reply: reply.map(Box::new), ..End::of(how) });
         }
-        let whole = Whole { pieces, rest: None, spent: Some(spent), stop_reason: facts.stop_reason };
+        let WholeFacts { stop_reason, response_id, .. } = facts;
+        let whole = Whole { pieces, rest: None, spent: Some(spent), stop_reason, response_id };
         Ok(Answer { head: self.head, from: self.from, body: Body::Whole(whole), label: "served" })
     }
 }

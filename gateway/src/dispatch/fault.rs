@@ -11,7 +11,7 @@ use shared::rules::error_rules::{self, Shown};
 
 /// A refusal as it came.
 pub fn reply(head: ResponseHeader, from: From, pieces: Vec<Bytes>) -> Answer {
-    let body = Body::Whole(Whole { pieces, rest: None, spent: None, stop_reason: None });
+    let body = Body::Whole(Whole { pieces, rest: None, spent: None, stop_reason: None, response_id: None });
     Answer { head, from, body, label: "relayed_error" }
 }
 

@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub asked: &'a Asked,
     /// The client's headers.
     pub headers: &'a HeaderMap,
+    /// The only provider that may serve; `None`: all may.
+    pub only: Option<ProviderId>,
 }
 
 /// How the search ended.
@@ -188,9 +190,10 @@ async fn next_round(
     }
 }
 
-/// The provider that the session is bound to, if it can serve now.
+/// The provider that the session is bound to, if it can serve now. A request that may go to one alone is not reused but
+/// chosen, so that its chain tells of the others.
 fn reused(job: &Job<'_>, session: Option<&Session>, book: &mut Book) -> Option<ProviderId> {
-    let provider_id = session?.bound()?;
+    let provider_id = session.filter(|_| job.only.is_none())?.bound()?;
     let table = job.hub.circuits.table();
     reuse(&facts(job, &table, &[]), provider_id).ok()?;
     book.chain(ChainStep::Reused { provider_id });
@@ -207,6 +210,7 @@ fn facts<'a>(job: &'a Job<'_>, table: &'a Table, out: &'a [Out]) -> SelectFacts<
         at: job.arrival.at,
         table: Some((table, job.arrival.now())),
         out,
+        only: job.only,
     }
 }
 

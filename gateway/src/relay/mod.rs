@@ -13,6 +13,7 @@ use crate::keep_alive::KeepAlive;
 use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
 use pingora::http::ResponseHeader;
+use shared::ids::{KeyId, ProviderId};
 use shared::rules::upstream;
 
 /// What an answer is relayed by.
@@ -26,6 +27,17 @@ pub struct Relay<'a> {
     pub terms: &'a BillTerms,
     /// The signs of life, where there are any.
     pub keep_alive: Option<KeepAlive>,
+    /// For whose key its provider keeps the answer, if it is a response and it does.
+    pub keeps: Option<KeyId>,
+}
+
+impl Relay<'_> {
+    /// The end of a response is about to leave: its next turn may name it.
+    async fn note_response(&self, by: ProviderId, id: Option<&str>) {
+        if let (Some(key_id), Some(id)) = (self.keeps, id) {
+            self.hub.responses.made(key_id, id, by).await;
+        }
+    }
 }
 
 /// Relays an answer up to its end, which is held back: the answer is to be booked first.

@@ -16,7 +16,7 @@ use pingora::http::ResponseHeader;
 use shared::contract::usage::Outcome;
 use shared::model::ClientAbort;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
-use shared::protocol::tap::StreamFacts;
+use shared::protocol::tap::{StreamFacts, StreamTap};
 use shared::rules::classify::{AttemptEnd, CutPhase, ErrorFacts, TimerPhase, classify};
 use shared::rules::gate::idle_limit_ms;
 use std::pin::{Pin, pin};
@@ -103,12 +103,26 @@ impl Run<'_> {
         ending
     }
 
-    async fn pump(&self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
+    /// Before the seat sees the end of a response that its provider keeps. Once.
+    async fn note_end(&mut self, tap: &StreamTap) {
+        let facts = tap.facts();
+        if self.relay.keeps.is_none() || !facts.ended || facts.error.is_some() {
+            return;
+        }
+        // Boxed: an open stream need not carry it.
+        let id = facts.response_id.as_deref();
+        Box::pin(self.relay.note_response(self.from.provider_id, id)).await;
+        self.relay.keeps = None;
+    }
+
+    async fn pump(&mut self, seat: &mut Seat<'_>, stream: &mut Stream) -> End {
         if stream.is_unreadable() {
             return End::Cut;
         }
         let opened = std::mem::take(&mut stream.opened);
-        if let Some(end) = self.gather(stream, opened).leave(seat).await {
+        let gathered = self.gather(stream, opened);
+        self.note_end(&stream.tap).await;
+        if let Some(end) = gathered.leave(seat).await {
             return end;
         }
         let now = Instant::now();
@@ -143,6 +157,7 @@ impl Run<'_> {
                     if gathered.has_progress {
                         pace.progress = pace.sent;
                     }
+                    self.note_end(&stream.tap).await;
                     if let Some(end) = gathered.leave(seat).await {
                         return end;
                     }
@@ -239,6 +254,7 @@ impl Run<'_> {
     ) -> Ending {
         let was_over = stream.tap.is_over();
         let rest = stream.tap.end();
+        self.note_end(&stream.tap).await;
         seat.add(rest.bytes).await;
         let facts = stream.tap.facts().clone();
         let end = match end {
@@ -309,7 +325,7 @@ impl Run<'_> {
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.
-    async fn tell(&self, seat: &mut Seat<'_>, tap: &shared::protocol::tap::StreamTap, end: End) -> Ending {
+    async fn tell(&self, seat: &mut Seat<'_>, tap: &StreamTap, end: End) -> Ending {
         let id = self.relay.arrival.id.to_string();
         let (status, kind, message) = match end {
             End::TimedOut => (504, ErrorKind::Timeout, "The provider stopped sending; please try again."),

@@ -30,6 +30,9 @@ pub async fn relay(
         let _ = head.insert_header("content-length", length.to_string());
     }
     let status = head.status.as_u16();
+    if whole.rest.is_none() {
+        run.note_response(from.provider_id, whole.response_id.as_deref()).await;
+    }
     seat.start(head).await;
     // One piece behind: it might be the last.
     let mut pieces = whole.pieces.into_iter();

@@ -10,7 +10,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use shared::contract::snapshot::Snapshot;
 use shared::contract::usage::UsageRecord;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
+use shared::memory::{
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+};
 use shared::model::{Provider, ProviderType};
 use shared::ports::{Publisher, UsageSource};
 use shared::testing;
@@ -93,6 +95,17 @@ impl Hub {
         sessions: Arc<MemorySessions>,
         change: impl FnOnce(&mut GatewayConfig),
     ) -> Self {
+        let responses = Arc::new(MemoryResponses::new(gateway::now));
+        Self::start_sharing(snapshot, sessions, responses, change).await
+    }
+
+    /// With sessions and responses that it shares with others.
+    pub async fn start_sharing(
+        snapshot: Snapshot,
+        sessions: Arc<MemorySessions>,
+        responses: Arc<MemoryResponses>,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> Self {
         let lookup = |name: &str| match name {
             "GATEWAY_LISTEN" | "OPS_LISTEN" => Some("127.0.0.1:0".to_owned()),
             _ => None,
@@ -113,6 +126,7 @@ impl Hub {
             nodes: Arc::new(MemoryNodes::new()),
             breakers: breakers.clone(),
             sessions,
+            responses,
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };

@@ -6,7 +6,9 @@ use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
-use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisSessions, RedisUsage};
+use redis_adapters::{
+    Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisResponses, RedisSessions, RedisUsage,
+};
 use serde_json::{Value, json};
 use shared::secret::HubKey;
 use shared::vars::Vars;
@@ -106,6 +108,16 @@ impl Gateway {
     }
 
     pub async fn start_with(redis: &Redis, snapshot_file: Option<PathBuf>, max_age: Duration) -> Self {
+        Self::start_under(redis, snapshot_file, max_age, HubKey::from_bytes(&HUB_KEY).unwrap()).await
+    }
+
+    /// With the key that opens the secrets of its configuration.
+    pub async fn start_under(
+        redis: &Redis,
+        snapshot_file: Option<PathBuf>,
+        max_age: Duration,
+        hub_key: HubKey,
+    ) -> Self {
         let lookup = |name: &str| match name {
             "GATEWAY_LISTEN" | "OPS_LISTEN" => Some("127.0.0.1:0".to_owned()),
             _ => None,
@@ -121,7 +133,8 @@ impl Gateway {
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
             sessions: RedisSessions::open(&redis.config(), link.clone(), Duration::from_secs(300)).unwrap(),
-            hub_key: Arc::new(HubKey::from_bytes(&HUB_KEY).unwrap()),
+            responses: RedisResponses::new(link.clone()),
+            hub_key: Arc::new(hub_key),
             metrics_parts: vec![link],
         };
         let handle = gateway::start(parts).await.unwrap();

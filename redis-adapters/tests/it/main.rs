@@ -10,6 +10,7 @@ mod nodes;
 mod plane;
 mod quotas;
 mod redis;
+mod responses;
 mod sessions;
 mod split;
 mod usage;

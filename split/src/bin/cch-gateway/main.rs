@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals};
-use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisSessions, RedisUsage};
+use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisResponses, RedisSessions, RedisUsage};
 use std::process::ExitCode;
 use std::sync::Arc;
 use swap::Predecessor;
@@ -119,6 +119,7 @@ impl Node {
             nodes: RedisNodes::new(link.clone()),
             breakers: breakers.clone(),
             sessions: sessions.clone(),
+            responses: RedisResponses::new(link.clone()),
             hub_key,
             metrics_parts: vec![link.clone()],
         };
