@@ -13,6 +13,7 @@
 
 pub mod account;
 pub mod need;
+pub mod outage;
 mod scope;
 mod spent;
 #[cfg(test)]
