@@ -44,7 +44,11 @@ pub struct Evidence {
     at: Moment,
     /// Its request in the log; null: a probe of ours.
     request_id: Option<String>,
+    /// The number of the attempt in the request; of a probe of ours, how many have found the provider well since its
+    /// breaker tripped.
     attempt: u32,
+    /// The requested model; null: unknown.
+    model: Option<String>,
     /// The upstream's status; null: there was none.
     status: Option<u16>,
     /// As in the decision chain.
@@ -99,6 +103,7 @@ impl From<Sample> for Evidence {
             at: Moment(sample.at),
             request_id: sample.request_id.map(|id| id.to_string()),
             attempt: sample.attempt,
+            model: sample.model,
             status: sample.status,
             result: sample.label,
         }

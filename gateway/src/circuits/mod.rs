@@ -190,9 +190,14 @@ impl Admission {
     fn tell(&mut self, mark: Mark, cool: Option<CoolAsk>, status: Option<u16>, label: &'static str) {
         self.is_told = true;
         let Entrant { request_id, provider_id, terms, .. } = self.entrant;
-        let attempt = self.attempt;
-        let sample =
-            Sample { at: now(), request_id: Some(request_id), attempt, status, label: label.to_owned() };
+        let sample = Sample {
+            at: now(),
+            request_id: Some(request_id),
+            attempt: self.attempt,
+            model: cooldown::kept_model(&self.entrant.model),
+            status,
+            label: label.to_owned(),
+        };
         self.circuits.ended(Report { provider_id, terms, pass: self.pass, mark, cool, sample });
     }
 }

@@ -218,6 +218,8 @@ impl Cause {
 }
 
 /// One result, as evidence. No bodies.
+///
+/// The releases before smart probing wrote no `model`, and read past it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When the attempt ended, by its node's clock.
@@ -225,9 +227,13 @@ pub struct Sample {
     /// Its request; `None` for a probe of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
-    /// The number of the attempt in the request.
+    /// The number of the attempt in the request. Of a probe of ours: how many have found the provider well since its
+    /// breaker tripped, this one included; all but the last in vain.
     #[serde(default)]
     pub attempt: u32,
+    /// The requested model, unless its name is longer than any real one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The upstream's status, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

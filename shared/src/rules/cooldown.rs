@@ -33,10 +33,9 @@ pub fn ask(
     hint_ms: Option<u64>,
     rng: &mut impl Rng,
 ) -> Option<CoolAsk> {
-    // Model names come from seats. No real one is so long.
     let model = match model {
-        Some(name) if name.len() > MAX_MODEL_BYTES => return None,
-        model => model.map(str::to_owned),
+        Some(name) => Some(kept_model(name)?),
+        None => None,
     };
     let of = |kind, model, (first_ms, longest_ms, memory_ms): Tariff| {
         Some(CoolAsk { kind, model, first_ms, longest_ms, memory_ms })
@@ -63,6 +62,12 @@ pub fn ask(
         | FailureClass::Transport
         | FailureClass::Ours => None,
     }
+}
+
+/// A requested model's name, to be kept. Names come from seats; `None` when it is longer than any real one.
+#[must_use]
+pub fn kept_model(name: &str) -> Option<String> {
+    (name.len() <= MAX_MODEL_BYTES).then(|| name.to_owned())
 }
 
 /// When to ask whom: among several, whoever has the first of these that anybody has.

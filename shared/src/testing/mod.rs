@@ -216,7 +216,7 @@ pub fn sample(n: u32, status: Option<u16>, at: UnixMillis) -> Sample {
     chance[6..].copy_from_slice(&n.to_be_bytes());
     let request_id = RequestId::from_parts(1_790_000_000_000, &chance);
     let label = if status == Some(200) { "served" } else { "server_error" };
-    Sample { at, request_id: Some(request_id), attempt: n, status, label: label.to_owned() }
+    Sample { at, request_id: Some(request_id), attempt: n, model: None, status, label: label.to_owned() }
 }
 
 /// A report of provider `id` under [`Terms::default`], without a cool-down.

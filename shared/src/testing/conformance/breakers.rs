@@ -1,7 +1,7 @@
 //! What every store of breakers must do.
 
 use crate::contract::breaker::{
-    Cause, Circuit, CircuitDoc, CoolAsk, CoolKind, Mark, Order, Pass, PermitAsk, Report, Taken, Terms,
+    Cause, Circuit, CircuitDoc, CoolAsk, CoolKind, Mark, Order, Pass, PermitAsk, Report, Sample, Taken, Terms,
 };
 use crate::ids::ProviderId;
 use crate::ports::{BreakerStore, CircuitNews, Since};
@@ -172,7 +172,9 @@ async fn orders(store: &dyn BreakerStore) {
     let news = read(store, Since::default()).await;
     let open = terms(1, HOUR);
     let tripped = store.report(&said(30, open, &news, Mark::Failure)).await.unwrap().doc.unwrap();
-    let seen = sample(7, Some(200), UnixMillis(1_790_000_000_000));
+    let at = UnixMillis(1_790_000_000_000);
+    let model = Some("claude-\u{e9}\"".to_owned());
+    let seen = Sample { request_id: None, attempt: 3, model, ..sample(7, Some(200), at) };
     let probed = |generation| Order::Probed { provider_id: ProviderId(30), generation, sample: seen.clone() };
     let told = store.order(&probed(tripped.generation - 1)).await.unwrap();
     assert_eq!((told.doc.as_ref(), told.has_moved), (Some(&tripped), false));
