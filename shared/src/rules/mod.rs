@@ -13,6 +13,7 @@ pub mod link;
 pub mod log_days;
 pub mod models;
 pub mod pricing;
+pub mod probe;
 pub mod provider_test;
 pub mod quota;
 pub mod response;

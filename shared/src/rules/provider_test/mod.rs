@@ -9,7 +9,7 @@ mod text;
 mod verdict;
 
 pub use preset::{Preset, TestRequest, list_models};
-pub use verdict::{Answered, BodyEnd, Checks, Grade, Judged, judge, judge_end};
+pub use verdict::{Answered, Beginning, BodyEnd, Checks, Grade, Judged, judge, judge_end};
 
 /// What a test asks for, so that a web page, an advertisement or an echo is not taken for an answer.
 pub const EXPECTED: &str = "pong";

@@ -3,6 +3,7 @@
 use super::EXPECTED;
 use crate::model::ProviderType;
 use crate::model::rules::{Redirect, redirected};
+use crate::protocol::Dialect;
 use crate::protocol::detect::Family;
 use crate::rules::upstream::{BodyForm, Reach, UpstreamTarget, join_url};
 use http::header::{HeaderName, HeaderValue};
@@ -162,13 +163,49 @@ impl Preset {
         Self::ALL.iter().find(|preset| preset.id == id)
     }
 
+    /// The streaming one of a type: of a stream one can have enough.
+    #[must_use]
+    pub fn streaming(provider_type: ProviderType) -> Option<&'static Self> {
+        let mut all = Self::ALL.iter().filter(|preset| preset.types.contains(&provider_type));
+        all.find(|preset| preset.is_stream())
+    }
+
+    fn is_stream(&self) -> bool {
+        self.family == Family::GeminiStreamGenerate || (self.body)("")["stream"] == true
+    }
+
     /// The request to a provider, for `model` before its redirects.
     #[must_use]
     pub fn request(&self, reach: &Reach, redirects: &[Redirect], model: &str) -> TestRequest {
+        self.with_body(reach, redirects, model, self.body)
+    }
+
+    /// The same with the shortest answer that the API can be asked for.
+    #[must_use]
+    pub fn smallest(&self, reach: &Reach, redirects: &[Redirect], model: &str) -> TestRequest {
+        self.with_body(reach, redirects, model, |model| {
+            let mut body = (self.body)(model);
+            match self.family.dialect() {
+                Dialect::Anthropic => body["max_tokens"] = json!(1),
+                Dialect::Gemini => body["generationConfig"] = json!({ "maxOutputTokens": 1 }),
+                // Newer models refuse `max_tokens`, older servers its successor, and Codex' own server
+                // `max_output_tokens`. Who has enough of the stream hangs up.
+                Dialect::OpenaiChat | Dialect::OpenaiResponses => {}
+            }
+            body
+        })
+    }
+
+    fn with_body(
+        &self,
+        reach: &Reach,
+        redirects: &[Redirect],
+        model: &str,
+        body: impl Fn(&str) -> Value,
+    ) -> TestRequest {
         let upstream_model = redirected(redirects, model).unwrap_or(model).to_owned();
         let target = join_url(&reach.base, &self.path(&upstream_model), self.query);
-        let body = (self.body)(&upstream_model);
-        let body = body.to_string().into_bytes();
+        let body = body(&upstream_model).to_string().into_bytes();
         TestRequest { target, headers: headers(reach, self.headers), body, upstream_model }
     }
 
@@ -297,6 +334,26 @@ mod tests {
             assert!(has("authorization") || has("x-goog-api-key"));
             assert!(has("content-type"));
         }
+    }
+
+    #[test]
+    fn the_smallest_call_of_each_type_is_a_stream_and_asks_for_one_token_where_that_can_be_said() {
+        for (provider_type, pointer) in [
+            (ProviderType::Claude, Some("/max_tokens")),
+            (ProviderType::ClaudeAuth, Some("/max_tokens")),
+            (ProviderType::Codex, None),
+            (ProviderType::OpenaiCompatible, None),
+            (ProviderType::Gemini, Some("/generationConfig/maxOutputTokens")),
+        ] {
+            let preset = Preset::streaming(provider_type).unwrap();
+            let request = preset.smallest(&reach(provider_type, "https://x"), &[], "m");
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            assert!(body["stream"] == true || request.target.path_and_query.contains("alt=sse"), "{body}");
+            if let Some(pointer) = pointer {
+                assert_eq!(body.pointer(pointer), Some(&json!(1)), "{body}");
+            }
+        }
+        assert_eq!(ProviderType::ALL.len(), 5);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub enum BodyEnd {
     Cut,
     /// More came than is read.
     TooLong,
+    /// The reader hung up: what a stream begins with is real ([`Beginning`]).
+    Enough,
 }
 
 /// How good it is.
@@ -80,6 +82,37 @@ pub struct Judged {
     pub error: Option<String>,
 }
 
+impl Judged {
+    /// True when seats would be served.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        match self.grade {
+            Grade::Ok | Grade::Degraded => true,
+            Grade::Failed => false,
+        }
+    }
+}
+
+/// The beginning of a stream as it arrives, for a reader who wants to know whether it is real, not what it says.
+pub struct Beginning {
+    tap: StreamTap,
+    gate: Gate,
+}
+
+impl Beginning {
+    /// Of a success of this type; `None` when it is no stream.
+    #[must_use]
+    pub fn new(family: Family, content_type: &str) -> Option<Self> {
+        let tap = StreamTap::new(family.dialect(), framing(family, content_type)?, TapOptions::default());
+        Some(Self { tap, gate: Gate::new() })
+    }
+
+    /// True when a seat would get it by now. One that fails goes on to its end.
+    pub fn is_real(&mut self, piece: Bytes) -> bool {
+        matches!(self.gate.push(self.tap.push(piece)), GateVerdict::Open(_))
+    }
+}
+
 /// Judges an answer to a preset's question. `model` is the one that the provider was asked for.
 #[must_use]
 pub fn judge(answered: &Answered, family: Family, model: &str, latency_limit_ms: u64) -> Judged {
@@ -88,14 +121,7 @@ pub fn judge(answered: &Answered, family: Family, model: &str, latency_limit_ms:
         let end = AttemptEnd::Status { code: answered.status, facts: &facts };
         return Judged { error: words(&answered.body), ..judge_end(&end, model) };
     }
-    let content_type = answered.content_type.to_ascii_lowercase();
-    let framing = if content_type.starts_with("text/event-stream") {
-        Some(Framing::Sse)
-    } else if family == Family::GeminiStreamGenerate && content_type.contains("json") {
-        Some(Framing::JsonArray)
-    } else {
-        None
-    };
+    let framing = framing(family, &answered.content_type);
     let mut judged = match framing {
         Some(framing) => stream(answered, family, framing, model),
         None => whole_body(answered, family, model),
@@ -128,6 +154,18 @@ pub fn judge_end(end: &AttemptEnd<'_>, model: &str) -> Judged {
         usage: None,
         text: String::new(),
         error: None,
+    }
+}
+
+/// How a success is cut into events, when it is a stream.
+fn framing(family: Family, content_type: &str) -> Option<Framing> {
+    let content_type = content_type.to_ascii_lowercase();
+    if content_type.starts_with("text/event-stream") {
+        Some(Framing::Sse)
+    } else if family == Family::GeminiStreamGenerate && content_type.contains("json") {
+        Some(Framing::JsonArray)
+    } else {
+        None
     }
 }
 
@@ -164,7 +202,7 @@ fn stream(answered: &Answered, family: Family, framing: Framing, model: &str) ->
         // What a seat would have got the beginning of.
         GateVerdict::Open(_) if facts.error.is_some() => return error(),
         GateVerdict::Open(_) if answered.end == BodyEnd::TooLong => return too_long(model),
-        GateVerdict::Open(_) if !facts.ended => {
+        GateVerdict::Open(_) if !facts.ended && answered.end != BodyEnd::Enough => {
             let cut = judge_end(&AttemptEnd::Cut(CutPhase::BeforeContent), model);
             return Judged { label: "cut_mid_stream", ..cut };
         }
@@ -176,7 +214,7 @@ fn stream(answered: &Answered, family: Family, framing: Framing, model: &str) ->
 
 fn whole_body(answered: &Answered, family: Family, model: &str) -> Judged {
     match answered.end {
-        BodyEnd::Complete => {}
+        BodyEnd::Complete | BodyEnd::Enough => {}
         BodyEnd::Cut => return judge_end(&AttemptEnd::Cut(CutPhase::BeforeContent), model),
         BodyEnd::TooLong => return too_long(model),
     }
@@ -279,6 +317,39 @@ mod tests {
             assert_eq!(judged.error.as_deref(), said, "{body}");
             assert!(!judged.checks.status);
         }
+    }
+
+    #[test]
+    fn of_a_stream_that_is_real_one_can_have_enough() {
+        let family = Family::AnthropicMessages;
+        let start =
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\"}}\n\n";
+        let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+        let error = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"Gone\"}}\n\n";
+        let mut real = Beginning::new(family, "text/event-stream").unwrap();
+        assert!(!real.is_real(start.into()));
+        assert!(real.is_real(block.into()));
+        let answered = |body: &str| Answered {
+            end: BodyEnd::Enough,
+            ..answered(200, "text/event-stream; charset=utf-8", body)
+        };
+        for rest in ["", "event: content_block_delta\ndata: {\"type\":\"content_bl"] {
+            assert!(judge(&answered(&format!("{start}{block}{rest}")), family, "m", 5_000).is_answer());
+        }
+        let mut fake = Beginning::new(family, "text/event-stream").unwrap();
+        assert!(!fake.is_real(start.into()) && !fake.is_real(error.into()));
+        assert!(!judge(&answered(&format!("{start}{error}")), family, "m", 5_000).is_answer());
+        assert!(Beginning::new(family, JSON).is_none());
+    }
+
+    #[test]
+    fn the_shortest_answers_are_answers() {
+        let cut = r#"{"candidates":[{"finishReason":"MAX_TOKENS","index":0}],"usageMetadata":{"promptTokenCount":9,"totalTokenCount":9}}"#;
+        let judged = |content_type: &str, body: &str| {
+            judge(&answered(200, content_type, body), Family::GeminiStreamGenerate, "m", 5_000)
+        };
+        assert!(judged("text/event-stream", &format!("data: {cut}\n\n")).is_answer());
+        assert!(judged(JSON, &format!("[{cut}]")).is_answer());
     }
 
     #[test]
