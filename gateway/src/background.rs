@@ -1,7 +1,8 @@
-//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, breakers, sessions,
-//! responses, the heartbeat.
+//! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, breakers, probes,
+//! sessions, responses, the heartbeat.
 
 use crate::circuits;
+use crate::circuits::prober::{self, Probing};
 use crate::heartbeat;
 use crate::hub::Hub;
 use crate::journal::keeper;
@@ -32,6 +33,8 @@ pub struct Background {
     pub words: mpsc::Receiver<Word>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
+    /// How providers with open breakers are probed; `None`: not at all.
+    pub probing: Option<Probing>,
     /// Where the last configuration is kept.
     pub snapshot_file: Option<PathBuf>,
 }
@@ -47,7 +50,7 @@ pub struct Stages {
 
 /// Starts it. A kept configuration is in force when this returns.
 pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &TaskTracker) {
-    let Background { feed, usage, nodes, reports, words, hub_key, snapshot_file } = background;
+    let Background { feed, usage, nodes, reports, words, hub_key, probing, snapshot_file } = background;
     let follower = Follower::new(feed, hub_key, hub.live.clone());
     if let Some(path) = snapshot_file {
         let disk = Disk::new(path);
@@ -58,6 +61,9 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
     tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
+    if let Some(probing) = probing {
+        tasks.spawn(prober::run(probing, hub.clone(), nodes.clone(), is_over.clone()));
+    }
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));

@@ -1,5 +1,7 @@
 //! What the gateway can be told by its environment: one struct, one reader.
 
+pub use crate::circuits::prober::Probing;
+
 use crate::journal::JournalConfig;
 use egress::{CA_FILE_ALLOWED, parse_ca_file};
 use shared::rules::breaker::Policy;
@@ -10,6 +12,7 @@ use shared::vars::{
     parse_session_ttl,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +35,9 @@ pub struct GatewayConfig {
     pub session_ttl: Duration,
     /// `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS`: failures of the network count against a provider. Default false.
     pub circuits: Policy,
+    /// `ENABLE_SMART_PROBING`: providers whose breakers are open are asked small questions, so that they come back before
+    /// their time. Default false: a question costs tokens.
+    pub probing: Option<Probing>,
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
@@ -136,6 +142,7 @@ impl GatewayConfig {
                     parse_flag,
                 ),
             },
+            probing: read_probing(vars),
             journal: JournalConfig {
                 root: None,
                 total_bytes: vars.read(
@@ -150,6 +157,28 @@ impl GatewayConfig {
             hub_key: vars.secret("HUB_SECRET_KEY", "64 hex characters (openssl rand -hex 32)", HubKey::parse),
         }
     }
+}
+
+fn read_probing(vars: &mut Vars<'_>) -> Option<Probing> {
+    let ms = |text: &str, allowed: RangeInclusive<u64>| {
+        text.parse().ok().filter(|ms| allowed.contains(ms)).map(Duration::from_millis)
+    };
+    let is_wanted = vars.read("ENABLE_SMART_PROBING", false, FLAG_ALLOWED, parse_flag);
+    let probing = Probing {
+        interval: vars.read(
+            "PROBE_INTERVAL_MS",
+            Duration::from_secs(10),
+            "a whole number of milliseconds from 1000 to 3600000",
+            |text| ms(text, 1_000..=3_600_000),
+        ),
+        timeout: vars.read(
+            "PROBE_TIMEOUT_MS",
+            Duration::from_secs(5),
+            "a whole number of milliseconds from 500 to 120000",
+            |text| ms(text, 500..=120_000),
+        ),
+    };
+    is_wanted.then_some(probing)
 }
 
 /// Networks whose `X-Forwarded-For` is believed.
@@ -269,6 +298,27 @@ mod tests {
             let problems = vars.finish(config).unwrap_err();
             assert_eq!(problems[0].name(), "UPSTREAM_CA_FILE", "{wrong}");
         }
+    }
+
+    #[test]
+    fn nobody_is_probed_unless_that_is_wanted_and_its_times_are_checked_all_the_same() {
+        let read = |given: &[(&str, &str)]| {
+            let lookup = |name: &str| given.iter().find(|(known, _)| *known == name).map(|g| g.1.to_owned());
+            let mut vars = Vars::new(&lookup);
+            let config = GatewayConfig::read(&mut vars);
+            vars.finish(config.probing).map_err(|problems| problems[0].name())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        let probing = |interval, timeout| {
+            let ms = Duration::from_millis;
+            Ok(Some(Probing { interval: ms(interval), timeout: ms(timeout) }))
+        };
+        let wanted = ("ENABLE_SMART_PROBING", "true");
+        assert_eq!(read(&[wanted]), probing(10_000, 5_000));
+        let others = [wanted, ("PROBE_INTERVAL_MS", "1000"), ("PROBE_TIMEOUT_MS", "120000")];
+        assert_eq!(read(&others), probing(1_000, 120_000));
+        assert_eq!(read(&[("PROBE_INTERVAL_MS", "999")]), Err("PROBE_INTERVAL_MS"));
+        assert_eq!(read(&[("PROBE_TIMEOUT_MS", "5s")]), Err("PROBE_TIMEOUT_MS"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use shared::time::{UnixMillis, Zone};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 /// A newer configuration is in force.
@@ -112,6 +113,24 @@ fn evidence(sample: &Sample) -> String {
         Some(id) => format!("{}{status} ({id})", sample.label),
         None => format!("{}{status}", sample.label),
     }
+}
+
+/// The provider of an open breaker was asked a question of our own.
+pub fn provider_probed(
+    provider_id: ProviderId,
+    result: &'static str,
+    label: &'static str,
+    status: Option<u16>,
+    took: Duration,
+) {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    debug!(provider_id = provider_id.0, result, label, status, duration_ms, "[CircuitBreaker] smart probe");
+}
+
+/// A provider is well, and the store does not hear it.
+pub fn probe_not_told(provider_id: ProviderId, error: PortError) {
+    let error = error.label();
+    debug!(provider_id = provider_id.0, error, "[CircuitBreaker] a smart probe's success could not be told");
 }
 
 /// The journal's disk is another way than before.

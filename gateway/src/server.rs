@@ -153,8 +153,8 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     let (all_closed, is_all_closed) = watch::channel(false);
     let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
     // Before the listeners serve: a configuration that was kept is in force for the first request.
-    let background =
-        Background { feed, usage, nodes, reports, words, hub_key, snapshot_file: config.snapshot_file };
+    let GatewayConfig { probing, snapshot_file, .. } = config;
+    let background = Background { feed, usage, nodes, reports, words, hub_key, probing, snapshot_file };
     let stages = Stages { is_draining: is_draining.clone(), is_over: is_all_closed };
     background::spawn(background, &hub, &stages, &tasks);
     hub.live.caught_up().await;

@@ -16,6 +16,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     refusals: IntCounterVec,
     attempts: IntCounterVec,
+    probes: IntCounterVec,
     tokens: IntCounterVec,
     duration: HistogramVec,
     running: IntGauge,
@@ -38,6 +39,10 @@ impl Metrics {
         )?;
         let attempts = IntCounterVec::new(
             Opts::new("cch_attempts_total", "Tries at providers by result."),
+            &["result"],
+        )?;
+        let probes = IntCounterVec::new(
+            Opts::new("cch_breaker_probes_total", "Smart probes of providers by what they found."),
             &["result"],
         )?;
         let tokens =
@@ -65,6 +70,7 @@ impl Metrics {
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(attempts.clone()))?;
+        registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(tokens.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
@@ -74,6 +80,7 @@ impl Metrics {
             requests,
             refusals,
             attempts,
+            probes,
             tokens,
             duration,
             running,
@@ -86,6 +93,11 @@ impl Metrics {
     /// Counts a request that was refused here; strangers have no log row, but are counted.
     pub fn count_refusal(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a smart probe: `ok`, or whose fault it was that it found nothing well.
+    pub fn count_probe(&self, result: &'static str) {
+        self.probes.with_label_values(&[result]).inc();
     }
 
     /// Counts a finished request.

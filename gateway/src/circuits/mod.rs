@@ -3,9 +3,11 @@
 //!
 //! What it means is decided in [`shared::rules::breaker`] and [`shared::rules::cooldown`]; who keeps it for the fleet is a
 //! port. No request waits for that port but a probe: what attempts come to is told by a task beside them
-//! ([`keeper`]), and with the store away this node goes on by itself.
+//! ([`keeper`]), and with the store away this node goes on by itself. Questions of our own to providers whose breakers are
+//! open are another task's ([`prober`]).
 
 pub mod keeper;
+pub mod prober;
 
 use crate::events;
 use crate::hub::now;

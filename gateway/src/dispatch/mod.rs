@@ -7,6 +7,7 @@ mod dialled;
 mod fault;
 mod pools;
 mod prepare;
+pub mod question;
 mod read;
 mod sidecar;
 pub mod upstream;

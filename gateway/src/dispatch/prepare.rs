@@ -2,12 +2,13 @@
 
 use super::Job;
 use crate::live::Route;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use shared::model::Provider;
 use shared::model::rules::redirected;
 use shared::protocol::gemini::request::rename_models;
 use shared::protocol::splice::{Segments, include_usage, replace_model, segments};
-use shared::rules::upstream::{BodyForm, join_url};
+use shared::rules::upstream::{BodyForm, UpstreamTarget, join_url};
 
 /// A request as one provider gets it. The same for each try: nothing in it is used up.
 pub struct Prepared {
@@ -45,16 +46,22 @@ pub fn prepare(job: &Job<'_>, provider: &Provider, route: &Route) -> Result<Prep
     let target = join_url(&route.base, &path, asked.target.query.as_deref());
     let form = if asked.body.was_encoded { BodyForm::Decoded } else { BodyForm::AsSent };
     let headers = route.headers.request(job.headers, form);
-    let build = || -> pingora::Result<RequestHeader> {
-        let mut head =
-            RequestHeader::build_no_case("POST", target.path_and_query.as_bytes(), Some(headers.len() + 2))?;
-        head.insert_header("host", target.origin.authority.as_str())?;
-        for (name, value) in headers {
-            head.append_header(name, value)?;
-        }
-        head.insert_header("content-length", body.len().to_string())?;
-        Ok(head)
-    };
-    let head = build().map_err(|_| "head_unusable")?;
+    let head = head(&target, headers, body.len()).map_err(|_| "head_unusable")?;
     Ok(Prepared { head, body, upstream_model, asked_for_usage })
+}
+
+/// The head of a request to a provider.
+pub fn head(
+    target: &UpstreamTarget,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body_bytes: usize,
+) -> pingora::Result<RequestHeader> {
+    let path = target.path_and_query.as_bytes();
+    let mut head = RequestHeader::build_no_case("POST", path, Some(headers.len() + 2))?;
+    head.insert_header("host", target.origin.authority.as_str())?;
+    for (name, value) in headers {
+        head.append_header(name, value)?;
+    }
+    head.insert_header("content-length", body_bytes.to_string())?;
+    Ok(head)
 }

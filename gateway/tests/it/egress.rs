@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use testbed::{Asked, Proxy, ProxyKind, ProxyManner};
 
 /// Through this proxy; its password is sealed as an admin would have it sealed.
-fn behind(provider: Provider, proxy_url: &str) -> Provider {
+pub fn behind(provider: Provider, proxy_url: &str) -> Provider {
     let (url, password) = ProxyUrl::parse(proxy_url).expect("a proxy URL");
     let sealed = password.map(|secret| {
         testing::hub_key().seal(&secret, &Provider::proxy_place(provider.id), [3; 12]).unwrap()

@@ -18,6 +18,7 @@ mod faults;
 mod fidelity;
 mod harness;
 mod journal;
+mod probing;
 mod responses;
 mod routing;
 mod sessions;
