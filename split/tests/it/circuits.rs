@@ -1,10 +1,12 @@
 //! Breakers over the fleet: real gateways, one store, and the one whose probe is out killed.
 
 use crate::harness::{Admin, Gateway, Shape, message, open};
+use crate::process::{GATEWAY, Process};
 use serde_json::{Value, json};
 use simulator::{Hang, Script, Simulator, SimulatorConfig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use testbed::{Answer, Client, eventually};
 use tokio::task::JoinHandle;
 
@@ -21,10 +23,20 @@ struct Fleet {
 
 impl Fleet {
     async fn new(open_duration_ms: u64) -> Self {
+        Self::with(open_duration_ms, &[]).await
+    }
+
+    /// Its gateways are told these besides.
+    async fn with(open_duration_ms: u64, variables: &[(&str, &str)]) -> Self {
         let shape = Shape::new().await;
         let flaky = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let admin = shape.admin("admin").await;
-        let (a, b) = (shape.gateway("a").await, shape.gateway("b").await);
+        let gateway = |name| {
+            let mut command = shape.command(GATEWAY, name);
+            command.envs(variables.iter().copied());
+            Gateway::up(Process::start(command))
+        };
+        let (a, b) = (gateway("a").await, gateway("b").await);
         let made = admin
             .post(
                 "/api/v1/providers",
@@ -85,6 +97,11 @@ impl Fleet {
 
     fn asked(&self) -> u64 {
         self.flaky.totals().requests
+    }
+
+    /// Questions of the gateways' own: seats' requests are no streams here.
+    fn probes(&self) -> usize {
+        self.flaky.served().iter().filter(|served| served.request.is_stream).count()
     }
 
     /// Requests that the flaky one has not answered.
@@ -210,4 +227,21 @@ async fn a_reset_a_switch_and_a_cold_start_clear_an_open_breaker_everywhere() {
     fleet.b.process.stop().await;
     fleet.a = fleet.shape.gateway("a").await;
     fleet.comes_back(&fleet.a).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_probe_as_often_as_one_and_both_come_back() {
+    let told = [("ENABLE_SMART_PROBING", "true"), ("PROBE_INTERVAL_MS", "1000")];
+    let fleet = Fleet::with(86_400_000, &told).await;
+    let began = Instant::now();
+    fleet.is_opened().await;
+    eventually("four probes", || async { fleet.probes() >= 4 }).await;
+    // Each by itself, they would have asked four times within two intervals.
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(fleet.circuit().await["state"], "open");
+    fleet.flaky.set_script(Script::default());
+    fleet.is("half_open").await;
+    for gateway in [&fleet.a, &fleet.b] {
+        fleet.comes_back(gateway).await;
+    }
 }
