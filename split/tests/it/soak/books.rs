@@ -114,7 +114,7 @@ fn rows(postgres: &Postgres, sql: &str) -> Vec<Value> {
 const CHECKS: [(&str, &str); 4] = [
     (
         "ledger rows without a log row",
-        "SELECT * FROM ledger WHERE request_id NOT IN (SELECT id FROM request_log)",
+        "SELECT * FROM ledger WHERE NOT EXISTS (SELECT FROM request_log WHERE id = request_id)",
     ),
     ("records set aside", "SELECT request_id, reason FROM usage_dead_letters"),
     (
