@@ -170,6 +170,8 @@ mod tests {
             let output = limit.unwrap_or(u64::MAX).min(model.max_output_tokens.unwrap_or(u64::MAX)) * answers * (uses + 1);
             let all: u64 = shares[..5].iter().sum::<u64>().max(1);
             let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| input / all * shares[i]);
+            // To the last token.
+            let b = b + (input - (a + b + c + d + e));
             let pictures = output / 1_000 * shares[5];
             let usage = TokenUsage {
                 input_tokens: a,

@@ -96,6 +96,7 @@ impl Soak {
         let (postgres, of_postgres) = postgres.unwrap();
         let mut done = [of_a, of_b, of_admin, of_redis, of_postgres].concat();
         done.sort_unstable();
+        // The load goes on until the round's time is over.
         sleep(plan.lasts.saturating_sub(began.elapsed())).await;
         let seen = seats.end().await;
         let healed = [&a, &b].map(|node| directory.path().join(node.name).join("journal"));

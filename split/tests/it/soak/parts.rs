@@ -84,6 +84,7 @@ impl Node {
     pub async fn suffer(mut self, faults: Vec<Fault<OfGateway>>, mut diary: Diary) -> (Self, Done) {
         for fault in faults {
             diary.wait_for(self.name, &fault).await;
+            // A fault has its length, which the seed decides: the pauses below are that, not waiting for something.
             let lasts = fault.lasts;
             match fault.kind {
                 OfGateway::Kill => {
