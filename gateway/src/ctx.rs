@@ -113,6 +113,7 @@ impl Book {
         let entry = RequestEntry {
             id: arrival.id,
             started_at: arrival.at,
+            admitted_at: None,
             caller: Caller {
                 user_id: principal.user.id,
                 key_id: principal.key.id,

@@ -46,6 +46,7 @@ impl Identity {
             at: now(),
             revision: (revision != Revision(0)).then_some(revision),
             is_ready: Readiness::of(hub, is_draining) == Readiness::Ready,
+            quota_epoch: None,
             running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
         }
     }

@@ -149,7 +149,16 @@ impl BillTerms {
                 UsageFlags { is_estimate: spent.is_estimate && is_billed, ..Default::default() },
             )
         };
-        Some(AttemptEntry { attempt, provider_id, upstream_model, outcome, usage, cost, flags })
+        Some(AttemptEntry {
+            attempt,
+            provider_id,
+            upstream_model,
+            outcome,
+            usage,
+            cost,
+            flags,
+            admitted_at: None,
+        })
     }
 }
 

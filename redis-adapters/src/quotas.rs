@@ -4,7 +4,8 @@ use crate::link::{Link, items, text};
 use async_trait::async_trait;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
-    QUOTA, admission, admit, declare, keep, open, release, release_owner, settle, standing, windows,
+    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, keep, named_account, open, release,
+    release_owner, settle, standing, take_wanted, want, windows,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
@@ -36,6 +37,12 @@ impl RedisQuotas {
         Ok(At { at: UnixMillis(at), said: parts.collect() })
     }
 
+    /// What [`QUOTA_EPOCH`] answers.
+    async fn words(&self, call: ScriptCall) -> Result<Vec<String>, PortError> {
+        let reply = items(self.link.eval(QUOTA_EPOCH, call, DEADLINE).await?).ok_or(PortError::Unreadable)?;
+        reply.iter().map(text).collect::<Option<_>>().ok_or(PortError::Unreadable)
+    }
+
     async fn tell(&self, call: Result<ScriptCall, serde_json::Error>) -> Result<At<()>, PortError> {
         let At { at, .. } = self.call(call).await?;
         Ok(At { at, said: () })
@@ -52,6 +59,26 @@ fn flag(part: Option<&String>) -> Result<bool, PortError> {
 
 #[async_trait]
 impl QuotaStore for RedisQuotas {
+    async fn epoch(&self) -> Result<Option<u64>, PortError> {
+        match self.words(epoch()).await?.as_slice() {
+            [] => Ok(None),
+            [epoch, ..] => epoch.parse().map(Some).map_err(|_| PortError::Unreadable),
+        }
+    }
+
+    async fn begin(&self, epoch: u64) -> Result<(), PortError> {
+        self.words(begin(epoch)).await.map(|_| ())
+    }
+
+    async fn want(&self, account: AccountId) -> Result<(), PortError> {
+        self.words(want(account)).await.map(|_| ())
+    }
+
+    async fn take_wanted(&self, at_most: usize) -> Result<Vec<AccountId>, PortError> {
+        // What a later release names is nothing that this one could open.
+        Ok(self.words(take_wanted(at_most)).await?.iter().filter_map(|name| named_account(name)).collect())
+    }
+
     async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError> {
         let At { at, said } = self.call(admit(account, ask, epoch)).await?;
         Ok(At { at, said: admission(ask, &said).ok_or(PortError::Unreadable)? })

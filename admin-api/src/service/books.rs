@@ -248,7 +248,8 @@ pub(super) fn request_row(record: &UsageRecord) -> request_log::Model {
 
 /// The ledger row of an attempt.
 pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
-    let AttemptEntry { attempt: number, provider_id, upstream_model, outcome, usage, cost, flags } = attempt;
+    let AttemptEntry { attempt: number, provider_id, upstream_model, outcome, usage, cost, flags, .. } =
+        attempt;
     ledger::Model {
         request_id: request.id.to_string(),
         attempt: i32::try_from(*number).unwrap_or(i32::MAX),

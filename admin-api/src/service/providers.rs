@@ -249,6 +249,8 @@ fn assembled(
         timers: fields.timers,
         circuit_breaker: fields.circuit_breaker,
         egress,
+        limits: Default::default(),
+        budget_generation: 0,
     })
 }
 

@@ -58,6 +58,9 @@ fn user_doc(user: users::User) -> UserDoc {
         allowed_models: user.fields.allowed_models,
         allowed_clients: user.fields.allowed_clients,
         blocked_clients: user.fields.blocked_clients,
+        limits: Default::default(),
+        quota_reservation: None,
+        budget_generation: 0,
     }
 }
 
@@ -77,5 +80,6 @@ fn key_doc(key: keys::Key, digest: &str) -> Result<KeyDoc, Error> {
         expires_at_ms: key.stored.fields.expires_at,
         provider_group: key.stored.fields.provider_group,
         allowed_models: key.stored.fields.allowed_models,
+        limits: Default::default(),
     })
 }

@@ -44,6 +44,7 @@ pub fn record(n: u64) -> UsageRecord {
         request: RequestEntry {
             id: RequestId::from_parts(started_at.0.cast_unsigned(), &chance),
             started_at,
+            admitted_at: None,
             caller: Caller {
                 user_id: UserId(1 + i64::try_from(n % 2).unwrap()),
                 key_id: KeyId(11 + i64::try_from(n % 3).unwrap()),
@@ -90,6 +91,7 @@ pub fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptE
             ..CostBreakdown::default()
         },
         flags: UsageFlags::default(),
+        admitted_at: None,
     }
 }
 

@@ -92,6 +92,7 @@ fn record(n: u64) -> UsageRecord {
         request: RequestEntry {
             id: RequestId::from_parts(started_at.0.cast_unsigned(), &chance),
             started_at,
+            admitted_at: None,
             caller: Caller {
                 user_id: UserId(1 + seat / 2),
                 key_id: KeyId(1 + seat),

@@ -86,6 +86,8 @@ impl Begin<'_> {
             is_unpriced: attempt.flags.is_unpriced,
             is_long_context: attempt.flags.is_long_context,
             is_priority_tier: attempt.flags.is_priority_tier,
+            admitted_at: request.admitted_at,
+            attempt_admitted_at: attempt.admitted_at,
         };
         Ok(rmp_serde::encode::write(bytes, &doc)?)
     }
@@ -142,6 +144,10 @@ struct Doc<'a> {
     is_unpriced: bool,
     is_long_context: bool,
     is_priority_tier: bool,
+    #[serde(default)]
+    admitted_at: Option<UnixMillis>,
+    #[serde(default)]
+    attempt_admitted_at: Option<UnixMillis>,
 }
 
 impl Doc<'_> {
@@ -156,6 +162,7 @@ impl Doc<'_> {
         let request = RequestEntry {
             id,
             started_at: self.started_at,
+            admitted_at: self.admitted_at,
             caller: Caller {
                 user_id: self.user_id,
                 key_id: self.key_id,
@@ -204,6 +211,7 @@ impl Doc<'_> {
                 is_long_context: self.is_long_context,
                 is_priority_tier: self.is_priority_tier,
             },
+            admitted_at: self.attempt_admitted_at,
         }
     }
 }
@@ -245,6 +253,7 @@ mod tests {
                 ..CostBreakdown::default()
             },
             flags: UsageFlags { is_estimate: true, is_long_context: true, ..UsageFlags::default() },
+            admitted_at: None,
         }
     }
 
@@ -280,6 +289,15 @@ mod tests {
         assert_eq!(Begin::read(id(), &written(&page, &earlier, &interrupted(2))).unwrap(), wanted);
         let wanted = booked(page.clone(), vec![interrupted(1)]);
         assert_eq!(Begin::read(id(), &written(&page, &[], &interrupted(1))).unwrap(), wanted);
+    }
+
+    #[test]
+    fn when_budgets_let_it_in_outlives_its_process() {
+        let mut page = record();
+        page.request.admitted_at = Some(UnixMillis(5));
+        let attempt = AttemptEntry { admitted_at: Some(UnixMillis(6)), ..interrupted(1) };
+        let wanted = booked(page.clone(), vec![attempt.clone()]);
+        assert_eq!(Begin::read(id(), &written(&page, &[], &attempt)).unwrap(), wanted);
     }
 
     #[test]

@@ -173,6 +173,18 @@ pub fn quota_head(account: AccountId) -> String {
     format!("{PREFIX}{{quota:{kind}:{id}}}:head")
 }
 
+/// The epoch of the store of budgets, and when the store had started that it was begun in (hash).
+#[must_use]
+pub fn quota_epoch() -> String {
+    format!("{PREFIX}{{quota}}:epoch")
+}
+
+/// Accounts that are to be opened (set).
+#[must_use]
+pub fn quota_wanted() -> String {
+    format!("{PREFIX}{{quota}}:wanted")
+}
+
 /// Where a change of a breaker or a cool-down is announced.
 #[must_use]
 pub fn circuit_changed() -> String {

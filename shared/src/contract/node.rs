@@ -38,6 +38,10 @@ pub struct NodeBeat {
     /// Requests in flight.
     #[serde(default)]
     pub running_requests: u64,
+    /// The epoch of the store of budgets that it goes by: all that it may hold was declared there. `None`: it knows of none,
+    /// and holds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_epoch: Option<u64>,
 }
 
 /// What runs on a node.

@@ -5,6 +5,7 @@
 use super::breaker::{Cause, Circuit, CircuitDoc, CoolKind, Cooldown, Permit, Terms};
 use super::delta::{Delta, between};
 use super::in_flight::InFlight;
+use super::node::NodeBeat;
 use super::session::NewsDoc;
 use super::snapshot::{ErrorRuleDoc, Snapshot};
 use super::usage::{
@@ -13,7 +14,9 @@ use super::usage::{
 };
 use crate::ids::{ErrorRuleId, ProviderId, Revision};
 use crate::model::price::{ModelPrice, Rates};
-use crate::model::{ActiveTime, ClientPattern, EgressSettings};
+use crate::model::{
+    ActiveTime, ClientPattern, DailyMode, EgressSettings, FiveHoursMode, Limits, QuotaReservation, WallTime,
+};
 use crate::money::{NanoUsd, PicoUsd};
 use crate::rules::affinity::Identity;
 use crate::rules::session::SessionKey;
@@ -37,6 +40,8 @@ const SNAPSHOT_ERROR_RULES: &str = include_str!("recorded/snapshot_schema_2_erro
 const DELTA_ERROR_RULES: &str = include_str!("recorded/delta_schema_2_error_rules.json");
 /// With a provider behind a proxy and with an authority of its own.
 const SNAPSHOT_EGRESS: &str = include_str!("recorded/snapshot_schema_2_egress.json");
+/// With limits of users, keys and providers.
+const SNAPSHOT_BUDGETS: &str = include_str!("recorded/snapshot_schema_2_budgets.json");
 const DELTA: &str = include_str!("recorded/delta_schema_2.json");
 const USAGE: &str = include_str!("recorded/usage_schema_1.json");
 /// With the step of a session that goes on with its provider.
@@ -45,8 +50,12 @@ const USAGE_REUSED: &str = include_str!("recorded/usage_schema_1_reused.json");
 const USAGE_ERROR_RULE: &str = include_str!("recorded/usage_schema_1_error_rule.json");
 /// With a try that went on without its proxy.
 const USAGE_DIRECT: &str = include_str!("recorded/usage_schema_1_direct.json");
+/// Let in by the budgets of its user and its provider.
+const USAGE_ADMITTED: &str = include_str!("recorded/usage_schema_1_admitted.json");
 const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
+/// That goes by an epoch of the store of budgets.
+const NODE_QUOTA: &str = include_str!("recorded/node_schema_1_quota.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 const SESSION: &str = include_str!("recorded/session_schema_1.json");
 const SESSION_MOVED: &str = include_str!("recorded/session_moved_1.json");
@@ -58,12 +67,15 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(SNAPSHOT_ROUTING, &whole_routing(), |_| false);
     holds(SNAPSHOT_ERROR_RULES, &whole_ruled(), |_| false);
     holds(SNAPSHOT_EGRESS, &whole_egress(), |_| false);
+    holds(SNAPSHOT_BUDGETS, &whole_budgets(), |_| false);
     holds(DELTA, &delta(), |_| false);
     holds(DELTA_ERROR_RULES, &delta_ruled(), |_| false);
     holds(USAGE, &usage(), says_nothing);
     holds(USAGE_REUSED, &reused(), says_nothing);
     holds(USAGE_ERROR_RULE, &ruled(), says_nothing);
     holds(USAGE_DIRECT, &direct(), says_nothing);
+    holds(USAGE_ADMITTED, &admitted(), says_nothing);
+    holds(NODE_QUOTA, &NodeBeat { quota_epoch: Some(3), ..node_beat("node-1") }, |_| false);
     holds(NODE, &node_beat("node-1"), |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
@@ -192,6 +204,38 @@ fn whole_egress() -> Snapshot {
     made
 }
 
+fn whole_budgets() -> Snapshot {
+    let mut made = whole();
+    let limits = Limits {
+        five_hours: Some(NanoUsd(1_500_000_000)),
+        five_hours_mode: FiveHoursMode::Fixed,
+        daily: Some(NanoUsd(2_000_000_000)),
+        daily_mode: DailyMode::Rolling,
+        daily_reset_time: WallTime::parse("08:30").unwrap(),
+        weekly: Some(NanoUsd(3_000_000_000)),
+        monthly: Some(NanoUsd(4_000_000_000)),
+        total: Some(NanoUsd(5_000_000_000)),
+        requests_per_minute: Some(60),
+        concurrent_sessions: Some(4),
+        reset_at: Some(UnixMillis(1_790_000_000_000)),
+        five_hours_reset_at: Some(UnixMillis(1_790_000_000_001)),
+    };
+    let user = &mut made.principals.users[0];
+    (user.limits, user.budget_generation) = (limits.clone(), 2);
+    user.quota_reservation = Some(QuotaReservation::Strict);
+    made.principals.keys[0].limits = Limits { total: Some(NanoUsd(7)), ..Limits::default() };
+    (made.core.providers[0].limits, made.core.providers[0].budget_generation) = (limits, 1);
+    made.core.settings.quota_reservation = QuotaReservation::Strict;
+    made
+}
+
+fn admitted() -> UsageRecord {
+    let mut made = usage();
+    made.request.admitted_at = Some(UnixMillis(1_790_000_000_007));
+    made.attempts[0].admitted_at = Some(UnixMillis(1_790_000_000_008));
+    made
+}
+
 fn delta() -> Delta {
     let old = whole();
     let mut new = old.clone();
@@ -223,6 +267,7 @@ fn usage() -> UsageRecord {
         usage: TokenUsage { input_tokens: 10, output_tokens: 20, ..TokenUsage::default() },
         cost: CostBreakdown { input: NanoUsd(30), total: NanoUsd(30), ..CostBreakdown::default() },
         flags: UsageFlags { is_estimate: true, ..UsageFlags::default() },
+        admitted_at: None,
     }];
     let excluded =
         vec![Exclusion { reason: "disabled".to_owned(), count: 1, provider_ids: vec![ProviderId(9)] }];

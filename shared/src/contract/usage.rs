@@ -47,6 +47,10 @@ pub struct RequestEntry {
     pub id: RequestId,
     /// When the request's head was read.
     pub started_at: UnixMillis,
+    /// When its user's budget let it in, by the clock of the store of budgets: that is when it counts there. `None`: nothing of
+    /// the user was limited, or the store was away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_at: Option<UnixMillis>,
     /// Who called.
     pub caller: Caller,
     /// Endpoint family, e.g. `anthropic_messages`.
@@ -138,6 +142,9 @@ pub struct AttemptEntry {
     pub cost: CostBreakdown,
     /// Flags that tell how far the numbers can be trusted.
     pub flags: UsageFlags,
+    /// When the provider's budget let it in; see [`RequestEntry::admitted_at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_at: Option<UnixMillis>,
 }
 
 /// What an attempt came to.

@@ -7,13 +7,17 @@ use crate::rules::quota::{
 };
 use crate::time::UnixMillis;
 use async_trait::async_trait;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The accounts behind a lock. They end with the process, and are opened from the ledger at its start.
 pub struct MemoryQuotas {
     accounts: Mutex<HashMap<AccountId, Account>>,
+    wanted: Mutex<BTreeSet<AccountId>>,
+    /// 0: none yet.
+    epoch: AtomicU64,
     clock: Box<dyn Fn() -> UnixMillis + Send + Sync>,
 }
 
@@ -21,7 +25,12 @@ impl MemoryQuotas {
     /// Knows no account yet. `clock` tells the time.
     #[must_use]
     pub fn new(clock: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
-        Self { accounts: Mutex::default(), clock: Box::new(clock) }
+        Self {
+            accounts: Mutex::default(),
+            wanted: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            clock: Box::new(clock),
+        }
     }
 
     fn with<T>(&self, id: AccountId, ask: impl FnOnce(&mut Account, UnixMillis) -> T) -> At<T> {
@@ -39,6 +48,25 @@ impl fmt::Debug for MemoryQuotas {
 
 #[async_trait]
 impl QuotaStore for MemoryQuotas {
+    async fn epoch(&self) -> Result<Option<u64>, PortError> {
+        Ok(Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch != 0))
+    }
+
+    async fn begin(&self, epoch: u64) -> Result<(), PortError> {
+        self.epoch.store(epoch, Ordering::Release);
+        Ok(())
+    }
+
+    async fn want(&self, account: AccountId) -> Result<(), PortError> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(account);
+        Ok(())
+    }
+
+    async fn take_wanted(&self, at_most: usize) -> Result<Vec<AccountId>, PortError> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::iter::from_fn(|| wanted.pop_first()).take(at_most).collect())
+    }
+
     async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError> {
         Ok(self.with(account, |account, now| account.admit(ask, epoch, now)))
     }

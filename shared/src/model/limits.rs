@@ -44,6 +44,27 @@ pub struct Limits {
     pub five_hours_reset_at: Option<UnixMillis>,
 }
 
+impl Limits {
+    /// True when nothing is limited; markers alone limit nothing.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        let money = [self.five_hours, self.daily, self.weekly, self.monthly, self.total];
+        let counts = [self.requests_per_minute, self.concurrent_sessions];
+        money.into_iter().flatten().all(|limit| limit.0 <= 0) && counts.into_iter().flatten().all(|n| n == 0)
+    }
+}
+
+/// What is put aside for a request before it is known what it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaReservation {
+    /// What such requests have cost lately: a budget may be passed by what running requests cost more.
+    #[default]
+    Expected,
+    /// The most that it can cost: a budget is never passed, and is refused a little early.
+    Strict,
+}
+
 /// Which five hours a limit is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

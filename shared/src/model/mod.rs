@@ -17,7 +17,7 @@ pub mod settings;
 pub use client::{Client, ClientDenied, ClientPattern};
 pub use error_rule::{ErrorBody, ErrorBodyError, ErrorCategory, ErrorMatch, ErrorPattern, ErrorPatternError};
 pub use group::{Group, GroupSet};
-pub use limits::{DailyMode, FiveHoursMode, Limits, WallTime};
+pub use limits::{DailyMode, FiveHoursMode, Limits, QuotaReservation, WallTime};
 pub use principal::{Key, User};
 pub use provider::{BreakerSettings, ClientAbort, EgressSettings, Provider, ProviderType, Timers};
 pub use rules::{MatchType, ModelRule, Redirect};

@@ -2,6 +2,7 @@
 
 use super::client::ClientPattern;
 use super::group::GroupSet;
+use super::limits::{Limits, QuotaReservation};
 use crate::ids::{KeyId, UserId};
 use crate::secret::KeyDigest;
 use crate::time::UnixMillis;
@@ -25,6 +26,13 @@ pub struct User {
     pub allowed_clients: Vec<ClientPattern>,
     /// Clients they may not be used with, whatever is allowed.
     pub blocked_clients: Vec<ClientPattern>,
+    /// What all of the user's keys together may spend and ask for.
+    pub limits: Limits,
+    /// What is put aside for a request; `None`: what the settings say.
+    pub quota_reservation: Option<QuotaReservation>,
+    /// How often the user's account has come under limits, its own or a key's: an account that comes under limits anew is
+    /// opened from the ledger, because nobody counted meanwhile. 0: nothing of it is limited now, and nothing is counted.
+    pub budget_generation: u32,
 }
 
 /// A seat's credential.
@@ -46,4 +54,6 @@ pub struct Key {
     pub provider_group: GroupSet,
     /// Models the key may ask for besides the user's own rule, compared without case; empty = all.
     pub allowed_models: Vec<String>,
+    /// What the key may spend and ask for, besides the user's own limits.
+    pub limits: Limits,
 }

@@ -2,6 +2,7 @@
 
 use super::client::ClientPattern;
 use super::group::GroupSet;
+use super::limits::Limits;
 use super::rules::{ModelRule, Redirect};
 use super::schedule::ActiveTime;
 use crate::contract::breaker::Terms;
@@ -67,6 +68,12 @@ pub struct Provider {
     /// How connections to it are made.
     #[serde(default)]
     pub egress: EgressSettings,
+    /// What may be spent at it, over all callers.
+    #[serde(default)]
+    pub limits: Limits,
+    /// As [`super::User::budget_generation`], of its own limits.
+    #[serde(default)]
+    pub budget_generation: u32,
 }
 
 impl Provider {

@@ -1,5 +1,6 @@
 //! System-wide settings that the hot path obeys.
 
+use super::limits::QuotaReservation;
 use crate::time::Zone;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ pub struct Settings {
     pub tier_billing_source: TierSource,
     /// Whose clock schedules and windows go by.
     pub timezone: Zone,
+    /// What is put aside for a request whose user says nothing else.
+    pub quota_reservation: QuotaReservation,
 }
 
 /// Which model name a redirected request is priced by. The other one is tried when it has no price.

@@ -19,6 +19,19 @@ pub struct At<T> {
 /// the store's clock, and may come twice or late.
 #[async_trait]
 pub trait QuotaStore: Send + Sync {
+    /// The epoch that the admin side has begun here. `None`: none, because the store is new or has lost everything; or not since
+    /// it last started, so that it may have lost a part.
+    async fn epoch(&self) -> Result<Option<u64>, PortError>;
+
+    /// Begins an epoch, for all accounts: [`crate::rules::quota::epoch_of`] says which one an account is in.
+    async fn begin(&self, epoch: u64) -> Result<(), PortError>;
+
+    /// Asks for an account to be opened: whoever asked it was told that it is not, [`Admission::Unseeded`].
+    async fn want(&self, account: AccountId) -> Result<(), PortError>;
+
+    /// Takes accounts that are to be opened, at most so many. Whoever takes one and cannot open it wants it again.
+    async fn take_wanted(&self, at_most: usize) -> Result<Vec<AccountId>, PortError>;
+
     /// Lets a request in, or says why not. When it fails, it may have been let in all the same: whoever asked gives the hold
     /// up with [`Self::release`], until that is answered.
     async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError>;

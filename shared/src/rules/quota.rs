@@ -12,8 +12,10 @@
 //! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
 
 pub mod account;
+mod epoch;
 pub mod need;
 pub mod outage;
+mod owed;
 mod scope;
 mod spent;
 #[cfg(test)]
@@ -22,6 +24,8 @@ pub mod window;
 pub mod words;
 
 pub use account::Account;
+pub use epoch::epoch_of;
+pub use owed::{Owed, owed, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
     AccountId, Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What,

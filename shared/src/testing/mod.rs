@@ -17,7 +17,7 @@ use crate::contract::usage::{
 };
 use crate::ids::{ErrorRuleId, GroupId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::{
-    BreakerSettings, ClientAbort, EgressSettings, GroupSet, Key, Provider, ProviderType, Timers, User,
+    BreakerSettings, ClientAbort, EgressSettings, GroupSet, Key, Limits, Provider, ProviderType, Timers, User,
 };
 use crate::money::Multiplier;
 use crate::rules::error_rules::default_rules;
@@ -95,6 +95,8 @@ pub fn provider(id: i64) -> Provider {
         timers: Timers::default(),
         circuit_breaker: BreakerSettings::default(),
         egress: EgressSettings::default(),
+        limits: Limits::default(),
+        budget_generation: 0,
     }
 }
 
@@ -128,6 +130,9 @@ pub fn user_doc(id: i64) -> UserDoc {
         allowed_models: Vec::new(),
         allowed_clients: Vec::new(),
         blocked_clients: Vec::new(),
+        limits: Limits::default(),
+        quota_reservation: None,
+        budget_generation: 0,
     }
 }
 
@@ -143,6 +148,7 @@ pub fn key_doc(id: i64, user_id: i64) -> KeyDoc {
         expires_at_ms: None,
         provider_group: GroupSet::default(),
         allowed_models: Vec::new(),
+        limits: Limits::default(),
     }
 }
 
@@ -174,6 +180,7 @@ pub fn usage_record(n: u64) -> UsageRecord {
         request: RequestEntry {
             id: RequestId::from_parts(started_at.0.unsigned_abs(), &chance),
             started_at,
+            admitted_at: None,
             caller: Caller { user_id: UserId(1), key_id: KeyId(1), client_ip: None, client: None },
             endpoint: "anthropic_messages".to_owned(),
             model: Some("claude-sonnet-4-5".to_owned()),
@@ -206,6 +213,7 @@ pub fn node_beat(id: &str) -> NodeBeat {
         revision: Some(Revision(1)),
         is_ready: true,
         running_requests: 0,
+        quota_epoch: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The script of budgets: what it is told, and what its replies say.
 
 use super::ScriptCall;
-use crate::contract::keys::quota_head;
-use crate::ids::JournalId;
+use crate::contract::keys::{quota_epoch, quota_head, quota_wanted};
+use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
     AccountId, Admission, Ask, Edges, HoldId, Kind, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle, Span,
@@ -14,6 +14,56 @@ use serde::Serialize;
 
 /// Decides over one account: each function here makes the call of one word.
 pub const QUOTA: &str = include_str!("../lua/quota_v1.lua");
+
+/// Knows the epoch and the accounts that are to be opened: [`epoch`], [`begin`], [`want`] and [`take_wanted`].
+pub const QUOTA_EPOCH: &str = include_str!("../lua/quota_epoch_v1.lua");
+
+fn epoch_call(word: &'static str, say: String) -> ScriptCall {
+    let args = vec![Bytes::from_static(word.as_bytes()), Bytes::from(say)];
+    ScriptCall { keys: vec![quota_epoch(), quota_wanted()], args }
+}
+
+/// Asks [`QUOTA_EPOCH`] which epoch is in force.
+#[must_use]
+pub fn epoch() -> ScriptCall {
+    epoch_call("epoch", String::new())
+}
+
+/// Begins one.
+#[must_use]
+pub fn begin(epoch: u64) -> ScriptCall {
+    epoch_call("begin", epoch.to_string())
+}
+
+/// Asks for an account to be opened.
+#[must_use]
+pub fn want(account: AccountId) -> ScriptCall {
+    epoch_call("want", account_name(account))
+}
+
+/// Takes the names of accounts that are to be opened: each for [`named_account`].
+#[must_use]
+pub fn take_wanted(at_most: usize) -> ScriptCall {
+    epoch_call("take", at_most.to_string())
+}
+
+fn account_name(account: AccountId) -> String {
+    match account {
+        AccountId::User(id) => format!("u:{id}"),
+        AccountId::Provider(id) => format!("p:{id}"),
+    }
+}
+
+/// The account of a name; `None` for what this release does not know.
+#[must_use]
+pub fn named_account(name: &str) -> Option<AccountId> {
+    let (kind, id) = name.split_once(':')?;
+    match kind {
+        "u" => id.parse().ok().map(|id| AccountId::User(UserId(id))),
+        "p" => id.parse().ok().map(|id| AccountId::Provider(ProviderId(id))),
+        _ => None,
+    }
+}
 
 #[derive(Serialize)]
 struct ScopeDoc {

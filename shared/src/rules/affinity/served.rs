@@ -66,6 +66,7 @@ mod tests {
             usage: Default::default(),
             cost: Default::default(),
             flags: Default::default(),
+            admitted_at: None,
         }
     }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 /// A store that is not used yet: what is let in is held, what is held is settled once, and nothing is ever above a limit.
 pub async fn quotas(store: &dyn QuotaStore) {
+    knows_its_epoch_and_who_is_wanted(store).await;
     let one = AccountId::User(UserId(1));
     let total = Limits { total: Some(NanoUsd(1_000)), ..Limits::default() };
     let first = ask(1, &total, 100);
@@ -21,6 +22,24 @@ pub async fn quotas(store: &dyn QuotaStore) {
     counts(store).await;
     knows_late_words(store, &total).await;
     counts_exactly(store).await;
+}
+
+async fn knows_its_epoch_and_who_is_wanted(store: &dyn QuotaStore) {
+    assert_eq!(store.epoch().await.unwrap(), None, "nobody has begun one");
+    for epoch in [1, (1 << 20) - 1] {
+        store.begin(epoch).await.unwrap();
+        assert_eq!(store.epoch().await.unwrap(), Some(epoch));
+    }
+    let all = [AccountId::User(UserId(7)), AccountId::User(UserId(8)), AccountId::Provider(ProviderId(7))];
+    for account in all.iter().chain(&all) {
+        store.want(*account).await.unwrap();
+    }
+    let mut taken = store.take_wanted(2).await.unwrap();
+    assert_eq!(taken.len(), 2);
+    taken.extend(store.take_wanted(2).await.unwrap());
+    taken.sort_unstable();
+    assert_eq!(taken, all, "each once");
+    assert_eq!(store.take_wanted(2).await.unwrap(), []);
 }
 
 async fn opens(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {

@@ -1,0 +1,149 @@
+//! What a record says about budgets, and whose limits count.
+
+use super::window::Terms;
+use super::words::{AccountId, HoldId, ScopeId};
+use crate::contract::usage::{Outcome, UsageRecord};
+use crate::ids::KeyId;
+use crate::model::{Key, Provider, User};
+use crate::money::NanoUsd;
+use crate::time::{UnixMillis, Zone};
+
+/// What a record says about one account: a [`Charge`](super::Charge) but for the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Whose money it is.
+    pub account: AccountId,
+    /// The key it was spent with, where the account is a user's.
+    pub key: Option<KeyId>,
+    /// Its hold.
+    pub hold: HoldId,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// When it counts.
+    pub at: UnixMillis,
+    /// It was cut with its process.
+    pub is_interrupted: bool,
+}
+
+/// What a record says about budgets: its user's first, then that of each provider that was tried. Nothing of a request that
+/// was neither let in nor forwarded. Everything that is in the ledger counts, a failed attempt's tokens too: what a budget
+/// shows is what the books show.
+#[must_use]
+pub fn owed(record: &UsageRecord) -> Vec<Owed> {
+    let request = &record.request;
+    let admitted_at = request.admitted_at.unwrap_or(request.started_at);
+    let mut all = Vec::with_capacity(1 + record.attempts.len());
+    let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
+    // What cost nothing and has no hold says nothing: a count of tokens.
+    if request.admitted_at.is_some() || cost != NanoUsd(0) {
+        all.push(Owed {
+            account: AccountId::User(request.caller.user_id),
+            key: Some(request.caller.key_id),
+            hold: HoldId(request.id, 0),
+            cost,
+            at: admitted_at,
+            is_interrupted: record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted),
+        });
+    }
+    let tried = record.attempts.iter();
+    let tried = tried.filter(|attempt| attempt.admitted_at.is_some() || attempt.cost.total != NanoUsd(0));
+    all.extend(tried.map(|attempt| Owed {
+        account: AccountId::Provider(attempt.provider_id),
+        key: None,
+        hold: HoldId(request.id, attempt.attempt),
+        cost: attempt.cost.total,
+        at: attempt.admitted_at.unwrap_or(admitted_at),
+        is_interrupted: attempt.outcome == Outcome::Interrupted,
+    }));
+    all
+}
+
+/// Whose limits count for a caller, in the order in which they are looked at: the key's, then the user's. A user's markers
+/// clip the key's windows as well.
+#[must_use]
+pub fn scopes_of_caller(user: &User, key: &Key, zone: &Zone, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
+    let mut of_key = key.limits.clone();
+    of_key.reset_at = of_key.reset_at.max(user.limits.reset_at);
+    of_key.five_hours_reset_at = of_key.five_hours_reset_at.max(user.limits.five_hours_reset_at);
+    vec![
+        (ScopeId::Key(key.id), Terms::of(&of_key, zone, now)),
+        (ScopeId::Owner, Terms::of(&user.limits, zone, now)),
+    ]
+}
+
+/// The same for a provider.
+#[must_use]
+pub fn scopes_of_provider(provider: &Provider, zone: &Zone, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
+    vec![(ScopeId::Owner, Terms::of(&provider.limits, zone, now))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::usage::{AttemptEntry, CostBreakdown, TokenUsage, UsageFlags};
+    use crate::ids::{ProviderId, UserId};
+    use crate::model::Limits;
+    use crate::testing::{key, usage_record, user};
+
+    fn attempt(attempt: u32, outcome: Outcome, cost: i64, admitted_at: Option<UnixMillis>) -> AttemptEntry {
+        AttemptEntry {
+            attempt,
+            provider_id: ProviderId(i64::from(attempt)),
+            upstream_model: None,
+            outcome,
+            usage: TokenUsage::default(),
+            cost: CostBreakdown { total: NanoUsd(cost), ..CostBreakdown::default() },
+            flags: UsageFlags::default(),
+            admitted_at,
+        }
+    }
+
+    #[test]
+    fn a_user_owes_all_attempts_and_each_provider_its_own() {
+        let mut record = usage_record(1);
+        assert_eq!(owed(&record), [], "it was refused");
+        record.request.admitted_at = Some(UnixMillis(50));
+        record.attempts = vec![
+            attempt(1, Outcome::Failed, 3, None),
+            attempt(2, Outcome::Interrupted, 40, Some(UnixMillis(60))),
+        ];
+        let id = record.request.id;
+        let of = |account, key, n, cost, at, is_interrupted| Owed {
+            account,
+            key,
+            hold: HoldId(id, n),
+            cost: NanoUsd(cost),
+            at: UnixMillis(at),
+            is_interrupted,
+        };
+        let user = AccountId::User(UserId(1));
+        let provider = |id| AccountId::Provider(ProviderId(id));
+        let expected = [
+            of(user, Some(KeyId(1)), 0, 43, 50, true),
+            of(provider(1), None, 1, 3, 50, false),
+            of(provider(2), None, 2, 40, 60, true),
+        ];
+        assert_eq!(owed(&record), expected);
+        record.attempts.clear();
+        assert_eq!(owed(&record), [of(user, Some(KeyId(1)), 0, 0, 50, false)], "its hold goes");
+    }
+
+    #[test]
+    fn what_costs_nothing_and_holds_nothing_is_not_told() {
+        let mut record = usage_record(1);
+        record.attempts = vec![attempt(1, Outcome::Served, 0, None)];
+        assert_eq!(owed(&record), []);
+    }
+
+    #[test]
+    fn a_users_markers_clip_the_keys_windows() {
+        let at = |at: i64| Some(UnixMillis(at));
+        let (mut person, mut seat) = (user(1), key(7, 1));
+        person.limits = Limits { reset_at: at(20), five_hours_reset_at: at(5), ..Limits::default() };
+        seat.limits = Limits { reset_at: at(10), five_hours_reset_at: at(30), ..Limits::default() };
+        let scopes = scopes_of_caller(&person, &seat, &Zone::default(), UnixMillis(100));
+        let markers = |n: usize| (scopes[n].1.limits.reset_at, scopes[n].1.limits.five_hours_reset_at);
+        assert_eq!((scopes[0].0, markers(0)), (ScopeId::Key(KeyId(7)), (at(20), at(30))));
+        assert_eq!((scopes[1].0, markers(1)), (ScopeId::Owner, (at(20), at(5))));
+    }
+}
