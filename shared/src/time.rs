@@ -23,6 +23,14 @@ impl UnixMillis {
         text.parse::<Timestamp>().ok().map(|t| Self(t.as_millisecond()))
     }
 
+    /// RFC 3339 in UTC, whole seconds, for people: `2026-11-23T09:30:00Z`. Part of a second counts as one: what waits until
+    /// then does not come too early.
+    #[must_use]
+    pub fn to_rfc3339_secs(self) -> String {
+        let secs = self.0.div_euclid(1_000) + i64::from(self.0.rem_euclid(1_000) > 0);
+        Timestamp::from_second(secs).map_or_else(|_| self.to_string(), |t| t.to_string())
+    }
+
     /// The start of the hour (UTC) that holds this moment.
     #[must_use]
     pub fn hour_start(self) -> Self {
@@ -62,6 +70,12 @@ mod tests {
         assert_eq!(t.to_string(), "2026-11-23T09:30:00.125Z");
         assert_eq!(UnixMillis::parse_rfc3339(&t.to_string()), Some(t));
         assert_eq!(UnixMillis::parse_rfc3339("2026-11-23 10:30"), None);
+    }
+
+    #[test]
+    fn a_moment_for_people_has_no_fractions() {
+        let text = |ms| UnixMillis(ms).to_rfc3339_secs();
+        assert_eq!([text(0), text(1)], ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"]);
     }
 
     #[test]

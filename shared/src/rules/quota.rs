@@ -13,9 +13,11 @@
 
 pub mod account;
 mod epoch;
+pub mod headers;
 pub mod need;
 pub mod outage;
 mod owed;
+mod refusal;
 mod scope;
 mod spent;
 #[cfg(test)]

@@ -37,6 +37,30 @@ impl Kind {
             Self::Total => "total",
         }
     }
+
+    /// The name of its limit, without the unit.
+    #[must_use]
+    pub fn limit_name(self) -> &'static str {
+        match self {
+            Self::FiveHours => "limit_5h",
+            Self::Daily => "limit_daily",
+            Self::Weekly => "limit_weekly",
+            Self::Monthly => "limit_monthly",
+            Self::Total => "limit_total",
+        }
+    }
+
+    /// As people call its budget.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::FiveHours => "5-hour budget",
+            Self::Daily => "daily budget",
+            Self::Weekly => "weekly budget",
+            Self::Monthly => "monthly budget",
+            Self::Total => "total budget",
+        }
+    }
 }
 
 /// A limit and the stretch of time it is about.

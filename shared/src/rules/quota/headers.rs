@@ -1,0 +1,209 @@
+//! What a seat is told of its own budgets, in its dialect's headers.
+//!
+//! Claude Code warns at 75 % and at 95 % of what `anthropic-ratelimit-unified-*` say (reference/protocols.md §6.2; the form was
+//! observed at subscription seats). It knows two windows: of five hours and of seven days. Here a day stands with the five hours and
+//! what is longer with the seven days; of each the tightest is told. What is told is what was spent, not what is held: a budget must
+//! not look used up because of what running requests may cost.
+
+use super::window::{FIVE_HOURS_MS, Kind};
+use super::words::{Refusal, Standing, What, WindowNow};
+use crate::money::NanoUsd;
+use crate::protocol::Dialect;
+use crate::time::UnixMillis;
+
+/// A header and its value.
+pub type Header = (&'static str, String);
+
+/// The headers of an answer to a request that was let in.
+#[must_use]
+pub fn of_standing(dialect: Dialect, standing: &Standing, now: UnixMillis) -> Vec<Header> {
+    told(dialect, standing, false, now)
+}
+
+/// The headers of a refusal; none where it is not about money.
+#[must_use]
+pub fn of_refusal(dialect: Dialect, refusal: &Refusal, now: UnixMillis) -> Vec<Header> {
+    let What::Money { kind, limit, spent, held, .. } = refusal.what else { return Vec::new() };
+    let (scope, resets_at) = (refusal.scope, refusal.resets_at);
+    let window = WindowNow { scope, kind, limit, spent, held, starts_at: None, resets_at };
+    told(dialect, &vec![window], true, now)
+}
+
+fn told(dialect: Dialect, standing: &Standing, is_refused: bool, now: UnixMillis) -> Vec<Header> {
+    match dialect {
+        Dialect::Anthropic => unified(standing, is_refused, now),
+        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => limit_headers(standing, now),
+    }
+}
+
+/// The one with the greatest part spent; of several the one that comes back last.
+fn tightest<'a>(windows: impl Iterator<Item = &'a WindowNow>, now: UnixMillis) -> Option<&'a WindowNow> {
+    windows.max_by_key(|window| (spent_parts(window), resets_at(window, now).unwrap_or(UnixMillis(i64::MAX))))
+}
+
+/// What is spent of a window, in ten-thousandths, rounded down: 74.999 % is not 75 %.
+fn spent_parts(window: &WindowNow) -> i64 {
+    let parts = i128::from(window.spent.0.max(0)) * PARTS / i128::from(window.limit.0.max(1));
+    i64::try_from(parts.min(PARTS)).unwrap_or(0)
+}
+
+/// When it begins anew. What goes by gradually has gone by then.
+fn resets_at(window: &WindowNow, now: UnixMillis) -> Option<UnixMillis> {
+    let width = match window.kind {
+        Kind::FiveHours => FIVE_HOURS_MS,
+        Kind::Daily => super::window::DAY_MS,
+        Kind::Weekly | Kind::Monthly | Kind::Total => return window.resets_at,
+    };
+    window.resets_at.or(Some(UnixMillis(now.0.saturating_add(width))))
+}
+
+fn unified(standing: &Standing, is_refused: bool, now: UnixMillis) -> Vec<Header> {
+    let is_short = |window: &&WindowNow| matches!(window.kind, Kind::FiveHours | Kind::Daily);
+    let short = tightest(standing.iter().filter(is_short), now);
+    let long = tightest(standing.iter().filter(|window| !is_short(window)), now);
+    let Some(worst) = tightest([short, long].into_iter().flatten(), now) else { return Vec::new() };
+    let status = |window: &WindowNow| match spent_parts(window) {
+        _ if is_refused => "rejected",
+        WARNS_AT.. => "allowed_warning",
+        _ => "allowed",
+    };
+    // Rounded up: who waits until then is not too early.
+    let seconds =
+        |window: &WindowNow| resets_at(window, now).map(|at| (at.0 + 999).div_euclid(1_000).to_string());
+    let claim = if is_short(&worst) { "five_hour" } else { "seven_day" };
+    let mut headers = vec![
+        ("anthropic-ratelimit-unified-status", status(worst).to_owned()),
+        ("anthropic-ratelimit-unified-representative-claim", claim.to_owned()),
+    ];
+    headers.extend(seconds(worst).map(|at| ("anthropic-ratelimit-unified-reset", at)));
+    let windows = [
+        (
+            short,
+            [
+                "anthropic-ratelimit-unified-5h-status",
+                "anthropic-ratelimit-unified-5h-utilization",
+                "anthropic-ratelimit-unified-5h-reset",
+            ],
+        ),
+        (
+            long,
+            [
+                "anthropic-ratelimit-unified-7d-status",
+                "anthropic-ratelimit-unified-7d-utilization",
+                "anthropic-ratelimit-unified-7d-reset",
+            ],
+        ),
+    ];
+    for (window, [of_status, of_utilization, of_reset]) in windows {
+        let Some(window) = window else { continue };
+        headers.push((of_status, status(window).to_owned()));
+        headers.push((of_utilization, utilization(window)));
+        headers.extend(seconds(window).map(|at| (of_reset, at)));
+    }
+    headers
+}
+
+/// A part of one: `0.74`.
+fn utilization(window: &WindowNow) -> String {
+    let parts = spent_parts(window);
+    let text = format!("{}.{:04}", parts / 10_000, parts % 10_000);
+    match text.trim_end_matches('0') {
+        whole if whole.ends_with('.') => format!("{whole}0"),
+        text => text.to_owned(),
+    }
+}
+
+/// As OpenAI tells of requests and tokens, of dollars: the tightest window.
+fn limit_headers(standing: &Standing, now: UnixMillis) -> Vec<Header> {
+    let Some(window) = tightest(standing.iter(), now) else { return Vec::new() };
+    let left = NanoUsd(window.limit.0.saturating_sub(window.spent.0).max(0));
+    let mut headers =
+        vec![("x-ratelimit-limit-usd", window.limit.to_usd()), ("x-ratelimit-remaining-usd", left.to_usd())];
+    let reset = resets_at(window, now);
+    headers.extend(reset.map(|at| ("x-ratelimit-reset-usd", format!("{}s", at.since(now).div_ceil(1_000)))));
+    headers
+}
+
+/// The whole, as [`spent_parts`] counts.
+const PARTS: i128 = 10_000;
+/// From here on a client warns.
+const WARNS_AT: i64 = 7_500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::quota::ScopeId;
+
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+
+    fn window(kind: Kind, spent: i64, resets_in_s: Option<i64>) -> WindowNow {
+        WindowNow {
+            scope: ScopeId::Owner,
+            kind,
+            limit: NanoUsd(20_000_000_000),
+            spent: NanoUsd(spent),
+            held: NanoUsd(19_000_000_000),
+            starts_at: None,
+            resets_at: resets_in_s.map(|s| UnixMillis(NOW.0 + s * 1_000)),
+        }
+    }
+
+    /// One a line, sorted.
+    fn text(headers: Vec<Header>) -> String {
+        let mut lines: Vec<String> =
+            headers.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn the_headers_of_a_claude_seat_are_as_recorded_at_74_75_95_and_100_percent() {
+        let examples = include_str!("headers/unified.txt");
+        let mut said = String::new();
+        for (percent, of_week) in [("74", 10), ("75", 10), ("95", 96), ("100", 10)] {
+            let spent = percent.parse::<i64>().unwrap() * 200_000_000;
+            let standing = vec![
+                window(Kind::FiveHours, 1_000_000_000, None),
+                // Not quite a dollar-cent over: rounded down.
+                window(Kind::Daily, spent + 1_999_999, Some(3_600)),
+                window(Kind::Weekly, of_week * 200_000_000, Some(400_000)),
+                window(Kind::Total, 0, None),
+            ];
+            said += &format!("# {percent} %\n{}\n", text(of_standing(Dialect::Anthropic, &standing, NOW)));
+        }
+        let what = What::Money {
+            kind: Kind::Monthly,
+            limit: NanoUsd(20_000_000_000),
+            spent: NanoUsd(20_000_000_001),
+            held: NanoUsd(0),
+            need: NanoUsd(1),
+        };
+        let refusal = Refusal { scope: ScopeId::Owner, what, resets_at: Some(UnixMillis(NOW.0 + 1_500)) };
+        said += &format!("# refused\n{}\n", text(of_refusal(Dialect::Anthropic, &refusal, NOW)));
+        assert_eq!(said, examples);
+    }
+
+    #[test]
+    fn other_seats_read_dollars_of_their_tightest_window() {
+        let standing = vec![
+            window(Kind::FiveHours, 1_000_000_000, None),
+            window(Kind::Weekly, 12_340_000_000, Some(90)),
+        ];
+        for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Gemini] {
+            assert_eq!(
+                text(of_standing(dialect, &standing, NOW)),
+                "x-ratelimit-limit-usd: 20.00\nx-ratelimit-remaining-usd: 7.66\nx-ratelimit-reset-usd: 90s"
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_no_limit_is_told_nothing() {
+        for dialect in [Dialect::Anthropic, Dialect::OpenaiChat] {
+            assert_eq!(of_standing(dialect, &Vec::new(), NOW), []);
+        }
+        let what = What::Requests { limit: 1, current: 1 };
+        let refusal = Refusal { scope: ScopeId::Owner, what, resets_at: Some(NOW) };
+        assert_eq!(of_refusal(Dialect::Anthropic, &refusal, NOW), []);
+    }
+}

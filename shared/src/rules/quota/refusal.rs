@@ -1,0 +1,131 @@
+//! A refusal in the words of logs and of people.
+
+use super::words::{Refusal, ScopeId, What};
+use crate::time::UnixMillis;
+
+impl Refusal {
+    /// The stable word for `blocked_by` and `code`: the limit's name in the API, without its unit.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.what {
+            What::Money { kind, .. } => kind.limit_name(),
+            What::Requests { .. } => "rpm_limit",
+            What::Sessions { .. } => "limit_concurrent_sessions",
+        }
+    }
+
+    /// True for a limit on money, which a client does not wait for; the others pass in seconds or minutes.
+    #[must_use]
+    pub fn is_money(&self) -> bool {
+        matches!(self.what, What::Money { .. })
+    }
+
+    /// Seconds until it may be let in, at least 1; `None`: nobody knows, or never.
+    #[must_use]
+    pub fn retry_after_secs(&self, now: UnixMillis) -> Option<u64> {
+        self.resets_at.map(|resets_at| resets_at.since(now).div_ceil(1_000).max(1))
+    }
+
+    /// What the caller reads: limit, current, and when it opens again.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let whose = match self.scope {
+            ScopeId::Owner => "user",
+            ScopeId::Key(_) => "key",
+        };
+        let opens = match self.resets_at {
+            Some(at) => format!(" It opens again at {}.", at.to_rfc3339_secs()),
+            None => String::new(),
+        };
+        match self.what {
+            What::Money { kind, limit, spent, held, need } => {
+                let name = kind.in_words();
+                let running = match held.0 {
+                    0 => String::new(),
+                    _ => format!(", ${held} are held by requests that run"),
+                };
+                if spent >= limit {
+                    return format!(
+                        "The {name} of this {whose} is used up: ${spent} of ${limit} are spent.{opens}"
+                    );
+                }
+                format!(
+                    "The {name} of this {whose} has no room for this request: ${spent} of ${limit} are spent{running}, \
+                     and it may cost ${need}.{opens}"
+                )
+            }
+            What::Requests { limit, current } => format!(
+                "This {whose} is at its limit of requests: {current} of {limit} in the last minute.{opens}"
+            ),
+            What::Sessions { limit, current } => format!(
+                "This {whose} is at its limit of concurrent sessions: {current} of {limit} are active.{opens}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KeyId;
+    use crate::money::NanoUsd;
+    use crate::rules::quota::Kind;
+
+    fn money(spent: i64, held: i64, resets_at: Option<i64>) -> Refusal {
+        let what = What::Money {
+            kind: Kind::Daily,
+            limit: NanoUsd(10_000_000_000),
+            spent: NanoUsd(spent),
+            held: NanoUsd(held),
+            need: NanoUsd(500_000_000),
+        };
+        Refusal { scope: ScopeId::Owner, what, resets_at: resets_at.map(UnixMillis) }
+    }
+
+    #[test]
+    fn a_refusal_names_limit_current_and_reset() {
+        let midnight = Some(1_790_035_200_000);
+        for (refusal, label, message) in [
+            (
+                money(10_000_000_000, 0, midnight),
+                "limit_daily",
+                "The daily budget of this user is used up: $10.00 of $10.00 are spent. It opens again at \
+                 2026-09-22T00:00:00Z.",
+            ),
+            (
+                money(9_000_000_000, 750_000_000, None),
+                "limit_daily",
+                "The daily budget of this user has no room for this request: $9.00 of $10.00 are spent, $0.75 are \
+                 held by requests that run, and it may cost $0.50.",
+            ),
+            (
+                Refusal {
+                    scope: ScopeId::Key(KeyId(1)),
+                    what: What::Requests { limit: 60, current: 60 },
+                    resets_at: None,
+                },
+                "rpm_limit",
+                "This key is at its limit of requests: 60 of 60 in the last minute.",
+            ),
+            (
+                Refusal {
+                    scope: ScopeId::Owner,
+                    what: What::Sessions { limit: 2, current: 2 },
+                    resets_at: midnight.map(UnixMillis),
+                },
+                "limit_concurrent_sessions",
+                "This user is at its limit of concurrent sessions: 2 of 2 are active. It opens again at \
+                 2026-09-22T00:00:00Z.",
+            ),
+        ] {
+            assert_eq!((refusal.label(), refusal.message().as_str()), (label, message));
+        }
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds_and_never_none() {
+        let wait = |resets_at| money(0, 0, resets_at).retry_after_secs(UnixMillis(10_000));
+        assert_eq!(wait(None), None);
+        assert_eq!([wait(Some(9_000)), wait(Some(10_001)), wait(Some(12_001))], [Some(1), Some(1), Some(3)]);
+    }
+}
