@@ -65,7 +65,8 @@ pub struct Priced<'c> {
 /// Prices what was used. A model the catalogue does not know costs 0 and is flagged.
 #[must_use]
 pub fn price<'c>(query: &PriceQuery<'_, 'c>) -> Priced<'c> {
-    let Some((name, model)) = billing_model(query) else {
+    let PriceQuery { catalogue, settings, model, upstream_model, .. } = *query;
+    let Some((name, model)) = billing_model(catalogue, settings, model, upstream_model) else {
         let cost = CostBreakdown { factors: query.factors, ..CostBreakdown::default() };
         let flags = UsageFlags { is_unpriced: true, ..UsageFlags::default() };
         return Priced { cost, flags, priced_as: None };
@@ -146,12 +147,18 @@ pub fn factors(
 }
 
 /// The catalogue's entry for the name the settings prefer, else for the other one.
-fn billing_model<'c>(query: &PriceQuery<'_, 'c>) -> Option<(&'c str, &'c ModelPrice)> {
-    let (preferred, other) = match query.settings.billing_model_source {
-        BillingModelSource::Original => (query.model, query.upstream_model),
-        BillingModelSource::Redirected => (query.upstream_model, query.model),
+#[must_use]
+pub fn billing_model<'c>(
+    catalogue: Catalogue<'c>,
+    settings: &Settings,
+    model: Option<&str>,
+    upstream_model: Option<&str>,
+) -> Option<(&'c str, &'c ModelPrice)> {
+    let (preferred, other) = match settings.billing_model_source {
+        BillingModelSource::Original => (model, upstream_model),
+        BillingModelSource::Redirected => (upstream_model, model),
     };
-    let find = |name: Option<&str>| name.and_then(|name| query.catalogue.find(name));
+    let find = |name: Option<&str>| name.and_then(|name| catalogue.find(name));
     find(preferred).or_else(|| find(other))
 }
 

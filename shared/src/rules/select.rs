@@ -5,10 +5,9 @@
 //! makes the draws *without replacement* with true proportions among the rest.
 //!
 //! The filters, in order; a provider is counted under the first that stops it:
-//! group → enabled → schedule → dialect → model → client → another one made the response → breaker and cool-downs → out for this request → weight 0 →
-//! overloaded where somebody is not → not in the lowest tier (the caller's group may have its own).
-//! Provider limits join between *cool-downs* and *out*: a new [`Reason`] in its place in [`Reason::ALL`] and one line in
-//! `first_obstacle`.
+//! group → enabled → schedule → dialect → model → client → another one made the response → breaker and cool-downs → out for
+//! this request (its budget has no room, it was tried) → weight 0 → overloaded where somebody is not → not in the lowest tier
+//! (the caller's group may have its own).
 //!
 //! Invariants: whoever any filter stops is never chosen; a tier serves only when every lower-numbered one
 //! is empty; a choice takes exactly one number from the rng, an exhausted pool none. A [`Pool`] is in the order of
@@ -75,6 +74,8 @@ pub enum OutReason {
     AlreadyTried,
     /// Its breaker is half open, and somebody else got the permit.
     Probing,
+    /// Its budget has no room for the request.
+    LimitReached,
 }
 
 /// What was chosen.
@@ -164,6 +165,15 @@ pub fn reuse(facts: &SelectFacts<'_>, id: ProviderId) -> Result<Standing, Reason
     }
 }
 
+/// Who may serve a request at all, whoever rests or is out just now: over these goes what it can cost.
+#[must_use]
+pub fn may_serve(facts: &SelectFacts<'_>) -> Vec<ProviderId> {
+    let facts = SelectFacts { table: None, out: &[], ..*facts };
+    let mut sieve = Sieve::new(&facts);
+    let members = facts.pool.members.iter();
+    members.filter(|member| sieve.hindrance(member).is_ok()).map(|member| member.id).collect()
+}
+
 /// Who can be drawn.
 struct Able {
     candidate: Candidate,
@@ -240,6 +250,7 @@ impl<'a> Sieve<'a> {
             return Err(match out.why {
                 OutReason::AlreadyTried => Reason::AlreadyTried,
                 OutReason::Probing => Reason::BreakerProbing,
+                OutReason::LimitReached => Reason::LimitReached,
             });
         }
         if !member.is_usable {

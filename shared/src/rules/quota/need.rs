@@ -1,5 +1,10 @@
 //! What a request may cost, before it has: at most ([`bound`]), or probably ([`History`]).
 
+mod size;
+mod tariff;
+
+pub use tariff::{Tariff, Tariffs};
+
 use crate::model::price::{Factors, ModelPrice};
 use crate::money::{NanoUsd, item_cost};
 use crate::rules::pricing::dearest;

@@ -30,6 +30,8 @@ pub enum Reason {
     CoolingRateLimit,
     /// It said that it does not have the model.
     CoolingModelMissing,
+    /// Its budget has no room for this request.
+    LimitReached,
     /// It was tried for this request and failed.
     AlreadyTried,
     /// It cannot be asked at all: its secret does not open, its URL is broken.
@@ -44,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the filters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OtherGroup,
         Self::Disabled,
         Self::OutsideSchedule,
@@ -57,6 +59,7 @@ impl Reason {
         Self::CoolingCredential,
         Self::CoolingRateLimit,
         Self::CoolingModelMissing,
+        Self::LimitReached,
         Self::AlreadyTried,
         Self::Unusable,
         Self::WeightZero,
@@ -80,6 +83,7 @@ impl Reason {
             Self::CoolingCredential => "cooling_credential",
             Self::CoolingRateLimit => "cooling_rate_limit",
             Self::CoolingModelMissing => "cooling_model_missing",
+            Self::LimitReached => "limit_reached",
             Self::AlreadyTried => "already_tried",
             Self::Unusable => "unusable",
             Self::WeightZero => "weight_zero",
@@ -153,6 +157,7 @@ impl Excluded {
             | Reason::CoolingOverload
             | Reason::LowerPriority => true,
             Reason::CoolingRateLimit
+            | Reason::LimitReached
             | Reason::OtherGroup
             | Reason::Disabled
             | Reason::OtherDialect

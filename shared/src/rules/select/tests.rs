@@ -118,6 +118,21 @@ fn a_provider_is_counted_under_the_first_filter_that_stops_it() {
 }
 
 #[test]
+fn who_rests_or_was_tried_may_serve_all_the_same() {
+    let groups = default_groups();
+    let foreign = Provider { group_tag: GroupSet::parse("fast"), ..provider(2) };
+    let providers = [provider(1), foreign, Provider { weight: 0, priority: 9, ..provider(3) }];
+    let pool = pool(&providers);
+    let out =
+        [OutReason::AlreadyTried, OutReason::LimitReached].map(|why| Out { provider_id: ProviderId(1), why });
+    let facts = SelectFacts { out: &out[1..], ..facts(&pool, &groups) };
+    assert_eq!(may_serve(&facts), [ProviderId(1), ProviderId(3)]);
+    let selection = select(&facts, &mut rng(1));
+    assert_eq!(excluded(&selection).count(Reason::LimitReached), 1);
+    assert_eq!(may_serve(&SelectFacts { only: Some(ProviderId(3)), ..facts }), [ProviderId(3)]);
+}
+
+#[test]
 fn the_maker_of_a_response_serves_whatever_its_weight_and_tier_or_nobody_does() {
     let groups = default_groups();
     let maker = Provider { weight: 0, priority: 7, ..provider(2) };
