@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
 use shared::memory::{
-    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemoryResponses, MemorySessions, MemoryUsage,
 };
 use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
@@ -55,6 +55,7 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
         breakers,
         sessions,
         responses: Arc::new(MemoryResponses::new(gateway::now)),
+        quotas: Arc::new(MemoryQuotas::new(gateway::now)),
         hub_key,
         metrics_parts: Vec::new(),
     };

@@ -6,6 +6,7 @@ use crate::journal::JournalConfig;
 use egress::{CA_FILE_ALLOWED, parse_ca_file};
 use shared::rules::breaker::Policy;
 use shared::rules::gate::THINKING_IDLE_MS;
+use shared::rules::quota::outage::OutagePolicy;
 use shared::secret::HubKey;
 use shared::vars::{
     DEFAULT_SESSION_TTL, FLAG_ALLOWED, LISTEN_ALLOWED, SESSION_TTL_ALLOWED, Vars, parse_flag, parse_listen,
@@ -38,6 +39,8 @@ pub struct GatewayConfig {
     /// `ENABLE_SMART_PROBING`: providers whose breakers are open are asked small questions, so that they come back before
     /// their time. Default false: a question costs tokens.
     pub probing: Option<Probing>,
+    /// `REDIS_OUTAGE_POLICY`: what budgets do while Redis does not answer: `bounded`, `open` or `closed`. Default `bounded`.
+    pub outage_policy: OutagePolicy,
     /// `UPSTREAM_CA_FILE`: PEM file with the certificate authorities that providers are checked against,
     /// *instead of* the system's. Default: the system's.
     pub upstream_ca_file: Option<PathBuf>,
@@ -143,6 +146,12 @@ impl GatewayConfig {
                 ),
             },
             probing: read_probing(vars),
+            outage_policy: vars.read(
+                "REDIS_OUTAGE_POLICY",
+                OutagePolicy::default(),
+                "bounded, open or closed",
+                OutagePolicy::parse,
+            ),
             journal: JournalConfig {
                 root: None,
                 total_bytes: vars.read(

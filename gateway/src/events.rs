@@ -80,6 +80,12 @@ pub fn usage_lost(request_id: RequestId) {
     error!(%request_id, "usage record lost: JOURNAL_MAX_MB is reached or the disk takes nothing, and memory is full");
 }
 
+/// A hold that was given up cannot be remembered until the store of budgets is back: it stays until its deadline, and is
+/// charged.
+pub fn release_lost(request_id: RequestId) {
+    error!(%request_id, "a hold stays until its deadline: too many wait for the store of budgets");
+}
+
 /// Records cannot be handed over; they wait.
 pub fn usage_waits(error: PortError, waiting: u64) {
     warn!(error = error.label(), waiting, "usage waits in the journal");

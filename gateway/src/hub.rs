@@ -1,5 +1,6 @@
 //! What all requests of a process share. A handful of parts, each with its own small door.
 
+use crate::budgets::Budgets;
 use crate::circuits::Circuits;
 use crate::config::{GatewayConfig, TrustedProxies};
 use crate::dispatch::upstream::Upstreams;
@@ -13,7 +14,7 @@ use crate::telemetry::Metrics;
 use egress::TrustError;
 use shared::contract::breaker::Report;
 use shared::ids::JournalId;
-use shared::ports::{BreakerStore, ResponseStore, SessionStore};
+use shared::ports::{BreakerStore, QuotaStore, ResponseStore, SessionStore};
 use shared::rules::retry::ResendBudget;
 use shared::time::UnixMillis;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ pub struct Hub {
     pub live: Arc<InForce>,
     /// Who is asked, and who is not for now.
     pub circuits: Arc<Circuits>,
+    /// What may be spent.
+    pub budgets: Arc<Budgets>,
     /// Which conversations stay where.
     pub sessions: Arc<Sessions>,
     /// Which responses can be gone on from, and where.
@@ -64,17 +67,20 @@ impl Hub {
         breakers: Arc<dyn BreakerStore>,
         sessions: Arc<dyn SessionStore>,
         responses: Arc<dyn ResponseStore>,
+        quotas: Arc<dyn QuotaStore>,
     ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), TrustError> {
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
         let (sessions, words) = Sessions::new(sessions, config.session_ttl);
+        let journal = Arc::new(UsageJournal::new(id, &config.journal));
         let hub = Self {
             circuits,
+            budgets: Budgets::new(quotas, journal.clone(), config.outage_policy),
             sessions,
             responses: Responses::new(responses),
             live: Arc::new(InForce::new(config.limits.config_max_age)),
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref())?,
-            journal: Arc::new(UsageJournal::new(id, &config.journal)),
+            journal,
             door: Door {
                 failures: Failures::new(),
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),

@@ -5,6 +5,7 @@
 //! [`shared::ports::UsageStream`], signs of life through [`shared::ports::NodeRegistry`].
 
 mod background;
+mod budgets;
 mod circuits;
 pub mod config;
 mod ctx;

@@ -20,7 +20,7 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use shared::ids::Revision;
 use shared::ports::{
-    BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, ResponseStore, SessionStore, UsageStream,
+    BreakerStore, ConfigFeed, MetricsPart, NodeRegistry, QuotaStore, ResponseStore, SessionStore, UsageStream,
 };
 use shared::secret::HubKey;
 use std::io;
@@ -51,6 +51,8 @@ pub struct GatewayParts {
     pub sessions: Arc<dyn SessionStore>,
     /// Where it is remembered which provider made a response.
     pub responses: Arc<dyn ResponseStore>,
+    /// Where budgets are kept.
+    pub quotas: Arc<dyn QuotaStore>,
     /// Opens the sealed provider secrets.
     pub hub_key: Arc<HubKey>,
     /// What the operators' `/metrics` shows besides the gateway's own.
@@ -135,8 +137,18 @@ pub async fn start(parts: GatewayParts) -> Result<GatewayHandle, StartError> {
 
 /// The same on sockets that listen already: a predecessor's.
 pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<GatewayHandle, StartError> {
-    let GatewayParts { config, feed, usage, nodes, breakers, sessions, responses, hub_key, metrics_parts } =
-        parts;
+    let GatewayParts {
+        config,
+        feed,
+        usage,
+        nodes,
+        breakers,
+        sessions,
+        responses,
+        quotas,
+        hub_key,
+        metrics_parts,
+    } = parts;
     let known = || Ok((listeners.seats.local_addr()?, listeners.ops.local_addr()?, listeners.try_clone()?));
     let (address, ops_address, served) = known().map_err(StartError::Listeners)?;
     let mut fds = Fds::new();
@@ -144,7 +156,7 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let made = Hub::new(&config, breakers, sessions, responses);
+    let made = Hub::new(&config, breakers, sessions, responses, quotas);
     let (hub, reports, words) = made.map_err(StartError::Authorities)?;
     let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);

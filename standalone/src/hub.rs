@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signals, say};
 use shared::memory::{
-    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemoryResponses, MemorySessions, MemoryUsage,
 };
 use shared::secret::Secret;
 use simulator::{Simulator, SimulatorConfig};
@@ -50,6 +50,7 @@ impl Hub {
             breakers,
             sessions,
             responses: Arc::new(MemoryResponses::new(gateway::now)),
+            quotas: Arc::new(MemoryQuotas::new(gateway::now)),
             hub_key,
             metrics_parts: vec![admin.page()],
         };

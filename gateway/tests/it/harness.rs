@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use shared::contract::snapshot::Snapshot;
 use shared::contract::usage::UsageRecord;
 use shared::memory::{
-    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryResponses, MemorySessions, MemoryUsage,
+    MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemoryResponses, MemorySessions, MemoryUsage,
 };
 use shared::model::{Provider, ProviderType};
 use shared::ports::{Publisher, UsageSource};
@@ -127,6 +127,7 @@ impl Hub {
             breakers: breakers.clone(),
             sessions,
             responses,
+            quotas: Arc::new(MemoryQuotas::new(gateway::now)),
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };

@@ -7,7 +7,8 @@ use admin_api::{AdminHandle, FarSides, Options, WhenAway};
 use gateway::config::GatewayConfig;
 use gateway::{GatewayHandle, GatewayParts};
 use redis_adapters::{
-    Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisResponses, RedisSessions, RedisUsage,
+    Link, RedisBreakers, RedisFeed, RedisNodes, RedisPublisher, RedisQuotas, RedisResponses, RedisSessions,
+    RedisUsage,
 };
 use serde_json::{Value, json};
 use shared::secret::HubKey;
@@ -134,6 +135,7 @@ impl Gateway {
             breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
             sessions: RedisSessions::open(&redis.config(), link.clone(), Duration::from_secs(300)).unwrap(),
             responses: RedisResponses::new(link.clone()),
+            quotas: RedisQuotas::new(link.clone()),
             hub_key: Arc::new(hub_key),
             metrics_parts: vec![link],
         };

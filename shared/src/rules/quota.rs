@@ -14,6 +14,7 @@
 pub mod account;
 mod epoch;
 pub mod headers;
+pub mod local;
 pub mod need;
 pub mod outage;
 mod owed;

@@ -18,6 +18,19 @@ pub enum OutagePolicy {
     Closed,
 }
 
+impl OutagePolicy {
+    /// The policy of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "bounded" => Some(Self::Bounded),
+            "open" => Some(Self::Open),
+            "closed" => Some(Self::Closed),
+            _ => None,
+        }
+    }
+}
+
 /// What a node knows by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone<'a> {

@@ -12,7 +12,9 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use gateway::{GatewayHandle, GatewayParts};
 use process::{Signal, Signals};
-use redis_adapters::{Link, RedisBreakers, RedisFeed, RedisNodes, RedisResponses, RedisSessions, RedisUsage};
+use redis_adapters::{
+    Link, RedisBreakers, RedisFeed, RedisNodes, RedisQuotas, RedisResponses, RedisSessions, RedisUsage,
+};
 use std::process::ExitCode;
 use std::sync::Arc;
 use swap::Predecessor;
@@ -120,6 +122,7 @@ impl Node {
             breakers: breakers.clone(),
             sessions: sessions.clone(),
             responses: RedisResponses::new(link.clone()),
+            quotas: RedisQuotas::new(link.clone()),
             hub_key,
             metrics_parts: vec![link.clone()],
         };

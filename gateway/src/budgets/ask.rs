@@ -1,0 +1,137 @@
+//! One question: may this go on?
+
+use super::{Answer, Budgets, Held, Wish};
+use crate::hub::now;
+use shared::ports::At;
+use shared::rules::quota::local::{Fleet, LiveHold};
+use shared::rules::quota::outage::Verdict;
+use shared::rules::quota::{Admission, Ask, Refusal, ScopeId, Standing, What, epoch_of};
+use shared::time::UnixMillis;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+impl Budgets {
+    /// Asks the store, or decides by what this node knows: when the store does not answer, and when the account is not opened
+    /// in time. Takes two seconds at most.
+    pub async fn ask(self: &Arc<Self>, wish: Wish<'_>) -> Answer {
+        self.local().asked(wish.account, wish.scopes);
+        let ask = Ask {
+            hold: wish.hold,
+            owner: self.journal.id(),
+            need: wish.need,
+            lives_ms: HOLD_LIVES_MS,
+            scopes: wish.scopes.to_vec(),
+            is_counted: wish.is_counted,
+            session: wish.session,
+        };
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        let mut has_told = false;
+        loop {
+            let Some(epoch) = self.epoch(until).await else { return self.alone(&wish) };
+            let in_epoch = epoch_of(epoch, wish.generation);
+            // Given up unless it comes to something: an answer that does not come may have let it in, and who waits may leave.
+            let mut held = self.held(&wish, None);
+            match self.store.admit(wish.account, &ask, in_epoch).await {
+                Ok(At { said: Admission::Admitted { at, standing }, .. }) => {
+                    if self.note(&wish, at, &standing, epoch) {
+                        held.at = Some(at);
+                        return Answer::Admitted { hold: held, standing };
+                    }
+                    // The store has lost it since: it is asked anew, under the same name.
+                    held.keep();
+                }
+                Ok(At { said: Admission::Refused(refusal), .. }) => {
+                    held.keep();
+                    let may_help = !has_told && is_about_money(&refusal);
+                    if !(may_help && self.tell_now().await) {
+                        return Answer::Refused(refusal);
+                    }
+                    has_told = true;
+                }
+                Ok(At { said: Admission::Unseeded, .. }) => {
+                    held.keep();
+                    self.epochs.look.notify_one();
+                    let _ = self.store.want(wish.account).await;
+                    if Instant::now() + pause >= until {
+                        return self.alone(&wish);
+                    }
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(_) => {
+                    drop(held);
+                    self.epochs.look.notify_one();
+                    return self.alone(&wish);
+                }
+            }
+        }
+    }
+
+    /// The epoch to ask under; `None` when the store is away, or has none for too long.
+    async fn epoch(&self, until: Instant) -> Option<u64> {
+        if *self.epochs.is_away.borrow() || !self.releases.has_room() {
+            return None;
+        }
+        let known = *self.epochs.asked.borrow();
+        if known.is_some() {
+            return known;
+        }
+        let mut asked = self.epochs.asked.subscribe();
+        let mut is_away = self.epochs.is_away.subscribe();
+        tokio::select! {
+            epoch = timeout_at(until, asked.wait_for(Option::is_some)) => *epoch.ok()?.ok()?,
+            _ = is_away.wait_for(|is_away| *is_away) => None,
+        }
+    }
+
+    /// Keeps what was let in; false when the epoch it was let in under is over, so that nobody has declared it.
+    fn note(&self, wish: &Wish<'_>, at: UnixMillis, standing: &Standing, epoch: u64) -> bool {
+        let mut local = self.local();
+        let is_current = *self.epochs.asked.borrow() == Some(epoch);
+        if is_current {
+            local.admitted(wish.account, live_hold(wish, at), standing);
+        }
+        is_current
+    }
+
+    fn alone(self: &Arc<Self>, wish: &Wish<'_>) -> Answer {
+        let fleet = Fleet { policy: self.policy, nodes: self.nodes.load(Ordering::Relaxed) };
+        let at = now();
+        let verdict = self.local().alone(wish.account, live_hold(wish, at), wish.is_strict, fleet, at);
+        match verdict {
+            Verdict::Go => Answer::Admitted { hold: self.held(wish, None), standing: Standing::new() },
+            Verdict::UsedUp(window) => Answer::UsedUp(window),
+            Verdict::Unreachable => Answer::Unreachable,
+        }
+    }
+
+    fn held(self: &Arc<Self>, wish: &Wish<'_>, at: Option<UnixMillis>) -> Held {
+        Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, is_kept: false }
+    }
+
+    /// A request that ended may still be held, because the store has not heard of it. True when there was something to tell.
+    async fn tell_now(&self) -> bool {
+        false
+    }
+}
+
+fn live_hold(wish: &Wish<'_>, at: UnixMillis) -> LiveHold {
+    let key = wish.scopes.iter().find_map(|(scope, _)| match scope {
+        ScopeId::Key(key) => Some(*key),
+        ScopeId::Owner => None,
+    });
+    LiveHold { id: wish.hold, key, need: wish.need, at }
+}
+
+fn is_about_money(refusal: &Refusal) -> bool {
+    matches!(refusal.what, What::Money { .. })
+}
+
+/// How long a hold is believed in of which nothing is heard.
+pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
+/// For an account that is not open, and for an epoch that nobody has begun.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);

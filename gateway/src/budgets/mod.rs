@@ -1,0 +1,148 @@
+//! Budgets as this gateway asks them: whether a request may go on, and what it has cost.
+//!
+//! What is decided is in [`shared::rules::quota`]: by the store while it answers, by what this node knows ([`Local`]) while
+//! it is away. Only accounts that are under limits come here; for all others nothing is asked, told or kept.
+
+mod ask;
+mod releases;
+
+use crate::journal::UsageJournal;
+use parking_lot::{Mutex, MutexGuard};
+use releases::Releases;
+use shared::money::NanoUsd;
+use shared::ports::QuotaStore;
+use shared::rules::quota::local::Local;
+use shared::rules::quota::outage::OutagePolicy;
+use shared::rules::quota::{AccountId, HoldId, Refusal, ScopeId, Standing, Terms, WindowNow};
+use shared::time::UnixMillis;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use tokio::sync::{Notify, watch};
+
+/// What this node knows of budgets, and where they are kept.
+pub struct Budgets {
+    store: Arc<dyn QuotaStore>,
+    journal: Arc<UsageJournal>,
+    policy: OutagePolicy,
+    local: Mutex<Local>,
+    releases: Releases,
+    epochs: Epochs,
+    /// Gateways that were there when they were last counted, this one included.
+    nodes: AtomicU32,
+}
+
+/// Which epoch of the store this node goes by.
+struct Epochs {
+    /// Under which accounts are asked. `None`: there is none, or what this node holds is not declared under it yet.
+    asked: watch::Sender<Option<u64>>,
+    /// The last one in which all was declared.
+    declared: watch::Sender<Option<u64>>,
+    /// The store does not answer.
+    is_away: watch::Sender<bool>,
+    /// Somebody has a reason to look at once.
+    look: Notify,
+}
+
+/// What one decision is asked for.
+pub struct Wish<'a> {
+    /// Of which account.
+    pub account: AccountId,
+    /// Its generation; never 0, which is an account without limits.
+    pub generation: u32,
+    /// What the hold is called.
+    pub hold: HoldId,
+    /// What it may cost.
+    pub need: NanoUsd,
+    /// The need is a bound: nothing is let in that could pass a limit.
+    pub is_strict: bool,
+    /// Whose limits count, in the order in which they are looked at.
+    pub scopes: &'a [(ScopeId, Terms)],
+    /// Whether it counts for the requests of a minute.
+    pub is_counted: bool,
+    /// Its conversation, and for how many milliseconds one that is not seen any more counts.
+    pub session: Option<(u64, u64)>,
+}
+
+/// What becomes of a [`Wish`].
+pub enum Answer {
+    /// It may go on: said by the store or, while that is away, by this node alone.
+    Admitted {
+        /// Its money.
+        hold: Held,
+        /// How its scopes stand; empty when the store was not heard.
+        standing: Standing,
+    },
+    /// A limit stands against it.
+    Refused(Refusal),
+    /// The store is away, and this node's share of what was left in a window is used up.
+    UsedUp(WindowNow),
+    /// The store is away, and nobody can say what is left: 429 `quota_unreachable`.
+    Unreachable,
+}
+
+/// A hold under way. Dropped without a word it is given up, and the store is told so.
+pub struct Held {
+    budgets: Arc<Budgets>,
+    account: AccountId,
+    id: HoldId,
+    at: Option<UnixMillis>,
+    is_kept: bool,
+}
+
+impl Held {
+    /// When it was let in, by the store's clock; `None` when this node decided alone.
+    #[must_use]
+    pub fn at(&self) -> Option<UnixMillis> {
+        self.at
+    }
+
+    /// A record of the journal will say what it cost: it is not given up any more.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.budgets.give_up(self.account, self.id);
+        }
+    }
+}
+
+impl Budgets {
+    /// A node that knows nothing yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn QuotaStore>, journal: Arc<UsageJournal>, policy: OutagePolicy) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            journal,
+            policy,
+            local: Mutex::default(),
+            releases: Releases::default(),
+            epochs: Epochs {
+                asked: watch::Sender::new(None),
+                declared: watch::Sender::new(None),
+                is_away: watch::Sender::new(false),
+                look: Notify::new(),
+            },
+            nodes: AtomicU32::new(1),
+        })
+    }
+
+    /// The epoch of the store in which all that this node may hold was declared, for its beat.
+    #[must_use]
+    pub fn quota_epoch(&self) -> watch::Receiver<Option<u64>> {
+        self.epochs.declared.subscribe()
+    }
+
+    fn give_up(&self, account: AccountId, id: HoldId) {
+        if self.local().given_up(account, id) {
+            self.releases.put(account, id);
+        }
+    }
+
+    fn local(&self) -> MutexGuard<'_, Local> {
+        self.local.lock()
+    }
+}
