@@ -1,6 +1,7 @@
 //! What is known of an exchange, stage by stage. Each stage has its own type, so that nothing can be used
 //! before it is known; [`Book`] gathers what the settlement needs.
 
+use crate::budgets;
 use crate::guards::receive::Held;
 use crate::live::{Live, Principal};
 use shared::contract::begin::Begin;
@@ -104,6 +105,10 @@ impl Target {
 pub struct Book {
     entry: RequestEntry,
     attempts: Vec<AttemptEntry>,
+    /// What is put aside until the page is closed.
+    holds: Vec<budgets::Held>,
+    /// Bytes of the request's body.
+    body_bytes: usize,
 }
 
 impl Book {
@@ -133,13 +138,14 @@ impl Book {
             session: SessionFacts::default(),
             decision_chain: DecisionChain { revision: arrival.live.revision(), seed, steps: Vec::new() },
         };
-        Self { entry, attempts: Vec::new() }
+        Self { entry, attempts: Vec::new(), holds: Vec::new(), body_bytes: 0 }
     }
 
     /// What the request asks for is known.
     pub fn asked(&mut self, asked: &Asked) {
         self.entry.model = Some(cut(asked.model.clone(), MODEL_LIMIT));
         self.entry.is_stream = asked.is_stream;
+        self.body_bytes = asked.body.bytes.len();
         self.entry.session.message_count = asked.facts.work.message_count;
     }
 
@@ -147,6 +153,23 @@ impl Book {
     pub fn refused(&mut self, status: u16, label: &'static str) {
         self.entry.status = status;
         self.entry.blocked_by = Some(label.to_owned());
+    }
+
+    /// Its user's budget let it in: by the store's clock, else `now`.
+    pub fn admitted(&mut self, hold: budgets::Held, now: UnixMillis) {
+        self.entry.admitted_at = Some(hold.at().unwrap_or(now));
+        self.holds.push(hold);
+    }
+
+    /// What is put aside for an attempt: it goes with the page.
+    pub fn hold(&mut self, hold: Option<budgets::Held>) {
+        self.holds.extend(hold);
+    }
+
+    /// Bytes of the request's body; 0 before it is known.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
     }
 
     /// A provider was chosen, or none was left.
@@ -175,6 +198,12 @@ impl Book {
     /// An attempt has its ledger row.
     pub fn attempt(&mut self, attempt: Option<AttemptEntry>) {
         self.attempts.extend(attempt);
+    }
+
+    /// The same, with what stays put aside for it.
+    pub fn tried(&mut self, (attempt, hold): (Option<AttemptEntry>, Option<budgets::Held>)) {
+        self.attempt(attempt);
+        self.hold(hold);
     }
 
     /// This provider's answer goes to the seat under this status.
@@ -221,11 +250,14 @@ impl Book {
         Draft::written(|bytes| begin.write(bytes)).ok()
     }
 
-    /// Closes the page.
+    /// Closes the page: what it says settles what is put aside.
     #[must_use]
     pub fn close(mut self, duration_ms: u64) -> UsageRecord {
         self.entry.timing.duration_ms = duration_ms;
         self.entry.decision_chain.fit();
+        for hold in &mut self.holds {
+            hold.keep();
+        }
         UsageRecord { schema: USAGE_SCHEMA, request: self.entry, attempts: self.attempts }
     }
 }

@@ -9,12 +9,13 @@
 //! What is to be booked is written to the journal twice: before a provider is called (*begin*, in `dispatch`), and
 //! before the seat has the last byte (*end*, in `settle`).
 //!
-//! Between *may it* and *choose* the conversation is known (5); content rules (6) and admission (7) join there.
+//! Between *may it* and *choose* the conversation is known (5); content rules (6) join there.
 
+use crate::budgets::need::Need;
 use crate::ctx::{Arrival, Asked, Book, Origin, Target, cut};
 use crate::dispatch;
 use crate::events;
-use crate::guards::{authenticate, receive, understand};
+use crate::guards::{admit, authenticate, receive, understand};
 use crate::hub::{Hub, now};
 use crate::keep_alive::KeepAlive;
 use crate::live::Principal;
@@ -146,9 +147,23 @@ async fn steps(
             Reject::PreviousResponseNotFound
         }
     })?;
+    // 7 admit: have its budgets room? What it may cost is put aside until the books know what it did.
+    let need = Need::of(&hub.budgets.histories, arrival, principal, &asked);
+    let applicant = admit::Applicant { arrival, principal, asked: &asked, session: session.as_ref(), only };
+    admit::admit(hub, seat, applicant, &need, book).await?;
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
     let headers = seat.session().req_header().headers.clone();
-    let job = dispatch::Job { hub, arrival, principal, asked: &asked, headers: &headers, only };
+    let session_key = session.as_ref().map(Session::short_key);
+    let job = dispatch::Job {
+        hub,
+        arrival,
+        principal,
+        asked: &asked,
+        headers: &headers,
+        only,
+        need: &need,
+        session_key,
+    };
     // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;

@@ -10,6 +10,9 @@ use shared::protocol::Dialect;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
 use shared::protocol::scan::ScanError;
 use shared::rules::access::{Denied, ModelDenied};
+use shared::rules::quota::need::Unbounded;
+use shared::rules::quota::{Refusal, headers};
+use shared::time::UnixMillis;
 
 /// Why a request is refused here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,12 @@ pub enum Reject {
     PreviousResponseNotFound,
     /// Who made what it goes on from cannot be found out just now.
     ResponseStoreUnreachable,
+    /// A limit of the user or the key stands against it; as it was at this moment.
+    Limit(Box<(Refusal, UnixMillis)>),
+    /// How the budgets stand cannot be found out just now.
+    QuotaUnreachable,
+    /// The most that it can cost is to be put aside, and there is no most.
+    Unbounded(Unbounded),
     /// No provider could serve.
     NoProvider {
         /// The reason classes; empty when there are none to tell.
@@ -89,7 +98,7 @@ impl Reject {
     /// The table.
     fn entry(&self) -> Entry {
         use ErrorKind::{
-            Authentication, InvalidRequest, NotFound, Permission, RateLimit, TooLarge, Unavailable,
+            Authentication, Billing, InvalidRequest, NotFound, Permission, RateLimit, TooLarge, Unavailable,
         };
         let (status, kind, code, should_retry) = match self {
             Self::Config(unusable) => (503, Unavailable, unusable.label(), true),
@@ -116,6 +125,10 @@ impl Reject {
             Self::Background => (400, InvalidRequest, "background_not_supported", false),
             Self::PreviousResponseNotFound => (404, NotFound, "previous_response_not_found", false),
             Self::ResponseStoreUnreachable => (503, Unavailable, "response_store_unreachable", true),
+            Self::Limit(limit) if limit.0.is_money() => (429, Billing, limit.0.label(), false),
+            Self::Limit(limit) => (429, RateLimit, limit.0.label(), true),
+            Self::QuotaUnreachable => (429, RateLimit, "quota_unreachable", true),
+            Self::Unbounded(_) => (400, InvalidRequest, "cost_unbounded", false),
             Self::NoProvider { .. } => (503, Unavailable, "no_available_providers", true),
             Self::UnknownModel => (404, NotFound, "model_not_found", false),
             Self::AllRateLimited(_) => (429, RateLimit, "providers_rate_limited", true),
@@ -139,7 +152,10 @@ impl Reject {
     fn retry_after_secs(&self) -> Option<u64> {
         match self {
             Self::BodyMemory => Some(1),
-            Self::Config(_) | Self::ResponseStoreUnreachable => Some(UNTOLD_WAIT_SECS),
+            Self::Config(_) | Self::ResponseStoreUnreachable | Self::QuotaUnreachable => {
+                Some(UNTOLD_WAIT_SECS)
+            }
+            Self::Limit(limit) => limit.0.retry_after_secs(limit.1),
             Self::NoProvider { retry_after_secs, .. } => Some(retry_after_secs.unwrap_or(UNTOLD_WAIT_SECS)),
             Self::AllRateLimited(secs) => Some(*secs),
             Self::TooManyFailures => Some(FAILURE_WINDOW_SECS),
@@ -190,6 +206,11 @@ impl Reject {
             Self::ResponseStoreUnreachable => {
                 "Which provider made the previous response cannot be found out right now; try again.".into()
             }
+            Self::Limit(limit) => limit.0.message(),
+            Self::QuotaUnreachable => "How your budgets stand cannot be found out right now; try again.".into(),
+            Self::Unbounded(why) => {
+                format!("Your budget only takes requests whose cost has an upper bound: {why}.")
+            }
             Self::NoProvider { reasons, .. } if reasons.is_empty() => "No available providers.".into(),
             Self::NoProvider { reasons, .. } => format!("No available providers: {}.", reasons.join(", ")),
             Self::UnknownModel => "No model of this name is served here.".into(),
@@ -226,6 +247,11 @@ impl Reject {
         head.insert_header("x-should-retry", if entry.should_retry { "true" } else { "false" })?;
         if let Some(secs) = self.retry_after_secs() {
             head.insert_header("retry-after", secs.to_string())?;
+        }
+        if let Self::Limit(limit) = self {
+            for (name, value) in headers::of_refusal(dialect, &limit.0, limit.1) {
+                head.insert_header(name, value)?;
+            }
         }
         if let Self::MethodNotAllowed(allow) = self {
             head.insert_header("allow", *allow)?;

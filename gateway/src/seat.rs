@@ -5,6 +5,7 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
 use pingora::protocols::http::ServerSession;
+use shared::rules::quota::headers::Header;
 use std::future::pending;
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ pub struct Seat<'a> {
     session: &'a mut ServerSession,
     is_here: bool,
     has_begun: bool,
+    /// What it is told beside an answer.
+    told: Vec<Header>,
 }
 
 impl<'a> Seat<'a> {
     /// Takes over a session whose request head has been read.
     pub fn new(session: &'a mut ServerSession) -> Self {
         session.set_write_timeout(Some(WRITE_DEADLINE));
-        Self { session, is_here: true, has_begun: false }
+        Self { session, is_here: true, has_begun: false, told: Vec::new() }
     }
 
     /// The session, for what only concerns the request.
@@ -39,6 +42,11 @@ impl<'a> Seat<'a> {
         self.has_begun
     }
 
+    /// These go with the head of its answer, whoever answers.
+    pub fn tell(&mut self, headers: Vec<Header>) {
+        self.told = headers;
+    }
+
     /// Waits until the client leaves; once it is gone, waits forever. Call only after its body was read. A client
     /// that sends its next request early is taken to stay: that request is kept, and nobody reads on behind it.
     pub async fn left(&mut self) {
@@ -56,6 +64,10 @@ impl<'a> Seat<'a> {
     pub async fn start(&mut self, mut head: ResponseHeader) {
         if !self.is_here || std::mem::replace(&mut self.has_begun, true) {
             return;
+        }
+        for (name, value) in std::mem::take(&mut self.told) {
+            // Names and values of ours: numbers and fixed words.
+            let _ = head.insert_header(name, value);
         }
         let has_length = head.headers.contains_key(http::header::CONTENT_LENGTH);
         let is_bodyless = head.status == http::StatusCode::NO_CONTENT;

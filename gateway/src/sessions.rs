@@ -53,6 +53,13 @@ pub struct Session {
 }
 
 impl Session {
+    /// Enough of its key to tell it from others of the same user.
+    #[must_use]
+    pub fn short_key(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.key.to_bytes();
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Whom its binding names, if that one may serve.
     #[must_use]
     pub fn bound(&self) -> Option<ProviderId> {
@@ -77,6 +84,12 @@ impl Session {
 }
 
 impl Sessions {
+    /// How long a session lives after its last turn, in milliseconds.
+    #[must_use]
+    pub fn ttl_ms(&self) -> u64 {
+        self.ttl_ms
+    }
+
     /// A node that knows nothing yet, and what [`run`] takes its words from. A session lives for `ttl` after its last turn.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>, ttl: Duration) -> (Arc<Self>, mpsc::Receiver<Word>) {

@@ -17,6 +17,7 @@ use shared::protocol::tap::StreamFacts;
 use shared::protocol::whole::WholeFacts;
 use shared::rules::access::effective_groups;
 use shared::rules::pricing::{Catalogue, PriceQuery, factors, input_estimate, price};
+use shared::time::UnixMillis;
 use std::sync::Arc;
 
 /// What an attempt took, as the provider counted it.
@@ -79,6 +80,8 @@ pub struct BillTerms {
     body_bytes: usize,
     requested_tier: Option<String>,
     provider: Option<(ProviderId, Factors)>,
+    /// When the provider's budget let the attempt in.
+    admitted_at: Option<UnixMillis>,
     /// The model the answering provider was asked for.
     pub upstream_model: Option<String>,
 }
@@ -88,10 +91,10 @@ impl BillTerms {
     #[must_use]
     pub fn of(job: &Job<'_>, answer: &Answer) -> Self {
         let provider = job.arrival.live.provider(answer.from.provider_id).map(|(provider, _)| provider);
-        Self::new(job, provider)
+        Self::new(job, provider, answer.from.admitted_at)
     }
 
-    fn new(job: &Job<'_>, provider: Option<&Provider>) -> Self {
+    fn new(job: &Job<'_>, provider: Option<&Provider>, admitted_at: Option<UnixMillis>) -> Self {
         let groups = effective_groups(&job.principal.user, &job.principal.key);
         let terms = job.arrival.live.terms();
         let redirected =
@@ -103,6 +106,7 @@ impl BillTerms {
             body_bytes: job.asked.body.bytes.len(),
             requested_tier: job.asked.facts.work.service_tier.clone(),
             provider: provider.map(|p| (p.id, factors(p, groups, |name| terms.group_multiplier(name)))),
+            admitted_at,
             upstream_model: Some(redirected.unwrap_or(&job.asked.model).to_owned()),
         }
     }
@@ -157,7 +161,7 @@ impl BillTerms {
             usage,
             cost,
             flags,
-            admitted_at: None,
+            admitted_at: self.admitted_at,
         })
     }
 }
@@ -167,17 +171,23 @@ impl BillTerms {
 pub fn row(
     job: &Job<'_>,
     provider: &Provider,
-    attempt: u32,
+    (attempt, admitted_at): (u32, Option<UnixMillis>),
     outcome: Outcome,
     spent: &Spent,
 ) -> Option<AttemptEntry> {
-    BillTerms::new(job, Some(provider)).row(attempt, outcome, spent)
+    BillTerms::new(job, Some(provider), admitted_at).row(attempt, outcome, spent)
 }
 
 /// Books a finished request, once.
 pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
+    let body_bytes = book.body_bytes();
     let record = book.close(arrival.elapsed_ms());
     hub.journal.end(&record).await;
+    if record.request.admitted_at.is_some()
+        && let Some(model) = &record.request.model
+    {
+        hub.budgets.histories.note(&record, model, body_bytes);
+    }
     events::request_finished(&record);
     if let Some(metrics) = &hub.metrics {
         metrics.count(&record);

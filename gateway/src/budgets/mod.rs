@@ -4,9 +4,12 @@
 //! it is away. Only accounts that are under limits come here; for all others nothing is asked, told or kept.
 
 mod ask;
+mod history;
+pub mod need;
 mod releases;
 
 use crate::journal::UsageJournal;
+use history::Histories;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use shared::money::NanoUsd;
@@ -29,6 +32,8 @@ pub struct Budgets {
     epochs: Epochs,
     /// Gateways that were there when they were last counted, this one included.
     nodes: AtomicU32,
+    /// What requests have cost lately.
+    pub histories: Histories,
 }
 
 /// Which epoch of the store this node goes by.
@@ -127,6 +132,7 @@ impl Budgets {
                 look: Notify::new(),
             },
             nodes: AtomicU32::new(1),
+            histories: Histories::default(),
         })
     }
 

@@ -8,6 +8,7 @@ use pingora::http::ResponseHeader;
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Timers};
 use shared::protocol::tap::StreamTap;
+use shared::time::UnixMillis;
 
 /// Something for the seat.
 pub struct Answer {
@@ -28,6 +29,8 @@ pub struct From {
     pub provider_id: ProviderId,
     /// The number of the try in the request.
     pub attempt: u32,
+    /// When the provider's budget let it in; `None`: it has none.
+    pub admitted_at: Option<UnixMillis>,
     /// What happens when the seat leaves.
     pub client_abort: ClientAbort,
     /// How long to wait.

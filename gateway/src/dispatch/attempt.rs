@@ -19,6 +19,7 @@ use shared::rules::classify::{
 use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
 use shared::rules::upstream::ProxyFailure;
 use shared::rules::wait::told_wait_secs;
+use shared::time::UnixMillis;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -61,7 +62,7 @@ pub async fn attempt(
     job: &Job<'_>,
     provider: &Provider,
     route: &Route,
-    number: u32,
+    number: (u32, Option<UnixMillis>),
 ) -> (Tried, Option<ProxyFailure>) {
     let mut direct_after = None;
     let tried = match run(job, provider, route, number, &mut direct_after).await {
@@ -123,7 +124,7 @@ async fn run(
     job: &Job<'_>,
     provider: &Provider,
     route: &Route,
-    number: u32,
+    (number, admitted_at): (u32, Option<UnixMillis>),
     direct_after: &mut Option<ProxyFailure>,
 ) -> Result<Answer, End> {
     let prepared = prepare(job, provider, route).map_err(|label| End::of(How::Ours(label)))?;
@@ -139,6 +140,7 @@ async fn run(
     let from = From {
         provider_id: provider.id,
         attempt: number,
+        admitted_at,
         client_abort: provider.client_abort,
         timers,
         first_byte_ms: job.arrival.elapsed_ms(),

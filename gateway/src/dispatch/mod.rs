@@ -10,11 +10,13 @@ mod prepare;
 pub mod question;
 mod read;
 mod sidecar;
+mod spend;
 pub mod upstream;
 
 pub use read::{pass, plain};
 pub use sidecar::Sidecar;
 
+use crate::budgets::need::Need;
 use crate::circuits::{Admission, Entrant};
 use crate::ctx::{Arrival, Asked, Book};
 use crate::hub::Hub;
@@ -37,6 +39,7 @@ use shared::rules::breaker::table::Table;
 use shared::rules::cooldown::Preference;
 use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
 use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, reuse, select};
+use spend::{Try, put_aside};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +59,10 @@ pub struct Job<'a> {
     pub headers: &'a HeaderMap,
     /// The only provider that may serve; `None`: all may.
     pub only: Option<ProviderId>,
+    /// What it may cost.
+    pub need: &'a Need<'a>,
+    /// Its conversation, for those who count them.
+    pub session_key: Option<u64>,
 }
 
 /// How the search ended.
@@ -107,10 +114,12 @@ pub async fn find_answer(
             out.push(Out { provider_id, why: OutReason::Probing });
             continue;
         };
-        let number = plan.begin();
-        admission.begins(number);
-        let failed = match try_one(job, seat, (provider, route), (number, admission), book, keep_alive).await
-        {
+        let Some(turn) = put_aside(job, provider, plan.next()).await else {
+            out.push(Out { provider_id, why: OutReason::LimitReached });
+            continue;
+        };
+        admission.begins(plan.begin());
+        let failed = match try_one(job, seat, (provider, route), (turn, admission), book, keep_alive).await {
             TryEnd::Answer(answer, admission) => return Ok(Found::Answer(answer, Some(admission))),
             TryEnd::ClientGone => return Ok(Found::ClientGone),
             TryEnd::Failed(failed) => failed,
@@ -262,19 +271,21 @@ async fn try_one(
     job: &Job<'_>,
     seat: &mut Seat<'_>,
     (provider, route): (&Provider, &Arc<Route>),
-    (number, mut admission): (u32, Admission),
+    (turn, mut admission): (Try, Admission),
     book: &mut Book,
     keep_alive: &mut Option<KeepAlive>,
 ) -> TryEnd {
     let begun_ms = job.arrival.elapsed_ms();
     // Written down before the provider gets a byte.
-    let interrupted = settle::row(job, provider, number, Outcome::Interrupted, &Spent::unknown());
+    let (number, admitted_at) = (turn.number, turn.admitted_at);
+    let row = |outcome, spent: &Spent| settle::row(job, provider, (number, admitted_at), outcome, spent);
+    let interrupted = row(Outcome::Interrupted, &Spent::unknown());
     if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
     }
     let (mut end, mut direct_after) = (None, None);
     {
-        let mut attempt = pin!(attempt::attempt(job, provider, route, number));
+        let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at)));
         let mut patience = pin!(sleep(DRAIN_PATIENCE));
         let mut is_drained = false;
         while end.is_none() {
@@ -315,17 +326,18 @@ async fn try_one(
             let status = answer.head.status.as_u16();
             book.chain(step(answer.label, Some(status), None));
             admission.opened(status);
+            book.hold(turn.hold);
             TryEnd::Answer(answer, admission)
         }
         Some(Tried::Failed(failed)) => {
             book.chain(step(failed.verdict.label, failed.status(), failed.verdict.rule));
             admission.failed(&failed.verdict, failed.status(), failed.retry_after_secs);
-            book.attempt(settle::row(job, provider, number, Outcome::Failed, &failed.spent));
+            book.tried(turn.settle(row(Outcome::Failed, &failed.spent)));
             if seat.is_here() { TryEnd::Failed(failed) } else { TryEnd::ClientGone }
         }
         None => {
             book.chain(step("cancelled", None, None));
-            book.attempt(settle::row(job, provider, number, Outcome::Cancelled, &Spent::unknown()));
+            book.tried(turn.settle(row(Outcome::Cancelled, &Spent::unknown())));
             TryEnd::ClientGone
         }
     }

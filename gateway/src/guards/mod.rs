@@ -1,5 +1,6 @@
 //! The steps before a provider is chosen, a file each: who calls, what arrives, what is asked.
 
+pub mod admit;
 pub mod authenticate;
 pub mod decode;
 pub mod receive;

@@ -47,8 +47,8 @@ pub struct RequestEntry {
     pub id: RequestId,
     /// When the request's head was read.
     pub started_at: UnixMillis,
-    /// When its user's budget let it in, by the clock of the store of budgets: that is when it counts there. `None`: nothing of
-    /// the user was limited, or the store was away.
+    /// When its user's budget let it in, by the clock of the store of budgets (by the node's own while that was away): that is
+    /// when it counts there. `None`: nothing of the user was limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted_at: Option<UnixMillis>,
     /// Who called.

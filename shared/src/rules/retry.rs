@@ -75,6 +75,12 @@ impl Plan {
         Self { deadline, ..Self::default() }
     }
 
+    /// The number that the next attempt will have.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.attempts.saturating_add(1)
+    }
+
     /// Counts an attempt that begins; returns its number in the request, from 1.
     pub fn begin(&mut self) -> u32 {
         self.attempts = self.attempts.saturating_add(1);

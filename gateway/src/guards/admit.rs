@@ -1,0 +1,75 @@
+//! May the caller's budgets take this request? What it may cost is put aside until the books know what it did.
+
+use crate::budgets::need::Need;
+use crate::budgets::{Answer, Wish};
+use crate::ctx::{Arrival, Asked, Book};
+use crate::hub::Hub;
+use crate::live::Principal;
+use crate::reject::Reject;
+use crate::seat::Seat;
+use crate::sessions::Session;
+use shared::ids::ProviderId;
+use shared::money::NanoUsd;
+use shared::rules::quota::{AccountId, HoldId, Refusal, What, WindowNow, headers, scopes_of_caller};
+
+/// A request that may be let in.
+pub struct Applicant<'a> {
+    /// The request.
+    pub arrival: &'a Arrival,
+    /// Who calls.
+    pub principal: &'a Principal,
+    /// What is asked.
+    pub asked: &'a Asked,
+    /// Its conversation, if anything tells.
+    pub session: Option<&'a Session>,
+    /// The only provider that may serve it; `None`: all may.
+    pub only: Option<ProviderId>,
+}
+
+/// Lets a request in, or says which limit stands against it. The seat is told how its budgets stand. What runs no model asks
+/// nothing and counts nowhere.
+pub async fn admit(
+    hub: &Hub,
+    seat: &mut Seat<'_>,
+    applicant: Applicant<'_>,
+    need: &Need<'_>,
+    book: &mut Book,
+) -> Result<(), Reject> {
+    let Applicant { arrival, principal, asked, session, only } = applicant;
+    let generation = principal.user.budget_generation;
+    if generation == 0 || !asked.family.is_billed() {
+        return Ok(());
+    }
+    let zone = &arrival.live.terms().settings.timezone;
+    let scopes = scopes_of_caller(&principal.user, &principal.key, zone, arrival.now());
+    let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
+    let need_of_it =
+        if has_money { need.of_whoever_serves(only).map_err(Reject::Unbounded)? } else { NanoUsd::ZERO };
+    let wish = Wish {
+        account: AccountId::User(principal.user.id),
+        generation,
+        hold: HoldId(arrival.id, 0),
+        need: need_of_it,
+        is_strict: has_money && need.is_strict(),
+        scopes: &scopes,
+        is_counted: true,
+        session: session.map(|session| (session.short_key(), hub.sessions.ttl_ms())),
+    };
+    match hub.budgets.ask(wish).await {
+        Answer::Admitted { hold, standing } => {
+            let now = arrival.now();
+            seat.tell(headers::of_standing(asked.family.dialect(), &standing, now));
+            book.admitted(hold, now);
+            Ok(())
+        }
+        Answer::Refused(refusal) => Err(Reject::Limit(Box::new((refusal, arrival.now())))),
+        Answer::UsedUp(window) => Err(Reject::Limit(Box::new((used_up(&window, need_of_it), arrival.now())))),
+        Answer::Unreachable => Err(Reject::QuotaUnreachable),
+    }
+}
+
+/// This node's share of a window is used up, while nobody can say how the whole stands.
+fn used_up(window: &WindowNow, need: NanoUsd) -> Refusal {
+    let WindowNow { scope, kind, limit, spent, held, resets_at, .. } = *window;
+    Refusal { scope, what: What::Money { kind, limit, spent, held, need }, resets_at }
+}
