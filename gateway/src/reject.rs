@@ -94,6 +94,17 @@ struct Entry {
     should_retry: bool,
 }
 
+impl Entry {
+    fn error<'a>(&self, message: &'a str, request_id: &'a str) -> DialectError<'a> {
+        let error = DialectError::new(self.status, message, request_id).with_kind(self.kind);
+        match self.kind {
+            // Clients know a used-up budget by the dialect's own code: `insufficient_quota`.
+            ErrorKind::Billing => error,
+            _ => error.with_code(self.code),
+        }
+    }
+}
+
 impl Reject {
     /// The table.
     fn entry(&self) -> Entry {
@@ -223,9 +234,7 @@ impl Reject {
     pub fn in_stream(&self, dialect: Dialect, id: RequestId) -> Bytes {
         let entry = self.entry();
         let (request_id, message) = (id.to_string(), self.message());
-        let error = DialectError::new(entry.status, &message, &request_id)
-            .with_kind(entry.kind)
-            .with_code(entry.code);
+        let error = entry.error(&message, &request_id);
         let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
         dialect.stream_error(&fault).into()
     }
@@ -235,9 +244,7 @@ impl Reject {
         let entry = self.entry();
         let request_id = id.to_string();
         let message = self.message();
-        let error = DialectError::new(entry.status, &message, &request_id)
-            .with_kind(entry.kind)
-            .with_code(entry.code);
+        let error = entry.error(&message, &request_id);
         let body = Bytes::from(dialect.error_body(&error));
         let mut head = ResponseHeader::build_no_case(entry.status, Some(8))?;
         head.insert_header("content-type", "application/json")?;

@@ -16,7 +16,7 @@ use shared::money::NanoUsd;
 use shared::ports::QuotaStore;
 use shared::rules::quota::local::Local;
 use shared::rules::quota::outage::OutagePolicy;
-use shared::rules::quota::{AccountId, HoldId, Refusal, ScopeId, Standing, Terms, WindowNow};
+use shared::rules::quota::{AccountId, Calendar, HoldId, Refusal, ScopeId, Standing, Terms, WindowNow};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -32,6 +32,8 @@ pub struct Budgets {
     epochs: Epochs,
     /// Gateways that were there when they were last counted, this one included.
     nodes: AtomicU32,
+    /// Where days, weeks and months begin.
+    calendar: Mutex<Calendar>,
     /// What requests have cost lately.
     pub histories: Histories,
 }
@@ -132,6 +134,7 @@ impl Budgets {
                 look: Notify::new(),
             },
             nodes: AtomicU32::new(1),
+            calendar: Mutex::default(),
             histories: Histories::default(),
         })
     }
@@ -140,6 +143,11 @@ impl Budgets {
     #[must_use]
     pub fn quota_epoch(&self) -> watch::Receiver<Option<u64>> {
         self.epochs.declared.subscribe()
+    }
+
+    /// For whoever asks whose limits count.
+    pub fn calendar(&self) -> MutexGuard<'_, Calendar> {
+        self.calendar.lock()
     }
 
     fn give_up(&self, account: AccountId, id: HoldId) {

@@ -5,7 +5,7 @@ use crate::budgets::{Answer, Held, Wish};
 use shared::contract::usage::AttemptEntry;
 use shared::model::Provider;
 use shared::money::NanoUsd;
-use shared::rules::quota::{AccountId, HoldId, scopes_of_provider};
+use shared::rules::quota::{AccountId, HoldId};
 use shared::time::UnixMillis;
 
 /// An attempt that a provider has room for.
@@ -24,7 +24,7 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
         return Some(Try { number, admitted_at: None, hold: None });
     }
     let zone = &job.arrival.live.terms().settings.timezone;
-    let scopes = scopes_of_provider(provider, zone, job.arrival.now());
+    let scopes = job.hub.budgets.calendar().scopes_of_provider(provider, zone, job.arrival.now());
     let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
     let wish = Wish {
         account: AccountId::Provider(provider.id),

@@ -10,7 +10,7 @@ use crate::seat::Seat;
 use crate::sessions::Session;
 use shared::ids::ProviderId;
 use shared::money::NanoUsd;
-use shared::rules::quota::{AccountId, HoldId, Refusal, What, WindowNow, headers, scopes_of_caller};
+use shared::rules::quota::{AccountId, HoldId, Refusal, What, WindowNow, headers};
 
 /// A request that may be let in.
 pub struct Applicant<'a> {
@@ -41,7 +41,8 @@ pub async fn admit(
         return Ok(());
     }
     let zone = &arrival.live.terms().settings.timezone;
-    let scopes = scopes_of_caller(&principal.user, &principal.key, zone, arrival.now());
+    let (user, key) = (&principal.user, &principal.key);
+    let scopes = hub.budgets.calendar().scopes_of_caller(user, key, zone, arrival.now());
     let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
     let need_of_it =
         if has_money { need.of_whoever_serves(only).map_err(Reject::Unbounded)? } else { NanoUsd::ZERO };

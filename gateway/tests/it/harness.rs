@@ -33,6 +33,7 @@ pub struct Hub {
     pub feed: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
     pub breakers: Arc<MemoryBreakers>,
+    pub quotas: Arc<MemoryQuotas>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     data_dir: TempDir,
 }
@@ -119,6 +120,7 @@ impl Hub {
         feed.publish(snapshot).await.expect("the first snapshot is newer than none");
         let usage = Arc::new(MemoryUsage::new(10_000));
         let breakers = Arc::new(MemoryBreakers::new(gateway::now));
+        let quotas = Arc::new(MemoryQuotas::new(gateway::now));
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
@@ -127,13 +129,13 @@ impl Hub {
             breakers: breakers.clone(),
             sessions,
             responses,
-            quotas: Arc::new(MemoryQuotas::new(gateway::now)),
+            quotas: quotas.clone(),
             hub_key: Arc::new(testing::hub_key()),
             metrics_parts: Vec::new(),
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, feed, usage, breakers, client, data_dir };
+        let hub = Self { handle, feed, usage, breakers, quotas, client, data_dir };
         hub.ready().await;
         hub
     }

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod budgets;
 mod circuits;
 mod client_gone;
 mod dialects;

@@ -88,7 +88,7 @@ pub enum DailyMode {
 }
 
 /// A time of the day: minutes since midnight, 0 to 1439.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WallTime(u16);
 

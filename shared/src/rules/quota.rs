@@ -12,6 +12,7 @@
 //! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
 
 pub mod account;
+mod calendar;
 mod epoch;
 pub mod headers;
 pub mod local;
@@ -27,6 +28,7 @@ pub mod window;
 pub mod words;
 
 pub use account::Account;
+pub use calendar::Calendar;
 pub use epoch::epoch_of;
 pub use owed::{Owed, owed, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};

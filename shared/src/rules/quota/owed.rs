@@ -1,5 +1,6 @@
 //! What a record says about budgets, and whose limits count.
 
+use super::calendar::Calendar;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId};
 use crate::contract::usage::{Outcome, UsageRecord};
@@ -62,19 +63,42 @@ pub fn owed(record: &UsageRecord) -> Vec<Owed> {
 /// clip the key's windows as well.
 #[must_use]
 pub fn scopes_of_caller(user: &User, key: &Key, zone: &Zone, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
-    let mut of_key = key.limits.clone();
-    of_key.reset_at = of_key.reset_at.max(user.limits.reset_at);
-    of_key.five_hours_reset_at = of_key.five_hours_reset_at.max(user.limits.five_hours_reset_at);
-    vec![
-        (ScopeId::Key(key.id), Terms::of(&of_key, zone, now)),
-        (ScopeId::Owner, Terms::of(&user.limits, zone, now)),
-    ]
+    Calendar::default().scopes_of_caller(user, key, zone, now)
 }
 
 /// The same for a provider.
 #[must_use]
 pub fn scopes_of_provider(provider: &Provider, zone: &Zone, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
-    vec![(ScopeId::Owner, Terms::of(&provider.limits, zone, now))]
+    Calendar::default().scopes_of_provider(provider, zone, now)
+}
+
+impl Calendar {
+    /// [`scopes_of_caller`], quicker.
+    pub fn scopes_of_caller(
+        &mut self,
+        user: &User,
+        key: &Key,
+        zone: &Zone,
+        now: UnixMillis,
+    ) -> Vec<(ScopeId, Terms)> {
+        let mut of_key = key.limits.clone();
+        of_key.reset_at = of_key.reset_at.max(user.limits.reset_at);
+        of_key.five_hours_reset_at = of_key.five_hours_reset_at.max(user.limits.five_hours_reset_at);
+        vec![
+            (ScopeId::Key(key.id), self.terms(&of_key, zone, now)),
+            (ScopeId::Owner, self.terms(&user.limits, zone, now)),
+        ]
+    }
+
+    /// [`scopes_of_provider`], quicker.
+    pub fn scopes_of_provider(
+        &mut self,
+        provider: &Provider,
+        zone: &Zone,
+        now: UnixMillis,
+    ) -> Vec<(ScopeId, Terms)> {
+        vec![(ScopeId::Owner, self.terms(&provider.limits, zone, now))]
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,296 @@
+//! Budgets before a request: who is let in, what a refusal says in each dialect, what a seat is told of its own.
+
+use crate::harness::{Answer, Hub, claude, message, provider, upstream};
+use shared::contract::snapshot::Snapshot;
+use shared::ids::{ProviderId, UserId};
+use shared::model::price::{ModelPrice, Rates};
+use shared::model::{Limits, Provider, ProviderType, QuotaReservation};
+use shared::money::{NanoUsd, PicoUsd};
+use shared::ports::{Publisher, QuotaStore};
+use shared::rules::quota::{
+    AccountId, Opening, ScopeId, Spends, epoch_of, scopes_of_caller, scopes_of_provider,
+};
+use shared::testing;
+use shared::time::Zone;
+use simulator::Script;
+
+/// The simulator counts 12 tokens of input and 8 of output unless told otherwise; what that costs is asked of the records.
+const DOLLAR: i64 = 1_000_000_000;
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
+
+/// A snapshot whose user has these limits; Sonnet costs what it does.
+fn snapshot(providers: Vec<Provider>, limits: Limits) -> Snapshot {
+    let mut made = testing::snapshot(providers);
+    let rates =
+        Rates { input: Some(PicoUsd(3_000_000)), output: Some(PicoUsd(15_000_000)), ..Rates::default() };
+    let price = ModelPrice {
+        base: rates,
+        max_input_tokens: Some(200_000),
+        max_output_tokens: Some(64_000),
+        ..ModelPrice::default()
+    };
+    for model in ["claude-sonnet-4-5", "gpt-5", "gemini-3"] {
+        made.core.prices.insert(model.to_owned(), price.clone());
+    }
+    (made.principals.users[0].limits, made.principals.users[0].budget_generation) = (limits, 1);
+    made
+}
+
+/// Does what the admin side does: begins an epoch, and opens the user's account with what it spent just now.
+async fn open_user(hub: &Hub, snapshot: &Snapshot, spent: i64) {
+    let (user, key) = (&snapshot.principals.users[0], &snapshot.principals.keys[0]);
+    let now = gateway::now();
+    let scopes = scopes_of_caller(&user.clone().into(), &key.clone().into(), &Zone::default(), now);
+    let spends = |(scope, terms)| Spends { scope, terms, at: vec![(now, spent)] };
+    let opening = Opening { spends: scopes.into_iter().map(spends).collect(), ..Opening::default() };
+    hub.quotas.begin(1).await.unwrap();
+    hub.quotas.open(AccountId::User(UserId(1)), epoch_of(1, 1), &opening).await.unwrap();
+}
+
+async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
+    let now = gateway::now();
+    let scopes = scopes_of_provider(provider, &Zone::default(), now);
+    let spends = |(scope, terms)| Spends { scope, terms, at: vec![(now, spent)] };
+    let opening = Opening { spends: scopes.into_iter().map(spends).collect(), ..Opening::default() };
+    hub.quotas.begin(1).await.unwrap();
+    hub.quotas.open(AccountId::Provider(provider.id), epoch_of(1, 1), &opening).await.unwrap();
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_refuses_in_the_callers_dialect_and_says_so_in_the_log() {
+    let upstream = upstream().await;
+    let url = upstream.base_url();
+    let providers = vec![
+        claude(1, &url),
+        provider(2, ProviderType::Codex, &url),
+        provider(3, ProviderType::OpenaiCompatible, &url),
+        provider(4, ProviderType::Gemini, &url),
+    ];
+    let snapshot = snapshot(providers, limits(|l| l.daily = Some(NanoUsd(10 * DOLLAR))));
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 10 * DOLLAR).await;
+    for (path, body, kind_at, kind) in [
+        ("/v1/messages", message(true), "/error/type", "billing_error"),
+        (
+            "/v1/responses",
+            r#"{"model":"gpt-5","input":"hi"}"#.to_owned(),
+            "/error/type",
+            "insufficient_quota",
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"gpt-5","messages":[]}"#.to_owned(),
+            "/error/type",
+            "insufficient_quota",
+        ),
+        (
+            "/v1beta/models/gemini-3:generateContent",
+            r#"{"contents":[]}"#.to_owned(),
+            "/error/status",
+            "RESOURCE_EXHAUSTED",
+        ),
+    ] {
+        let answer = hub.post(path, body).await;
+        assert_eq!(answer.status, 429, "{path}: {}", answer.text());
+        assert_eq!(answer.json().pointer(kind_at).unwrap(), kind, "{path}: {}", answer.text());
+        let text = answer.text();
+        assert!(text.contains("$10.00 of $10.00 are spent. It opens again at 2"), "{path}: {text}");
+        assert_eq!(header(&answer, "x-should-retry"), "false");
+        let wait: i64 = header(&answer, "retry-after").parse().unwrap();
+        assert!((1..=90_000).contains(&wait), "{wait}");
+        if path == "/v1/messages" {
+            assert_eq!(header(&answer, "anthropic-ratelimit-unified-status"), "rejected");
+            assert_eq!(header(&answer, "anthropic-ratelimit-unified-5h-utilization"), "1.0");
+        } else {
+            assert_eq!(header(&answer, "x-ratelimit-remaining-usd"), "0.00");
+        }
+    }
+    for record in hub.records(4).await {
+        assert_eq!((record.request.status, record.request.blocked_by.as_deref()), (429, Some("limit_daily")));
+        assert_eq!((record.request.admitted_at, record.attempts.len()), (None, 0));
+    }
+    assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
+async fn a_seat_is_told_how_its_own_budgets_stand_and_never_how_the_providers_does() {
+    let script = Script {
+        headers: [("anthropic-ratelimit-unified-status".to_owned(), "rejected".to_owned())].into(),
+        ..Script::default()
+    };
+    let upstream = crate::harness::upstream_with(script).await;
+    let limits =
+        limits(|l| (l.five_hours, l.weekly) = (Some(NanoUsd(4 * DOLLAR)), Some(NanoUsd(30 * DOLLAR))));
+    let snapshot = snapshot(vec![claude(1, &upstream.base_url())], limits);
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 3 * DOLLAR).await;
+    for is_stream in [false, true] {
+        let answer = hub.post("/v1/messages", message(is_stream)).await;
+        assert_eq!(answer.status, 200);
+        let [status, claim, five_hours, week] =
+            ["status", "representative-claim", "5h-utilization", "7d-utilization"]
+                .map(|name| header(&answer, &format!("anthropic-ratelimit-unified-{name}")).to_owned());
+        assert_eq!([status, claim], ["allowed_warning", "five_hour"]);
+        assert_eq!([&five_hours[..4], &week[..3]], ["0.75", "0.1"], "of $4 and of $30");
+    }
+}
+
+#[tokio::test]
+async fn what_a_request_cost_is_spent_and_what_it_did_not_is_given_back() {
+    let upstream = upstream().await;
+    let snapshot =
+        snapshot(vec![claude(1, &upstream.base_url())], limits(|l| l.total = Some(NanoUsd(DOLLAR))));
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 0).await;
+    upstream.set_sequence([Script::default(), Script::failing(400), Script::default()]);
+    for status in [200, 400, 200] {
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, status);
+    }
+    let records = hub.records(3).await;
+    let cost: i64 = records.iter().flat_map(|record| &record.attempts).map(|row| row.cost.total.0).sum();
+    assert!(cost > 0 && records.iter().all(|record| record.request.admitted_at.is_some()));
+    let (user, key) = (&snapshot.principals.users[0], &snapshot.principals.keys[0]);
+    let zone = Zone::default();
+    let scopes = scopes_of_caller(&user.clone().into(), &key.clone().into(), &zone, gateway::now());
+    let account = AccountId::User(UserId(1));
+    loop {
+        let (is_open, standing) = hub.quotas.standing(account, &scopes, epoch_of(1, 1)).await.unwrap().said;
+        assert!(is_open);
+        if standing[0].held == NanoUsd(0) {
+            assert_eq!((standing[0].scope, standing[0].spent), (ScopeId::Owner, NanoUsd(cost)));
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_of_a_minute_and_sessions_have_limits_of_their_own_and_counting_tokens_has_none() {
+    let upstream = upstream().await;
+    let mut snapshot =
+        snapshot(vec![claude(1, &upstream.base_url())], limits(|l| l.requests_per_minute = Some(2)));
+    snapshot.principals.keys[0].limits = limits(|l| l.concurrent_sessions = Some(1));
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 0).await;
+    let counting = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}]}"#;
+    for _ in 0..3 {
+        assert_eq!(hub.post("/v1/messages/count_tokens", counting).await.status, 200);
+    }
+    let of_session = |id: &str| {
+        let request = hub.request("/v1/messages").header("x-claude-code-session-id", id);
+        request.body(message(false).into()).unwrap()
+    };
+    let one = "5a4b3c2d-0000-4000-8000-000000000001";
+    assert_eq!(hub.send(of_session(one)).await.status, 200);
+    let other = hub.send(of_session("5a4b3c2d-0000-4000-8000-000000000002")).await;
+    assert_eq!((other.status.as_u16(), header(&other, "x-should-retry")), (429, "true"));
+    assert_eq!(other.json()["error"]["type"], "rate_limit_error");
+    assert!(
+        other.text().contains("This key is at its limit of concurrent sessions: 1 of 1"),
+        "{}",
+        other.text()
+    );
+    assert_eq!(hub.send(of_session(one)).await.status, 200);
+    let third = hub.send(of_session(one)).await;
+    assert!(third.text().contains("This user is at its limit of requests: 2 of 2"), "{}", third.text());
+    let blocked: Vec<_> = hub.records(7).await.into_iter().filter_map(|r| r.request.blocked_by).collect();
+    assert_eq!(blocked, ["limit_concurrent_sessions", "rpm_limit"]);
+}
+
+#[tokio::test]
+async fn a_strict_budget_takes_only_what_has_a_bound_and_room_for_it() {
+    let upstream = upstream().await;
+    let mut snapshot =
+        snapshot(vec![claude(1, &upstream.base_url())], limits(|l| l.monthly = Some(NanoUsd(DOLLAR / 100))));
+    snapshot.core.settings.quota_reservation = QuotaReservation::Strict;
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 0).await;
+    let unknown =
+        hub.post("/v1/messages", message(false).replace("claude-sonnet-4-5", "nobodys-model")).await;
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.text().contains("the model has no price"), "{}", unknown.text());
+    // 64 tokens are 0.00096 dollars; 64 000 would be 96 cents.
+    assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+    let large = hub.post("/v1/messages", message(false).replace("64", "64000")).await;
+    assert_eq!(large.status, 429, "{}", large.text());
+    assert!(large.text().contains("and it may cost $0.96"), "{}", large.text());
+    // The user alone is expected to behave.
+    snapshot.revision.0 += 1;
+    snapshot.principals.users[0].quota_reservation = Some(QuotaReservation::Expected);
+    hub.feed.publish(snapshot).await.unwrap();
+    while hub.post("/v1/messages", message(false).replace("claude-sonnet-4-5", "nobodys-model")).await.status
+        != 200
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_room_is_passed_over_and_one_that_failed_has_its_money_back() {
+    let (full, fails, serves) = (upstream().await, upstream().await, upstream().await);
+    fails.set_script(Script::failing(500));
+    let governed = |id, url: &str, priority| Provider {
+        limits: limits(|l| l.daily = Some(NanoUsd(DOLLAR))),
+        budget_generation: 1,
+        priority,
+        max_attempts: 1,
+        ..claude(id, url)
+    };
+    let providers = vec![
+        governed(1, &full.base_url(), 0),
+        governed(2, &fails.base_url(), 1),
+        governed(3, &serves.base_url(), 2),
+    ];
+    let mut snapshot = snapshot(providers.clone(), Limits::default());
+    snapshot.principals.users[0].budget_generation = 0;
+    let hub = Hub::start_with(snapshot, None).await;
+    for (provider, spent) in providers.iter().zip([DOLLAR, 0, 0]) {
+        open_provider(&hub, provider, spent).await;
+    }
+    assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+    assert_eq!([full.served().len(), fails.served().len(), serves.served().len()], [0, 1, 1]);
+    let record = hub.records(1).await.remove(0);
+    let chain = serde_json::to_string(&record.request.decision_chain).unwrap();
+    assert!(chain.contains(r#"{"reason":"limit_reached","count":1,"provider_ids":[1]}"#), "{chain}");
+    let admitted: Vec<_> =
+        record.attempts.iter().map(|row| (row.provider_id, row.admitted_at.is_some())).collect();
+    assert_eq!(admitted, [(ProviderId(2), false), (ProviderId(3), true)]);
+    let zone = Zone::default();
+    for (provider, spends) in [(&providers[1], false), (&providers[2], true)] {
+        let scopes = scopes_of_provider(provider, &zone, gateway::now());
+        let account = AccountId::Provider(provider.id);
+        loop {
+            let (_, standing) = hub.quotas.standing(account, &scopes, epoch_of(1, 1)).await.unwrap().said;
+            if standing[0].held == NanoUsd(0) {
+                assert_eq!(standing[0].spent > NanoUsd(0), spends, "{account:?}");
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_no_provider_has_room_the_seat_reads_why() {
+    let upstream = upstream().await;
+    let full = Provider {
+        limits: limits(|l| l.total = Some(NanoUsd(DOLLAR))),
+        budget_generation: 1,
+        ..claude(1, &upstream.base_url())
+    };
+    let hub = Hub::start(vec![full.clone()]).await;
+    open_provider(&hub, &full, DOLLAR).await;
+    let answer = hub.post("/v1/messages", message(false)).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("No available providers: limit_reached."), "{}", answer.text());
+    assert!(upstream.served().is_empty());
+}
