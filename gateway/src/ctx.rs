@@ -12,6 +12,7 @@ use shared::contract::usage::{
 use shared::ids::{ProviderId, RequestId};
 use shared::journal::Draft;
 use shared::model::Client;
+use shared::money::NanoUsd;
 use shared::protocol::detect::{Endpoint, Family, PathModel};
 use shared::protocol::scan::BodyFacts;
 use shared::rules::affinity::served::{Served, served};
@@ -119,6 +120,7 @@ impl Book {
             id: arrival.id,
             started_at: arrival.at,
             admitted_at: None,
+            held: NanoUsd::ZERO,
             caller: Caller {
                 user_id: principal.user.id,
                 key_id: principal.key.id,
@@ -156,8 +158,9 @@ impl Book {
     }
 
     /// Its user's budget let it in: by the store's clock, else `now`.
-    pub fn admitted(&mut self, hold: budgets::Held, now: UnixMillis) {
+    pub fn admitted(&mut self, hold: budgets::Held, held: NanoUsd, now: UnixMillis) {
         self.entry.admitted_at = Some(hold.at().unwrap_or(now));
+        self.entry.held = held;
         self.holds.push(hold);
     }
 
@@ -255,6 +258,8 @@ impl Book {
     pub fn close(mut self, duration_ms: u64) -> UsageRecord {
         self.entry.timing.duration_ms = duration_ms;
         self.entry.decision_chain.fit();
+        // What it cost is known.
+        self.entry.held = NanoUsd::ZERO;
         for hold in &mut self.holds {
             hold.keep();
         }

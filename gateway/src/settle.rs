@@ -10,6 +10,7 @@ use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage, UsageFlags};
 use shared::ids::ProviderId;
 use shared::model::Provider;
 use shared::model::price::Factors;
+use shared::money::NanoUsd;
 use shared::protocol::Dialect;
 use shared::protocol::detect::Family;
 use shared::protocol::tally::UsageState;
@@ -162,6 +163,7 @@ impl BillTerms {
             cost,
             flags,
             admitted_at: self.admitted_at,
+            held: NanoUsd::ZERO,
         })
     }
 }

@@ -45,6 +45,7 @@ pub fn record(n: u64) -> UsageRecord {
             id: RequestId::from_parts(started_at.0.cast_unsigned(), &chance),
             started_at,
             admitted_at: None,
+            held: NanoUsd(0),
             caller: Caller {
                 user_id: UserId(1 + i64::try_from(n % 2).unwrap()),
                 key_id: KeyId(11 + i64::try_from(n % 3).unwrap()),
@@ -92,6 +93,7 @@ pub fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptE
         },
         flags: UsageFlags::default(),
         admitted_at: None,
+        held: NanoUsd(0),
     }
 }
 

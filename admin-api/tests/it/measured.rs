@@ -93,6 +93,7 @@ fn record(n: u64) -> UsageRecord {
             id: RequestId::from_parts(started_at.0.cast_unsigned(), &chance),
             started_at,
             admitted_at: None,
+            held: shared::money::NanoUsd::ZERO,
             caller: Caller {
                 user_id: UserId(1 + seat / 2),
                 key_id: KeyId(1 + seat),

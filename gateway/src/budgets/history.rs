@@ -77,6 +77,7 @@ mod tests {
             },
             flags,
             admitted_at: None,
+            held: NanoUsd(0),
         }];
         record
     }

@@ -30,7 +30,7 @@ use answer::Answer;
 use attempt::{Failed, Tried};
 use http::HeaderMap;
 use pingora::prelude::timeout;
-use shared::contract::usage::{ChainStep, Outcome};
+use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
 use shared::rules::access::effective_groups;
@@ -280,6 +280,7 @@ async fn try_one(
     let (number, admitted_at) = (turn.number, turn.admitted_at);
     let row = |outcome, spent: &Spent| settle::row(job, provider, (number, admitted_at), outcome, spent);
     let interrupted = row(Outcome::Interrupted, &Spent::unknown());
+    let interrupted = interrupted.map(|row| AttemptEntry { held: turn.need, ..row });
     if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
     }

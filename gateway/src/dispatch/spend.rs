@@ -14,6 +14,8 @@ pub struct Try {
     pub number: u32,
     /// When the provider's budget let it in; `None`: it has none.
     pub admitted_at: Option<UnixMillis>,
+    /// What it may cost there.
+    pub need: NanoUsd,
     /// What is put aside. Dropped it is given up.
     pub hold: Option<Held>,
 }
@@ -21,16 +23,17 @@ pub struct Try {
 /// Asks the provider's budget; `None`: it has no room. Conversations are those of all callers, counted at the provider.
 pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Option<Try> {
     if provider.budget_generation == 0 || !job.asked.family.is_billed() {
-        return Some(Try { number, admitted_at: None, hold: None });
+        return Some(Try { number, admitted_at: None, need: NanoUsd::ZERO, hold: None });
     }
     let zone = &job.arrival.live.terms().settings.timezone;
     let scopes = job.hub.budgets.calendar().scopes_of_provider(provider, zone, job.arrival.now());
     let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
+    let need = if has_money { job.need.at(provider) } else { NanoUsd::ZERO };
     let wish = Wish {
         account: AccountId::Provider(provider.id),
         generation: provider.budget_generation,
         hold: HoldId(job.arrival.id, number),
-        need: if has_money { job.need.at(provider) } else { NanoUsd::ZERO },
+        need,
         is_strict: has_money && job.need.is_strict(),
         scopes: &scopes,
         is_counted: false,
@@ -39,7 +42,7 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
     match job.hub.budgets.ask(wish).await {
         Answer::Admitted { hold, .. } => {
             let admitted_at = Some(hold.at().unwrap_or_else(|| job.arrival.now()));
-            Some(Try { number, admitted_at, hold: Some(hold) })
+            Some(Try { number, admitted_at, need, hold: Some(hold) })
         }
         Answer::Refused(_) | Answer::UsedUp(_) | Answer::Unreachable => None,
     }

@@ -60,7 +60,7 @@ pub async fn admit(
         Answer::Admitted { hold, standing } => {
             let now = arrival.now();
             seat.tell(headers::of_standing(asked.family.dialect(), &standing, now));
-            book.admitted(hold, now);
+            book.admitted(hold, need_of_it, now);
             Ok(())
         }
         Answer::Refused(refusal) => Err(Reject::Limit(Box::new((refusal, arrival.now())))),

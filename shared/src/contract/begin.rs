@@ -88,6 +88,8 @@ impl Begin<'_> {
             is_priority_tier: attempt.flags.is_priority_tier,
             admitted_at: request.admitted_at,
             attempt_admitted_at: attempt.admitted_at,
+            held: request.held,
+            attempt_held: attempt.held,
         };
         Ok(rmp_serde::encode::write(bytes, &doc)?)
     }
@@ -148,6 +150,10 @@ struct Doc<'a> {
     admitted_at: Option<UnixMillis>,
     #[serde(default)]
     attempt_admitted_at: Option<UnixMillis>,
+    #[serde(default)]
+    held: NanoUsd,
+    #[serde(default)]
+    attempt_held: NanoUsd,
 }
 
 impl Doc<'_> {
@@ -163,6 +169,7 @@ impl Doc<'_> {
             id,
             started_at: self.started_at,
             admitted_at: self.admitted_at,
+            held: self.held,
             caller: Caller {
                 user_id: self.user_id,
                 key_id: self.key_id,
@@ -212,6 +219,7 @@ impl Doc<'_> {
                 is_priority_tier: self.is_priority_tier,
             },
             admitted_at: self.attempt_admitted_at,
+            held: self.attempt_held,
         }
     }
 }
@@ -254,6 +262,7 @@ mod tests {
             },
             flags: UsageFlags { is_estimate: true, is_long_context: true, ..UsageFlags::default() },
             admitted_at: None,
+            held: NanoUsd(0),
         }
     }
 
@@ -294,8 +303,8 @@ mod tests {
     #[test]
     fn when_budgets_let_it_in_outlives_its_process() {
         let mut page = record();
-        page.request.admitted_at = Some(UnixMillis(5));
-        let attempt = AttemptEntry { admitted_at: Some(UnixMillis(6)), ..interrupted(1) };
+        (page.request.admitted_at, page.request.held) = (Some(UnixMillis(5)), NanoUsd(50));
+        let attempt = AttemptEntry { admitted_at: Some(UnixMillis(6)), held: NanoUsd(60), ..interrupted(1) };
         let wanted = booked(page.clone(), vec![attempt.clone()]);
         assert_eq!(Begin::read(id(), &written(&page, &[], &attempt)).unwrap(), wanted);
     }

@@ -268,6 +268,7 @@ fn usage() -> UsageRecord {
         cost: CostBreakdown { input: NanoUsd(30), total: NanoUsd(30), ..CostBreakdown::default() },
         flags: UsageFlags { is_estimate: true, ..UsageFlags::default() },
         admitted_at: None,
+        held: NanoUsd(0),
     }];
     let excluded =
         vec![Exclusion { reason: "disabled".to_owned(), count: 1, provider_ids: vec![ProviderId(9)] }];

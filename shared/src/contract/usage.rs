@@ -51,6 +51,10 @@ pub struct RequestEntry {
     /// when it counts there. `None`: nothing of the user was limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted_at: Option<UnixMillis>,
+    /// Of one that was cut with its process: what was put aside for it. Nobody knows how far it came, so the budget takes it for
+    /// spent; else 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held: NanoUsd,
     /// Who called.
     pub caller: Caller,
     /// Endpoint family, e.g. `anthropic_messages`.
@@ -145,6 +149,9 @@ pub struct AttemptEntry {
     /// When the provider's budget let it in; see [`RequestEntry::admitted_at`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted_at: Option<UnixMillis>,
+    /// What was put aside at the provider; see [`RequestEntry::held`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held: NanoUsd,
 }
 
 /// What an attempt came to.

@@ -19,7 +19,7 @@ use crate::ids::{ErrorRuleId, GroupId, KeyId, ProviderId, RequestId, Revision, U
 use crate::model::{
     BreakerSettings, ClientAbort, EgressSettings, GroupSet, Key, Limits, Provider, ProviderType, Timers, User,
 };
-use crate::money::Multiplier;
+use crate::money::{Multiplier, NanoUsd};
 use crate::rules::error_rules::default_rules;
 use crate::rules::response::ResponseKey;
 use crate::rules::select::Draws;
@@ -181,6 +181,7 @@ pub fn usage_record(n: u64) -> UsageRecord {
             id: RequestId::from_parts(started_at.0.unsigned_abs(), &chance),
             started_at,
             admitted_at: None,
+            held: NanoUsd::ZERO,
             caller: Caller { user_id: UserId(1), key_id: KeyId(1), client_ip: None, client: None },
             endpoint: "anthropic_messages".to_owned(),
             model: Some("claude-sonnet-4-5".to_owned()),

@@ -8,6 +8,7 @@
 
 mod balancer;
 mod boot;
+mod budgets;
 mod circuits;
 mod faults;
 mod harness;

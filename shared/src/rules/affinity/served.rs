@@ -67,6 +67,7 @@ mod tests {
             cost: Default::default(),
             flags: Default::default(),
             admitted_at: None,
+            held: Default::default(),
         }
     }
 

@@ -35,15 +35,16 @@ pub fn owed(record: &UsageRecord) -> Vec<Owed> {
     let admitted_at = request.admitted_at.unwrap_or(request.started_at);
     let mut all = Vec::with_capacity(1 + record.attempts.len());
     let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
+    let is_interrupted = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted);
     // What cost nothing and has no hold says nothing: a count of tokens.
     if request.admitted_at.is_some() || cost != NanoUsd(0) {
         all.push(Owed {
             account: AccountId::User(request.caller.user_id),
             key: Some(request.caller.key_id),
             hold: HoldId(request.id, 0),
-            cost,
+            cost: at_least(cost, request.held, is_interrupted),
             at: admitted_at,
-            is_interrupted: record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted),
+            is_interrupted,
         });
     }
     let tried = record.attempts.iter();
@@ -52,11 +53,16 @@ pub fn owed(record: &UsageRecord) -> Vec<Owed> {
         account: AccountId::Provider(attempt.provider_id),
         key: None,
         hold: HoldId(request.id, attempt.attempt),
-        cost: attempt.cost.total,
+        cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
         at: attempt.admitted_at.unwrap_or(admitted_at),
         is_interrupted: attempt.outcome == Outcome::Interrupted,
     }));
     all
+}
+
+/// Of what was cut with its process nobody knows how far it came: all that was put aside is taken for spent.
+fn at_least(cost: NanoUsd, held: NanoUsd, is_interrupted: bool) -> NanoUsd {
+    if is_interrupted { cost.max(held) } else { cost }
 }
 
 /// Whose limits count for a caller, in the order in which they are looked at: the key's, then the user's. A user's markers
@@ -119,6 +125,7 @@ mod tests {
             cost: CostBreakdown { total: NanoUsd(cost), ..CostBreakdown::default() },
             flags: UsageFlags::default(),
             admitted_at,
+            held: NanoUsd(0),
         }
     }
 
@@ -150,6 +157,19 @@ mod tests {
         assert_eq!(owed(&record), expected);
         record.attempts.clear();
         assert_eq!(owed(&record), [of(user, Some(KeyId(1)), 0, 0, 50, false)], "its hold goes");
+    }
+
+    #[test]
+    fn what_was_cut_with_its_process_counts_as_what_was_put_aside() {
+        let mut record = usage_record(1);
+        (record.request.admitted_at, record.request.held) = (Some(UnixMillis(50)), NanoUsd(900));
+        let cut =
+            AttemptEntry { held: NanoUsd(700), ..attempt(1, Outcome::Interrupted, 40, Some(UnixMillis(60))) };
+        record.attempts = vec![cut];
+        let costs = |record: &UsageRecord| owed(record).iter().map(|owed| owed.cost.0).collect::<Vec<_>>();
+        assert_eq!(costs(&record), [900, 700]);
+        record.attempts[0].outcome = Outcome::Served;
+        assert_eq!(costs(&record), [40, 40], "one that ended is known");
     }
 
     #[test]
