@@ -5,13 +5,15 @@ use crate::child;
 use anyhow::{Context, Result, anyhow};
 use gateway::GatewayParts;
 use gateway::config::GatewayConfig;
+use shared::contract::snapshot::Snapshot;
 use shared::memory::{
     MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemoryResponses, MemorySessions, MemoryUsage,
 };
-use shared::model::Provider;
 use shared::model::price::{ModelPrice, Rates};
-use shared::money::PicoUsd;
-use shared::ports::Publisher as _;
+use shared::model::{Limits, Provider};
+use shared::money::{NanoUsd, PicoUsd};
+use shared::ports::{Publisher as _, QuotaStore};
+use shared::rules::quota::{AccountId, Opening, epoch_of};
 use shared::testing;
 use shared::vars::Vars;
 use std::net::SocketAddr;
@@ -24,8 +26,8 @@ pub fn client_secret() -> String {
     testing::client_secret(1)
 }
 
-/// Serves until the process ends.
-pub async fn serve(upstream: SocketAddr) -> Result<()> {
+/// Serves until the process ends. `is_governed`: the user has limits that nothing reaches.
+pub async fn serve(upstream: SocketAddr, is_governed: bool) -> Result<()> {
     let lookup =
         |name: &str| matches!(name, "GATEWAY_LISTEN" | "OPS_LISTEN").then(|| "127.0.0.1:0".to_owned());
     let mut vars = Vars::new(&lookup);
@@ -40,6 +42,10 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
     let provider = Provider { url: format!("http://{upstream}"), ..testing::provider(1) };
     let mut snapshot = testing::snapshot(vec![provider]);
     snapshot.core.prices.insert(MODEL.to_owned(), price());
+    let quotas = Arc::new(MemoryQuotas::new(gateway::now));
+    if is_governed {
+        govern(&mut snapshot, &*quotas).await?;
+    }
     feed.publish(snapshot).await?;
 
     let usage = Arc::new(MemoryUsage::new(USAGE_BOUND));
@@ -55,7 +61,7 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
         breakers,
         sessions,
         responses: Arc::new(MemoryResponses::new(gateway::now)),
-        quotas: Arc::new(MemoryQuotas::new(gateway::now)),
+        quotas,
         hub_key,
         metrics_parts: Vec::new(),
     };
@@ -70,6 +76,17 @@ pub async fn serve(upstream: SocketAddr) -> Result<()> {
         tick.tick().await;
         usage.discard(DRAIN_AT_MOST);
     }
+}
+
+/// Puts the user under limits and opens its account, as the admin side would.
+async fn govern(snapshot: &mut Snapshot, quotas: &dyn QuotaStore) -> Result<()> {
+    let much = Some(NanoUsd(1_000_000_000_000_000));
+    let user = &mut snapshot.principals.users[0];
+    user.limits = Limits { five_hours: much, daily: much, monthly: much, ..Limits::default() };
+    user.budget_generation = 1;
+    quotas.begin(1).await?;
+    quotas.open(AccountId::User(user.id), epoch_of(1, 1), &Opening::default()).await?;
+    Ok(())
 }
 
 fn price() -> ModelPrice {

@@ -79,6 +79,9 @@ enum Role {
     Gateway {
         #[arg(long)]
         upstream: SocketAddr,
+        /// Its user has a budget.
+        #[arg(long)]
+        governed: bool,
     },
     Nginx {
         #[arg(long)]
@@ -128,7 +131,7 @@ fn play(role: Role) -> Result<()> {
             )?)
         }
         Role::Bare { upstream } => all_cores()?.block_on(bare::serve(upstream)),
-        Role::Gateway { upstream } => all_cores()?.block_on(hub::serve(upstream)),
+        Role::Gateway { upstream, governed } => all_cores()?.block_on(hub::serve(upstream, governed)),
         Role::Nginx { program, directory, upstream } => nginx::become_nginx(&program, upstream, &directory),
     }
 }
