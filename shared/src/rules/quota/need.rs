@@ -14,16 +14,20 @@ use thiserror::Error;
 /// What a request says about its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Bytes of its body.
-    pub body_bytes: u64,
-    /// It refers to content that is not in the body: by URL, by id, by an earlier response.
-    pub refers_elsewhere: bool,
+    /// Bytes of its body, with what its text grows by before it becomes tokens.
+    pub text_bytes: u64,
+    /// Its input may be more tokens than that: content elsewhere, or media in the body.
+    pub outgrows_body: bool,
+    /// How many inputs it brings that are each read, and answered, by themselves.
+    pub inputs: u64,
     /// It brings tools, whose instructions vendors add to the input.
     pub has_tools: bool,
     /// The output tokens that it allows, reasoning among them.
     pub max_output_tokens: Option<u64>,
     /// How many answers it asks for: `n`.
     pub answers: u64,
+    /// It foretells its answer: what of that does not come is output too.
+    pub foretells: bool,
     /// How often it lets the provider use tools of its own (search, fetch, code): each use is another turn of the model, with
     /// all that came before as its input. `None`: it sets no bound.
     pub server_uses: Option<u64>,
@@ -35,44 +39,64 @@ pub enum Unbounded {
     /// Nobody knows what a token costs.
     #[error("the model has no price")]
     Model,
-    /// It refers to content elsewhere, and the catalogue does not know how much the model takes.
-    #[error("the request refers to content elsewhere, and the model's largest input is not known")]
+    /// It brings media or refers to content elsewhere, and the catalogue does not know how much the model takes.
+    #[error(
+        "the request brings media or refers to content elsewhere, and the model's largest input is not known"
+    )]
     Input,
     /// It does not limit its output, and neither does the catalogue.
     #[error("the request does not limit its output tokens, and the model's largest output is not known")]
     Output,
-    /// It lets the provider use tools of its own as often as it likes.
-    #[error("the request lets the provider use its own tools without a limit (max_uses)")]
+    /// It lets the provider go on by itself as long as it likes.
+    #[error(
+        "the request lets the provider go on by itself without a limit (its own tools without max_uses, compaction, \
+         fallback models, a stored prompt)"
+    )]
     ServerUses,
 }
 
 /// The most that a request can cost at these factors, the dearest of any provider that may serve it (design §7, `strict`).
 ///
-/// A token is at least one byte of what was sent, so the body bounds the input, whatever is written in it; vendors add
-/// instructions of their own. Tools of the provider's make further turns, each with up to the largest input. Each token at the dearest rate that any class, tier or band has. Rounding adds half a
-/// nano-dollar for each of the up to nine items of a price.
+/// See the module for what it rests on. Rounding adds half a nano-dollar for each of the up to nine items of a price.
 pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Result<NanoUsd, Unbounded> {
     let model = model.filter(|model| model.has_price()).ok_or(Unbounded::Model)?;
     let rates = dearest(model);
     let uses = size.server_uses.ok_or(Unbounded::ServerUses)?;
-    let turns = uses.saturating_add(1);
+    let turns = if uses == 0 { 1 } else { uses.max(SERVER_LOOP).saturating_add(1) };
+    let inputs = size.inputs.max(1);
     let added = if size.has_tools { ADDED_WITH_TOOLS } else { ADDED };
-    let sent = size.body_bytes.saturating_add(added);
-    let input = match (size.refers_elsewhere || uses > 0, model.max_input_tokens) {
+    let sent = size.text_bytes.saturating_add(added);
+    let most = largest_input(model).map(|most| most.saturating_mul(inputs));
+    let input = match (size.outgrows_body || uses > 0, most) {
         (false, Some(most)) => sent.min(most),
         (false, None) => sent,
         (true, most) => most.ok_or(Unbounded::Input)?,
     };
-    let of_each = match (size.max_output_tokens, model.max_output_tokens) {
-        (Some(asked), Some(most)) => asked.min(most),
-        (asked, most) => asked.or(most).ok_or(Unbounded::Output)?,
-    };
-    let output = of_each.saturating_mul(size.answers.max(1)).saturating_mul(turns);
+    let foretold = if size.foretells { sent } else { 0 };
+    let of_each = largest_output(size, model).ok_or(Unbounded::Output)?.saturating_add(foretold);
+    let answers = size.answers.max(1).saturating_mul(inputs);
+    let output = of_each.saturating_mul(answers).saturating_mul(turns);
     let input = input.saturating_mul(turns);
     let item = |count, rate| item_cost(count, rate, factors.provider, factors.group);
     let items = item(input, rates.input) + item(output, rates.output);
     let fees = item(1, model.per_request) + item(uses, model.per_web_search);
     Ok(items + fees + ROUNDING)
+}
+
+/// The largest input of a model, in tokens. An entry that has a price for more than its own `max_input_tokens` does not say.
+fn largest_input(model: &ModelPrice) -> Option<u64> {
+    let is_priced_beyond = |most| model.bands.iter().any(|band| band.threshold_tokens >= most);
+    model.max_input_tokens.filter(|most| !is_priced_beyond(*most))
+}
+
+/// The largest answer. What the request allows is not cut to the catalogue's `max_output_tokens`: vendors lift that by header
+/// (`output-128k-2025-02-19`), and refuse what they do not allow. A model that draws may draw beyond the limit.
+fn largest_output(size: &Size, model: &ModelPrice) -> Option<u64> {
+    let (asked, most) = (size.max_output_tokens, model.max_output_tokens);
+    match model.base.image_output {
+        Some(_) => most.map(|most| most.max(asked.unwrap_or(0))),
+        None => asked.or(most),
+    }
 }
 
 /// What the requests of a key for a model have cost lately, to guess what the next one costs (design §7, `expected`).
@@ -122,6 +146,9 @@ const ADDED: u64 = 512;
 /// What they may add to one with tools: Anthropic's system prompt for tools has up to 804 tokens, its own tools up to 735
 /// and 700 and 466 and 245 more (platform.claude.com, "Tool use", pricing).
 const ADDED_WITH_TOOLS: u64 = 4_096;
+/// Turns that Anthropic takes in one request before it hands back with `pause_turn` (platform.claude.com, "Stop reasons"). A search
+/// beyond `max_uses` is answered with an error, to which the model may answer with another.
+const SERVER_LOOP: u64 = 10;
 const ROUNDING: NanoUsd = NanoUsd(5);
 /// Samples that are kept.
 const KEPT: usize = 64;
@@ -151,7 +178,8 @@ mod tests {
         #[test]
         fn no_request_costs_more_than_its_bound(
             index in any::<prop::sample::Index>(),
-            (body, elsewhere, has_tools) in (0_u64..3_000_000, any::<bool>(), any::<bool>()),
+            (body, outgrows, has_tools, foretells) in (0_u64..3_000_000, any::<bool>(), any::<bool>(), any::<bool>()),
+            inputs in 1_u64..4,
             (limit, answers, uses) in (prop::option::of(1_u64..200_000), 1_u64..4, prop_oneof![Just(0_u64), 0_u64..20]),
             shares in prop::array::uniform6(0_u64..1_000),
             tiers in (0_usize..3, 0_usize..3),
@@ -159,11 +187,13 @@ mod tests {
         ) {
             let (name, model) = SEED.iter().nth(index.index(SEED.len())).unwrap();
             let size = Size {
-                body_bytes: body,
-                refers_elsewhere: elsewhere,
+                text_bytes: body,
+                outgrows_body: outgrows,
+                inputs,
                 has_tools,
                 max_output_tokens: limit,
                 answers,
+                foretells,
                 server_uses: Some(uses),
             };
             let factors = factors(provider, group);
@@ -171,8 +201,10 @@ mod tests {
             // Whatever the bounds of the request leave, in whatever classes.
             let sent = body + if has_tools { ADDED_WITH_TOOLS } else { ADDED };
             let most = model.max_input_tokens.unwrap_or(sent);
-            let input = if elsewhere || uses > 0 { most * (uses + 1) } else { sent.min(most) };
-            let output = limit.unwrap_or(u64::MAX).min(model.max_output_tokens.unwrap_or(u64::MAX)) * answers * (uses + 1);
+            let turns = if uses == 0 { 1 } else { uses.max(10) + 1 };
+            let input = if outgrows || uses > 0 { most * inputs * turns } else { sent.min(most * inputs) };
+            let of_each = limit.or(model.max_output_tokens).unwrap() + if foretells { sent } else { 0 };
+            let output = of_each * answers * inputs * turns;
             let all: u64 = shares[..5].iter().sum::<u64>().max(1);
             let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| input / all * shares[i]);
             // To the last token.
@@ -217,13 +249,13 @@ mod tests {
             per_web_search: crate::money::PicoUsd(10_000_000_000),
             ..ModelPrice::default()
         };
-        let size = Size { body_bytes: 100, server_uses: Some(0), ..Size::default() };
+        let size = Size { text_bytes: 100, server_uses: Some(0), ..Size::default() };
         let one = factors(1_000_000, 1_000_000);
         let say = |size: &Size, model: Option<&ModelPrice>| bound(size, model, one).unwrap_err();
         assert_eq!(say(&size, None), Unbounded::Model);
         assert_eq!(say(&size, Some(&ModelPrice::default())), Unbounded::Model);
         assert_eq!(say(&size, Some(&priced(Some(9), None))), Unbounded::Output);
-        let elsewhere = Size { refers_elsewhere: true, ..size };
+        let elsewhere = Size { outgrows_body: true, ..size };
         assert_eq!(say(&elsewhere, Some(&priced(None, Some(9)))), Unbounded::Input);
         let searching = Size { server_uses: None, ..size };
         assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::ServerUses);

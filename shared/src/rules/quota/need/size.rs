@@ -10,11 +10,13 @@ impl Size {
     #[must_use]
     pub fn of(family: Family, work: &WorkHints, body_bytes: usize, reach: Reach) -> Self {
         Self {
-            body_bytes: u64::try_from(body_bytes).unwrap_or(u64::MAX),
-            refers_elsewhere: reach.refers_elsewhere,
+            text_bytes: u64::try_from(body_bytes).unwrap_or(u64::MAX).saturating_add(reach.swelling),
+            outgrows_body: reach.outgrows_body,
+            inputs: reach.inputs,
             has_tools: reach.has_tools,
             max_output_tokens: output_limit(family, work),
             answers: work.n.unwrap_or(1).max(1),
+            foretells: reach.foretells,
             server_uses: reach.server_uses,
         }
     }
@@ -26,7 +28,9 @@ fn output_limit(family: Family, work: &WorkHints) -> Option<u64> {
     match family {
         Family::AnthropicMessages | Family::OpenaiCompletions => limits.max_tokens,
         Family::OpenaiChat => limits.max_completion_tokens.max(limits.max_tokens),
-        Family::OpenaiResponses | Family::OpenaiResponsesCompact => limits.max_output_tokens,
+        Family::OpenaiResponses => limits.max_output_tokens,
+        // It has no such field.
+        Family::OpenaiResponsesCompact => None,
         Family::GeminiGenerate | Family::GeminiStreamGenerate => limits.gemini,
         // They write nothing.
         Family::AnthropicCountTokens
@@ -55,7 +59,7 @@ mod tests {
             (Family::OpenaiChat, Some(2)),
             (Family::OpenaiCompletions, Some(1)),
             (Family::OpenaiResponses, Some(3)),
-            (Family::OpenaiResponsesCompact, Some(3)),
+            (Family::OpenaiResponsesCompact, None),
             (Family::GeminiGenerate, Some(4)),
             (Family::GeminiStreamGenerate, Some(4)),
             (Family::OpenaiEmbeddings, Some(0)),
