@@ -1,5 +1,43 @@
 //! What a request may cost, before it has: at most ([`bound`]), or probably ([`History`]).
+//!
+//! # What the bound rests on
+//!
+//! It is above what [`price`](crate::rules::pricing::price) says of any usage that a vendor can report, because:
+//! - **A token is at least one byte of what was sent**, be it written in whatever script: tokenizers that fall back to bytes never make
+//!   more tokens than bytes, and JSON's escapes only add bytes. Only normalization can make text longer first; that is counted
+//!   ([`Reach::swelling`](crate::protocol::reach::Reach)). What vendors add themselves has an allowance, with tools a larger one.
+//! - **What outgrows its bytes** (media, content elsewhere, cited documents) is bound by the largest input that the catalogue knows,
+//!   for each of several inputs. An entry with a price for more than its own largest input does not know it.
+//! - **Output** is what the request allows, else the catalogue's largest, for each answer to each input; a foretold answer adds its bytes.
+//! - **Turns of the provider's own** are `max_uses` and at least as many as Anthropic takes before it pauses, each with the largest input.
+//! - Each token costs the dearest rate that any class (a one-hour cache write at twice the input), service tier or band has.
+//!
+//! `corpus` holds it against real requests.
+//!
+//! # What has no bound, and is refused
+//!
+//! A model without a price ([`Unbounded::Model`]); media or content elsewhere at a model of unknown largest input
+//! ([`Unbounded::Input`]); no limit on the output here or in the catalogue ([`Unbounded::Output`]); tools of the provider's that heed
+//! no `max_uses`: OpenAI's and Google's all, Anthropic's but for `web_search_20250305` and `web_fetch_20250910` (the later ones run
+//! code between searches), MCP servers, compaction by the provider, fallback models, stored prompts, which may bring tools
+//! ([`Unbounded::ServerUses`]).
+//!
+//! # What is assumed
+//!
+//! - The catalogue's `max_input_tokens`, and its `max_output_tokens` where a request names no limit, are no less than the vendor's. A beta
+//!   header that widens a window (`context-1m-2025-08-07`) needs a row that says so.
+//! - The vendor counts reasoning within the limit on output. So do Anthropic, OpenAI and Google; some that speak OpenAI's dialect do
+//!   not (Alibaba's `max_tokens`, early DeepSeek R1's).
+//! - Reasoning and compactions that come back encrypted are no fewer bytes than tokens: recorded are 1 024 tokens of GPT-5's in 7 kB.
+//! - How a vendor writes a message, a tool or its call for the model takes no more tokens than their JSON has bytes.
+//! - A model that always searches (`gpt-4o-search-preview`) is asked with `web_search_options`, or reports no search to bill.
+//! - It bounds what is *booked*. What the books do not see is not in it: iterations that Anthropic reports beside the total (compaction,
+//!   adviser), fast mode and `inference_geo`, tokens of sound and film at rates of their own, fees of containers, of file search and of
+//!   OpenAI's and Google's searches. All that a request can turn on by a tool or by compaction is refused above; the rest belongs in
+//!   the provider's multiplier.
 
+#[cfg(test)]
+mod corpus;
 mod size;
 mod tariff;
 
