@@ -24,6 +24,7 @@ mod m20261126_000012_usage_days;
 mod m20261126_000013_circuit_breaker;
 mod m20261126_000014_error_rules;
 mod m20261126_000015_egress;
+mod m20261126_000016_limits;
 
 use sea_orm_migration::prelude::*;
 
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000013_circuit_breaker::Migration),
             Box::new(m20261126_000014_error_rules::Migration),
             Box::new(m20261126_000015_egress::Migration),
+            Box::new(m20261126_000016_limits::Migration),
         ]
     }
 }

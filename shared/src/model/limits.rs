@@ -65,6 +65,23 @@ pub enum QuotaReservation {
     Strict,
 }
 
+impl QuotaReservation {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// Reads a name; `None` for an unknown one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Expected, Self::Strict].into_iter().find(|known| known.as_str() == name)
+    }
+}
+
 /// Which five hours a limit is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,6 +93,23 @@ pub enum FiveHoursMode {
     Fixed,
 }
 
+impl FiveHoursMode {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// Reads a name; `None` for an unknown one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Rolling, Self::Fixed].into_iter().find(|known| known.as_str() == name)
+    }
+}
+
 /// Which day a limit is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +119,23 @@ pub enum DailyMode {
     Fixed,
     /// The last 24 hours.
     Rolling,
+}
+
+impl DailyMode {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Rolling => "rolling",
+        }
+    }
+
+    /// Reads a name; `None` for an unknown one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Fixed, Self::Rolling].into_iter().find(|known| known.as_str() == name)
+    }
 }
 
 /// A time of the day: minutes since midnight, 0 to 1439.
@@ -127,5 +178,28 @@ impl TryFrom<String> for WallTime {
 impl From<WallTime> for String {
     fn from(time: WallTime) -> Self {
         super::schedule::text(time.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_has_one_name_everywhere() {
+        let json = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap();
+        for mode in [FiveHoursMode::Rolling, FiveHoursMode::Fixed] {
+            assert_eq!(json(serde_json::json!(mode)), mode.as_str());
+            assert_eq!(FiveHoursMode::parse(mode.as_str()), Some(mode));
+        }
+        for mode in [DailyMode::Rolling, DailyMode::Fixed] {
+            assert_eq!(json(serde_json::json!(mode)), mode.as_str());
+            assert_eq!(DailyMode::parse(mode.as_str()), Some(mode));
+        }
+        for reservation in [QuotaReservation::Expected, QuotaReservation::Strict] {
+            assert_eq!(json(serde_json::json!(reservation)), reservation.as_str());
+            assert_eq!(QuotaReservation::parse(reservation.as_str()), Some(reservation));
+        }
+        assert_eq!((FiveHoursMode::parse(""), DailyMode::parse("x")), (None, None));
     }
 }
