@@ -113,6 +113,15 @@ impl FromRequest for Actor {
     }
 }
 
+/// Reads a document whose fields lie beside those of the one around it: `#[serde(flatten, deserialize_with = "beside")]`.
+/// serde holds such fields back and forgets where they were; an error says it itself.
+pub fn beside<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        serde::de::Error::custom(format!("{BESIDE}{path}`: {}", error.inner()))
+    })
+}
+
 fn unread(error: &actix_web::Error) -> Error {
     let status = error.as_response_error().status_code();
     if status == 413 { Error::BodyTooLarge } else { Error::MalformedJson }
@@ -187,6 +196,9 @@ fn parse_if_match(text: &str) -> IfMatch {
 /// serde's words as a field and a message.
 fn violation(path: &str, text: &str) -> Violation {
     let text = text.rsplit_once(" at line ").map_or(text, |(head, _)| head);
+    if let Some((field, text)) = text.strip_prefix(BESIDE).and_then(|text| text.split_once("`: ")) {
+        return violation(field, text);
+    }
     let named = |prefix: &str| text.strip_prefix(prefix)?.split('`').next();
     if let Some(field) = named("unknown field `") {
         return Violation::new(inside(path, field), "unknown field");
@@ -208,6 +220,8 @@ fn inside(path: &str, field: &str) -> String {
         path => format!("{path}.{field}"),
     }
 }
+
+const BESIDE: &str = "beside, in `";
 
 #[cfg(test)]
 mod tests {
@@ -258,6 +272,47 @@ mod tests {
         );
         assert_eq!(field_of(r#"{"name":"x","name":"y"}"#), "name: is given twice");
         assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Around {
+        name: String,
+        #[serde(flatten, deserialize_with = "beside")]
+        outer: Beside,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Beside {
+        #[serde(default)]
+        kind: Option<Kind>,
+        #[serde(default)]
+        rules: Vec<Inner>,
+    }
+
+    #[test]
+    fn a_bad_field_of_a_part_is_named_like_any_other() {
+        let field_of = |json: &str| match parse_json::<Around>(json.as_bytes()) {
+            Err(Error::Invalid(violations)) => format!("{}: {}", violations[0].field, violations[0].message),
+            other => panic!("{json}: {other:?}"),
+        };
+        assert!(parse_json::<Around>(br#"{"name":"x"}"#).is_ok());
+        assert!(parse_json::<Around>(br#"{"kind":"Exact","name":"x"}"#).is_ok());
+        assert_eq!(field_of(r#"{"name":"x","colour":1}"#), "colour: unknown field");
+        assert_eq!(field_of(r#"{"name":"x","outer":{}}"#), "outer: unknown field");
+        assert_eq!(field_of(r#"{"kind":"Exact"}"#), "name: is missing");
+        assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
+        let wrong = field_of(r#"{"name":"x","rules":true}"#);
+        assert_eq!(wrong, "rules: invalid type: boolean `true`, expected a sequence");
+        assert_eq!(field_of(r#"{"name":"x","rules":[{}]}"#), "rules[0].source: is missing");
+        assert_eq!(
+            field_of(r#"{"name":"x","rules":[{"source":1}]}"#).split(':').next(),
+            Some("rules[0].source")
+        );
+        assert_eq!(field_of(r#"{"name":"x","kind":"Like"}"#).split(':').next(), Some("kind"));
+        assert_eq!(field_of(r#"{"kind":null,"name":"x","kind":"Exact"}"#), "kind: is given twice");
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! `/api/v1/users/{id}/keys` and `/api/v1/keys/{id}`
 
+use super::limits::{LimitsDocument, LimitsUpdate, count};
 use super::types::{Moment, Page, Patch, decode_cursor, page_limit, present, set};
 use super::{changed, created, deleted, found};
 use crate::error::Error;
-use crate::extract::{Body, Params};
+use crate::extract::{Body, Params, beside};
 use crate::service::keys::{Key, KeyFields};
 use crate::service::{Actor, Admin, IfMatch, keys};
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, delete, get, patch, post};
 use serde::{Deserialize, Serialize};
 use shared::ids::{KeyId, UserId};
-use shared::model::GroupSet;
+use shared::model::{GroupSet, Limits};
 use shared::secret::Secret;
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,16 +29,24 @@ pub struct KeyCreate {
     expires_at: Option<Moment>,
     /// Models the key may ask for besides the user's own rule; empty = all.
     allowed_models: Option<Vec<String>>,
+    /// Requests a minute, 0 to 1000000; 0 = no limit. Default: no limit.
+    rpm_limit: Option<u32>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
 }
 
 impl From<KeyCreate> for KeyFields {
     fn from(body: KeyCreate) -> Self {
+        let requests_per_minute = body.rpm_limit.filter(|n| *n != 0);
+        let mut limits = Limits { requests_per_minute, ..Limits::default() };
+        body.limits.apply(&mut limits);
         Self {
             name: body.name,
             provider_group: GroupSet::parse(&body.provider_group.unwrap_or_default()),
             is_enabled: body.is_enabled.unwrap_or(true),
             expires_at: body.expires_at.map(|m| m.0),
             allowed_models: body.allowed_models.unwrap_or_default(),
+            limits,
         }
     }
 }
@@ -60,6 +69,11 @@ pub struct KeyUpdate {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    rpm_limit: Patch<u32>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
 }
 
 impl KeyUpdate {
@@ -70,6 +84,8 @@ impl KeyUpdate {
         set(&mut fields.is_enabled, self.is_enabled);
         set(&mut fields.expires_at, self.expires_at.optional().map(|m| m.map(|m| m.0)));
         set(&mut fields.allowed_models, self.allowed_models.or_default(Vec::new()));
+        set(&mut fields.limits.requests_per_minute, count(self.rpm_limit));
+        self.limits.apply(&mut fields.limits);
     }
 }
 
@@ -88,6 +104,10 @@ pub struct KeyDocument {
     is_enabled: bool,
     expires_at: Option<Moment>,
     allowed_models: Vec<String>,
+    /// Requests a minute; null: no limit.
+    rpm_limit: Option<u32>,
+    #[serde(flatten)]
+    limits: LimitsDocument,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -107,6 +127,8 @@ impl From<Key> for KeyDocument {
             is_enabled: fields.is_enabled,
             expires_at: fields.expires_at.map(Moment),
             allowed_models: fields.allowed_models,
+            rpm_limit: fields.limits.requests_per_minute,
+            limits: fields.limits.into(),
             revision: key.stored.revision.0,
             created_at: Moment(key.stored.created_at),
             updated_at: Moment(key.stored.updated_at),

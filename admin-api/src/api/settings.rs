@@ -1,5 +1,6 @@
 //! `/api/v1/settings`
 
+use super::limits::QuotaReservationName;
 use super::types::{Moment, Patch, present, set};
 use super::{changed, found};
 use crate::error::{Error, Violation};
@@ -51,6 +52,8 @@ pub struct SettingsUpdate {
     billing_model_source: Option<BillingModelSourceName>,
     #[serde(default, deserialize_with = "present")]
     tier_billing_source: Option<TierSourceName>,
+    #[serde(default, deserialize_with = "present")]
+    quota_reservation: Option<QuotaReservationName>,
     /// 0 (all stay) to 3650.
     #[serde(default, deserialize_with = "present")]
     log_retention_days: Option<u16>,
@@ -89,6 +92,7 @@ impl SettingsUpdate {
                 TierSourceName::Actual => TierSource::Actual,
             }),
         );
+        set(&mut settings.quota_reservation, self.quota_reservation.map(Into::into));
     }
 }
 
@@ -98,6 +102,8 @@ impl SettingsUpdate {
 pub struct SettingsDocument {
     billing_model_source: BillingModelSourceName,
     tier_billing_source: TierSourceName,
+    /// What is put aside for a request whose user says nothing else.
+    quota_reservation: QuotaReservationName,
     /// How many whole days (UTC) before today stay in the request log; 0: all. What was used and what it cost is kept in
     /// the ledger and the hourly sums however old it is.
     log_retention_days: u16,
@@ -127,6 +133,7 @@ impl From<StoredSettings> for SettingsDocument {
                 TierSource::Requested => TierSourceName::Requested,
                 TierSource::Actual => TierSourceName::Actual,
             },
+            quota_reservation: published.quota_reservation.into(),
             revision: stored.revision.0,
             updated_at: Moment(stored.updated_at),
         }

@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Factor {
     }
 }
 
-/// An amount of US dollars, as decimal text, e.g. `"12.50"`.
+/// An amount of US dollars, as decimal text, e.g. `"12.50"`. Where one is set, a number is accepted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, example = "12.50")]
 pub struct Usd(pub NanoUsd);
@@ -61,6 +61,13 @@ pub struct Usd(pub NanoUsd);
 impl Serialize for Usd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.to_usd())
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = deserializer.deserialize_any(DecimalText)?;
+        NanoUsd::parse_usd(&text).map(Self).map_err(D::Error::custom)
     }
 }
 

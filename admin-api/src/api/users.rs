@@ -1,18 +1,19 @@
 //! `/api/v1/users`
 
 use super::keys::KeyWithSecret;
+use super::limits::{LimitsDocument, LimitsUpdate, QuotaReservationName, count};
 use super::rules::{client_patterns, client_texts};
 use super::types::{Moment, Page, Patch, decode_cursor, effective_groups, page_limit, present, set};
 use super::{changed, created, deleted, found};
 use crate::error::Error;
-use crate::extract::{Body, Params};
+use crate::extract::{Body, Params, beside};
 use crate::service::users::{User, UserFields};
 use crate::service::{Actor, Admin, IfMatch, users};
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, delete, get, patch, post};
 use serde::{Deserialize, Serialize};
 use shared::ids::{Revision, UserId};
-use shared::model::GroupSet;
+use shared::model::{GroupSet, Limits};
 use utoipa::{IntoParams, ToSchema};
 
 /// A user to be made.
@@ -40,10 +41,19 @@ pub struct UserCreate {
     allowed_clients: Option<Vec<String>>,
     /// Programs they may not be used with, whatever is allowed.
     blocked_clients: Option<Vec<String>>,
+    /// Requests a minute, 0 to 1000000; 0 = no limit. Default: no limit.
+    rpm_limit: Option<u32>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
+    /// What is put aside for a request of the user's keys. Default: what the settings say.
+    quota_reservation: Option<QuotaReservationName>,
 }
 
 impl From<UserCreate> for UserFields {
     fn from(body: UserCreate) -> Self {
+        let requests_per_minute = body.rpm_limit.filter(|n| *n != 0);
+        let mut limits = Limits { requests_per_minute, ..Limits::default() };
+        body.limits.apply(&mut limits);
         Self {
             name: body.name,
             description: body.description,
@@ -54,6 +64,8 @@ impl From<UserCreate> for UserFields {
             allowed_models: body.allowed_models.unwrap_or_default(),
             allowed_clients: client_patterns(body.allowed_clients.unwrap_or_default()),
             blocked_clients: client_patterns(body.blocked_clients.unwrap_or_default()),
+            limits,
+            quota_reservation: body.quota_reservation.map(Into::into),
         }
     }
 }
@@ -88,6 +100,14 @@ pub struct UserUpdate {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     blocked_clients: Patch<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    rpm_limit: Patch<u32>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
+    #[serde(default)]
+    #[schema(value_type = Option<QuotaReservationName>)]
+    quota_reservation: Patch<QuotaReservationName>,
 }
 
 impl UserUpdate {
@@ -103,6 +123,10 @@ impl UserUpdate {
         let patterns = |patch: Patch<Vec<String>>| patch.or_default(Vec::new()).map(client_patterns);
         set(&mut fields.allowed_clients, patterns(self.allowed_clients));
         set(&mut fields.blocked_clients, patterns(self.blocked_clients));
+        set(&mut fields.limits.requests_per_minute, count(self.rpm_limit));
+        self.limits.apply(&mut fields.limits);
+        let reservation = self.quota_reservation.optional();
+        set(&mut fields.quota_reservation, reservation.map(|name| name.map(Into::into)));
     }
 }
 
@@ -120,6 +144,12 @@ pub struct UserDocument {
     allowed_models: Vec<String>,
     allowed_clients: Vec<String>,
     blocked_clients: Vec<String>,
+    /// Requests a minute; null: no limit.
+    rpm_limit: Option<u32>,
+    #[serde(flatten)]
+    limits: LimitsDocument,
+    /// What is put aside for a request; null: what the settings say.
+    quota_reservation: Option<QuotaReservationName>,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -139,6 +169,9 @@ impl From<User> for UserDocument {
             allowed_models: user.fields.allowed_models,
             allowed_clients: client_texts(&user.fields.allowed_clients),
             blocked_clients: client_texts(&user.fields.blocked_clients),
+            rpm_limit: user.fields.limits.requests_per_minute,
+            limits: user.fields.limits.into(),
+            quota_reservation: user.fields.quota_reservation.map(Into::into),
             revision: user.revision.0,
             created_at: Moment(user.created_at),
             updated_at: Moment(user.updated_at),

@@ -9,6 +9,7 @@ pub mod db;
 pub mod entity;
 pub mod error_rules;
 pub mod journals;
+pub mod limits;
 pub mod log_parts;
 pub mod logs;
 pub mod principals;

@@ -63,6 +63,27 @@ pub async fn keys(
     Ok(Rows::cut(query.all(db).await?, limit))
 }
 
+/// All of a user's keys.
+pub async fn all_keys(db: &impl ConnectionTrait, user: UserId) -> Result<Vec<keys::Model>, DbErr> {
+    keys::Entity::find()
+        .filter(keys::Column::UserId.eq(user.0))
+        .filter(keys::Column::DeletedAtMs.is_null())
+        .order_by_asc(keys::Column::Id)
+        .all(db)
+        .await
+}
+
+/// Counts that a user's account came under limits. Nothing that is shown of the user changes.
+pub async fn count_generation(db: &impl ConnectionTrait, user: UserId) -> Result<(), DbErr> {
+    let column = users::Column::BudgetGenerations;
+    users::Entity::update_many()
+        .col_expr(column, Expr::col(column).add(1))
+        .filter(users::Column::Id.eq(user.0))
+        .exec(db)
+        .await
+        .map(|_| ())
+}
+
 /// Adds a key.
 pub async fn insert_key(db: &impl ConnectionTrait, row: keys::ActiveModel) -> Result<keys::Model, DbErr> {
     row.insert(db).await

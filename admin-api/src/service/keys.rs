@@ -4,14 +4,15 @@ use super::change::{Change, Entry, record};
 use super::check::{Star, Violations, name_taken};
 use super::users::{check_future, live as live_user};
 use super::vault::{key_place, masked, new_client_key};
-use super::{Actor, Admin, Changed, IfMatch, Stored};
+use super::{Actor, Admin, Changed, IfMatch, Stored, generations, limits};
 use crate::error::{Error, Resource};
 use crate::repo::entity::keys::{ActiveModel, Model};
+use crate::repo::limits::{Limited, SetLimits};
 use crate::repo::{Rows, principals, providers};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::{KeyId, Revision, UserId};
-use shared::model::GroupSet;
+use shared::model::{GroupSet, Limits};
 use shared::secret::{KeyDigest, Sealed, Secret};
 use shared::time::UnixMillis;
 
@@ -39,6 +40,8 @@ pub struct KeyFields {
     pub expires_at: Option<UnixMillis>,
     /// Models the key may ask for besides the user's own rule; empty = all.
     pub allowed_models: Vec<String>,
+    /// What the key may spend and ask for, besides the user's own limits. Its markers are set by resets alone.
+    pub limits: Limits,
 }
 
 impl KeyFields {
@@ -51,6 +54,7 @@ impl KeyFields {
             is_enabled: true,
             expires_at: None,
             allowed_models: Vec::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -59,17 +63,21 @@ impl KeyFields {
         v.name("name", &self.name);
         v.groups("provider_group", &self.provider_group, Star::Allowed);
         v.list("allowed_models", &self.allowed_models, 100, 1..=128);
+        limits::check(&self.limits, &mut v);
         v.finish()
     }
 
     fn audited(&self) -> Value {
-        json!({
+        let mut audited = json!({
             "name": self.name,
             "provider_group": self.provider_group,
             "is_enabled": self.is_enabled,
             "expires_at": self.expires_at.map(|t| t.to_string()),
             "allowed_models": self.allowed_models,
-        })
+            "rpm_limit": self.limits.requests_per_minute,
+        });
+        limits::note(&self.limits, &mut audited);
+        audited
     }
 }
 
@@ -131,6 +139,9 @@ pub async fn update(
     fields.check()?;
     providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
         .await?;
+    if before.stored.fields.limits.is_unlimited() && !fields.limits.is_unlimited() {
+        generations::limit_appears(&change, before.user_id).await?;
+    }
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
     row.revision = Set(change.revision_column());
@@ -175,6 +186,9 @@ pub(super) async fn insert(
 ) -> Result<(Key, Secret), Error> {
     providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
         .await?;
+    if !fields.limits.is_unlimited() {
+        generations::limit_appears(change, user).await?;
+    }
     let secret = new_client_key()?;
     let mut row = columns(fields);
     row.user_id = Set(user.0);
@@ -200,6 +214,7 @@ pub(super) fn stored(row: &Model) -> Result<Key, Error> {
         is_enabled: row.is_enabled,
         expires_at: row.expires_at_ms.map(UnixMillis),
         allowed_models: serde_json::from_str(&row.allowed_models).map_err(|_| corrupt("allowed_models"))?,
+        limits: limits::stored(row.limit_columns()).map_err(corrupt)?,
     };
     let stored = Stored {
         id: row.id,
@@ -211,19 +226,21 @@ pub(super) fn stored(row: &Model) -> Result<Key, Error> {
     Ok(Key { stored, user_id: UserId(row.user_id), masked_key: row.masked_key.clone() })
 }
 
-async fn live(db: &impl sea_orm::ConnectionTrait, id: KeyId) -> Result<Model, Error> {
+pub(super) async fn live(db: &impl sea_orm::ConnectionTrait, id: KeyId) -> Result<Model, Error> {
     principals::key(db, id).await?.ok_or(Error::NotFound(Resource::Key))
 }
 
 fn columns(fields: &KeyFields) -> ActiveModel {
-    ActiveModel {
+    let mut row = ActiveModel {
         name: Set(fields.name.clone()),
         provider_group: Set(fields.provider_group.to_string()),
         is_enabled: Set(fields.is_enabled),
         expires_at_ms: Set(fields.expires_at.map(|t| t.0)),
         allowed_models: Set(json!(fields.allowed_models).to_string()),
         ..Default::default()
-    }
+    };
+    row.set_limit_columns(limits::columns(&fields.limits));
+    row
 }
 
 fn entry(verb: &'static str, id: i64, before: Option<Value>, after: Option<Value>) -> Entry {

@@ -10,9 +10,10 @@ pub use headers::CustomHeaders;
 
 use super::change::{Change, Entry, record};
 use super::check::Violations;
-use super::{Actor, Admin, Changed, IfMatch, Stored, circuits};
+use super::{Actor, Admin, Changed, IfMatch, Stored, circuits, generations};
 use crate::error::{Error, Resource};
 use crate::repo::entity::providers::{ActiveModel, Model};
+use crate::repo::limits::Limited;
 use crate::repo::{Rows, providers};
 use fields::{columns, egress_settings, seal_into, stored};
 use sea_orm::ActiveValue::{Set, Unchanged};
@@ -42,6 +43,8 @@ pub async fn create(
     row.sealed_secret = Set(String::new());
     row.custom_headers = Set(CustomHeaders::NONE.to_owned());
     row.proxy_fallback_to_direct = Set(false);
+    // Whoever comes under limits for the first time.
+    row.budget_generations = Set(i32::from(!fields.limits.is_unlimited()));
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
@@ -109,7 +112,11 @@ pub async fn update(
     }
     v.finish()?;
     providers::ensure_groups(&change.tx, &fields.group_tag, change.revision_column(), change.now.0).await?;
+    let generations = row.budget_generations;
     let mut row = columns(&fields);
+    if before.fields.limits.is_unlimited() && !fields.limits.is_unlimited() {
+        row.budget_generations = Set(generations.saturating_add(1));
+    }
     row.id = Unchanged(id.0);
     seal_into(&mut row, &fields, admin.vault(), id)?;
     row.revision = Set(change.revision_column());
@@ -211,7 +218,9 @@ pub(super) fn as_published(row: &Model) -> Result<Published, Error> {
     let mut fields = stored(row)?.fields;
     let headers = std::mem::take(&mut fields.custom_headers).published();
     let secret = Sealed(row.sealed_secret.clone());
-    assembled(ProviderId(row.id), fields, secret, headers, egress_settings(row))
+    let published = assembled(ProviderId(row.id), fields, secret, headers, egress_settings(row))?;
+    let budget_generation = generations::published(row.is_limited(), row.budget_generations);
+    Ok(Published { budget_generation, ..published })
 }
 
 fn assembled(
@@ -249,12 +258,12 @@ fn assembled(
         timers: fields.timers,
         circuit_breaker: fields.circuit_breaker,
         egress,
-        limits: Default::default(),
+        limits: fields.limits,
         budget_generation: 0,
     })
 }
 
-async fn live(db: &impl sea_orm::ConnectionTrait, id: ProviderId) -> Result<Model, Error> {
+pub(super) async fn live(db: &impl sea_orm::ConnectionTrait, id: ProviderId) -> Result<Model, Error> {
     providers::provider(db, id).await?.ok_or(Error::NotFound(Resource::Provider))
 }
 

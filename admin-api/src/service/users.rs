@@ -3,14 +3,15 @@
 use super::change::{Change, Entry};
 use super::check::{Star, Violations};
 use super::keys::{Key, KeyFields};
-use super::{Actor, Admin, Changed, IfMatch, Stored, keys, now};
+use super::{Actor, Admin, Changed, IfMatch, Stored, generations, keys, limits, now};
 use crate::error::{Error, Resource};
 use crate::repo::entity::users::{ActiveModel, Model};
+use crate::repo::limits::{Limited, SetLimits};
 use crate::repo::{Rows, principals, providers};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::{Revision, UserId};
-use shared::model::{ClientPattern, GroupSet};
+use shared::model::{ClientPattern, GroupSet, Limits, QuotaReservation};
 use shared::secret::Secret;
 use shared::time::UnixMillis;
 
@@ -38,6 +39,10 @@ pub struct UserFields {
     pub allowed_clients: Vec<ClientPattern>,
     /// Clients that are refused, whatever is allowed.
     pub blocked_clients: Vec<ClientPattern>,
+    /// What all of the user's keys together may spend and ask for. Its markers are set by resets alone.
+    pub limits: Limits,
+    /// What is put aside for a request; `None`: what the settings say.
+    pub quota_reservation: Option<QuotaReservation>,
 }
 
 impl UserFields {
@@ -54,6 +59,8 @@ impl UserFields {
             allowed_models: Vec::new(),
             allowed_clients: Vec::new(),
             blocked_clients: Vec::new(),
+            limits: Limits::default(),
+            quota_reservation: None,
         }
     }
 
@@ -66,11 +73,12 @@ impl UserFields {
         v.list("allowed_models", &self.allowed_models, 100, 1..=128);
         v.clients("allowed_clients", &self.allowed_clients);
         v.clients("blocked_clients", &self.blocked_clients);
+        limits::check(&self.limits, &mut v);
         v.finish()
     }
 
     fn audited(&self) -> Value {
-        json!({
+        let mut audited = json!({
             "name": self.name,
             "description": self.description,
             "tags": self.tags,
@@ -80,7 +88,11 @@ impl UserFields {
             "allowed_models": self.allowed_models,
             "allowed_clients": self.allowed_clients,
             "blocked_clients": self.blocked_clients,
-        })
+            "rpm_limit": self.limits.requests_per_minute,
+            "quota_reservation": self.quota_reservation,
+        });
+        limits::note(&self.limits, &mut audited);
+        audited
     }
 }
 
@@ -103,6 +115,8 @@ pub async fn create(admin: Admin, actor: Actor, fields: UserFields) -> Result<Ch
     providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
         .await?;
     let mut row = columns(&fields);
+    // Whoever comes under limits for the first time.
+    row.budget_generations = Set(i32::from(!fields.limits.is_unlimited()));
     row.revision = Set(change.revision_column());
     row.created_at_ms = Set(change.now.0);
     row.updated_at_ms = Set(change.now.0);
@@ -149,6 +163,9 @@ pub async fn update(
     fields.check()?;
     providers::ensure_groups(&change.tx, &fields.provider_group, change.revision_column(), change.now.0)
         .await?;
+    if before.fields.limits.is_unlimited() && !fields.limits.is_unlimited() {
+        generations::limit_appears(&change, id).await?;
+    }
     let mut row = columns(&fields);
     row.id = Unchanged(id.0);
     row.revision = Set(change.revision_column());
@@ -202,6 +219,11 @@ pub(super) fn stored(row: &Model) -> Result<User, Error> {
             .map_err(|_| corrupt("allowed_clients"))?,
         blocked_clients: serde_json::from_str(&row.blocked_clients)
             .map_err(|_| corrupt("blocked_clients"))?,
+        limits: limits::stored(row.limit_columns()).map_err(corrupt)?,
+        quota_reservation: match &row.quota_reservation {
+            Some(name) => Some(QuotaReservation::parse(name).ok_or_else(|| corrupt("quota_reservation"))?),
+            None => None,
+        },
     };
     Ok(Stored {
         id: row.id,
@@ -213,7 +235,7 @@ pub(super) fn stored(row: &Model) -> Result<User, Error> {
 }
 
 fn columns(fields: &UserFields) -> ActiveModel {
-    ActiveModel {
+    let mut row = ActiveModel {
         name: Set(fields.name.clone()),
         description: Set(fields.description.clone()),
         tags: Set(json!(fields.tags).to_string()),
@@ -223,8 +245,11 @@ fn columns(fields: &UserFields) -> ActiveModel {
         allowed_models: Set(json!(fields.allowed_models).to_string()),
         allowed_clients: Set(json!(fields.allowed_clients).to_string()),
         blocked_clients: Set(json!(fields.blocked_clients).to_string()),
+        quota_reservation: Set(fields.quota_reservation.map(|name| name.as_str().to_owned())),
         ..Default::default()
-    }
+    };
+    row.set_limit_columns(limits::columns(&fields.limits));
+    row
 }
 
 fn entry(verb: &'static str, id: i64, before: Option<Value>, after: Option<Value>) -> Entry {

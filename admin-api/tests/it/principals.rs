@@ -108,7 +108,7 @@ async fn what_cannot_be_accepted_is_named(hub: Hub) {
         (json!({ "name": "x".repeat(65) }), "name"),
         (json!({ "name": "x", "colour": 1 }), "colour"),
         // No limit is accepted and ignored.
-        (json!({ "name": "x", "limit_daily_usd": "5" }), "limit_daily_usd"),
+        (json!({ "name": "x", "limit_yearly_usd": "5" }), "limit_yearly_usd"),
         (json!({ "name": "x", "tags": ["a", "a"] }), "tags[1]"),
         (json!({ "name": "x", "expires_at": "2001-01-01T00:00:00Z" }), "expires_at"),
         (json!({ "name": "x", "expires_at": "tomorrow" }), "expires_at"),

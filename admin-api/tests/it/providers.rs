@@ -204,7 +204,7 @@ async fn a_provider_that_cannot_work_is_refused(hub: Hub) {
         ("allowed_models", json!([{ "match_type": "glob", "pattern": "x" }]), "allowed_models[0].match_type"),
         ("allowed_models", json!([{ "match_type": "exact", "pattern": "x", "y": 1 }]), "allowed_models[0].y"),
         ("model_redirects", json!([{ "match_type": "exact", "source": "x" }]), "model_redirects[0].target"),
-        ("limit_daily_usd", json!("1"), "limit_daily_usd"),
+        ("limit_yearly_usd", json!("1"), "limit_yearly_usd"),
     ] {
         let mut body = good.clone();
         body[field] = value.clone();

@@ -1,5 +1,6 @@
 //! A provider on the wire: to be made, to be changed, as it is shown.
 
+use super::super::limits::{LimitsDocument, LimitsUpdate};
 use super::super::rules::{
     ModelRuleDocument, RedirectDocument, client_patterns, client_texts, model_rules, redirect_document,
     redirects, rule_document,
@@ -8,6 +9,7 @@ use super::super::types::{
     ClientAbortName, Factor, Moment, Patch, ProviderTypeName, effective_groups, present, set,
 };
 use crate::error::Error;
+use crate::extract::beside;
 use crate::service::providers::{Provider, ProviderFields};
 use serde::{Deserialize, Serialize};
 use shared::model::{BreakerSettings, ClientAbort, GroupSet, ModelRule, Redirect, Timers};
@@ -81,6 +83,8 @@ pub struct ProviderCreate {
     /// Certificates of authorities, as PEM, that are believed besides the usual ones: by the provider and by an `https`
     /// proxy. Default: none.
     ca_certificate: Option<String>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
 }
 
 impl ProviderCreate {
@@ -113,6 +117,7 @@ impl ProviderCreate {
         fields.egress.set_proxy(self.proxy_url);
         set(&mut fields.egress.proxy_fallback_to_direct, self.proxy_fallback_to_direct);
         fields.egress.ca_certificate = self.ca_certificate;
+        self.limits.apply(&mut fields.limits);
         Ok((fields, key))
     }
 }
@@ -205,6 +210,8 @@ pub struct ProviderUpdate {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     ca_certificate: Patch<String>,
+    #[serde(flatten, deserialize_with = "beside")]
+    limits: LimitsUpdate,
 }
 
 /// A parsed update: the new secret, and the change of the other fields.
@@ -288,6 +295,7 @@ impl ProviderEdit {
         let egress = &mut fields.egress;
         set(&mut egress.proxy_fallback_to_direct, rest.proxy_fallback_to_direct.or_default(false));
         set(&mut egress.ca_certificate, rest.ca_certificate.optional());
+        rest.limits.apply(&mut fields.limits);
     }
 }
 
@@ -325,6 +333,8 @@ pub struct ProviderDocument {
     proxy_url: Option<String>,
     proxy_fallback_to_direct: bool,
     ca_certificate: Option<String>,
+    #[serde(flatten)]
+    limits: LimitsDocument,
     /// The configuration revision of the last change; the `ETag`.
     revision: u64,
     created_at: Moment,
@@ -363,6 +373,7 @@ impl From<Provider> for ProviderDocument {
             proxy_url: fields.egress.shown_proxy(),
             proxy_fallback_to_direct: fields.egress.proxy_fallback_to_direct,
             ca_certificate: fields.egress.ca_certificate,
+            limits: fields.limits.into(),
             revision: provider.revision.0,
             created_at: Moment(provider.created_at),
             updated_at: Moment(provider.updated_at),

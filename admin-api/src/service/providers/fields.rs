@@ -2,16 +2,18 @@
 
 use super::super::Stored;
 use super::super::check::{Star, Violations};
+use super::super::limits;
 use super::super::vault::Vault;
 use super::{CustomHeaders, EgressFields, Provider};
 use crate::error::{Error, Resource};
 use crate::repo::entity::providers::{ActiveModel, Model};
+use crate::repo::limits::{Limited, SetLimits};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 use shared::ids::{ProviderId, Revision};
 use shared::model::schedule::ActiveTimeError;
 use shared::model::{
-    ActiveTime, BreakerSettings, ClientAbort, ClientPattern, EgressSettings, GroupSet, ModelRule,
+    ActiveTime, BreakerSettings, ClientAbort, ClientPattern, EgressSettings, GroupSet, Limits, ModelRule,
     ProviderType, Redirect, Timers,
 };
 use shared::money::Multiplier;
@@ -66,6 +68,8 @@ pub struct ProviderFields {
     pub circuit_breaker: BreakerSettings,
     /// How connections to it are made.
     pub egress: EgressFields,
+    /// What may be spent at it and asked of it. Its markers are set by resets alone.
+    pub limits: Limits,
 }
 
 impl ProviderFields {
@@ -94,6 +98,7 @@ impl ProviderFields {
             timers: Timers::default(),
             circuit_breaker: BreakerSettings::default(),
             egress: EgressFields::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -122,6 +127,7 @@ impl ProviderFields {
         v.number("max_attempts", &self.max_attempts, &(1..=10));
         self.custom_headers.check(v);
         self.egress.check(v);
+        limits::check(&self.limits, v);
         for (field, ms) in [
             ("first_byte_timeout_streaming_ms", self.timers.first_byte_timeout_streaming_ms),
             ("streaming_idle_timeout_ms", self.timers.streaming_idle_timeout_ms),
@@ -168,7 +174,7 @@ impl ProviderFields {
     }
 
     pub(super) fn audited(&self) -> Value {
-        json!({
+        let mut audited = json!({
             "name": self.name,
             "provider_type": self.provider_type,
             "url": self.url,
@@ -196,7 +202,9 @@ impl ProviderFields {
             "proxy_url": self.egress.audited_proxy(),
             "proxy_fallback_to_direct": self.egress.proxy_fallback_to_direct,
             "ca_certificate": self.egress.ca_certificate,
-        })
+        });
+        limits::note(&self.limits, &mut audited);
+        audited
     }
 }
 
@@ -238,6 +246,7 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
             half_open_success_threshold: row.circuit_breaker_half_open_success_threshold.cast_unsigned(),
         },
         egress: EgressFields::stored(egress_settings(row)).ok_or_else(|| corrupt("proxy_url"))?,
+        limits: limits::stored(row.limit_columns()).map_err(corrupt)?,
     };
     Ok(Stored {
         id: row.id,
@@ -250,7 +259,7 @@ pub(super) fn stored(row: &Model) -> Result<Provider, Error> {
 
 /// All but what is sealed.
 pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
-    ActiveModel {
+    let mut row = ActiveModel {
         name: Set(fields.name.clone()),
         provider_type: Set(fields.provider_type.as_str().to_owned()),
         url: Set(fields.url.clone()),
@@ -278,7 +287,9 @@ pub(super) fn columns(fields: &ProviderFields) -> ActiveModel {
             .half_open_success_threshold
             .cast_signed()),
         ..Default::default()
-    }
+    };
+    row.set_limit_columns(limits::columns(&fields.limits));
+    row
 }
 
 /// How connections are made, as it is published.
