@@ -165,6 +165,9 @@ pub enum Error {
     /// Nobody can tell which sessions run.
     #[error("session registry: {0}")]
     Sessions(#[source] PortError),
+    /// Nobody can be told about budgets.
+    #[error("budget store: {0}")]
+    Quotas(#[source] PortError),
     /// The work was broken off: a bug, or the process is stopping.
     #[error("the work was broken off")]
     Broken,
@@ -261,6 +264,9 @@ impl Error {
             }
             Self::Sessions(_) => {
                 (S::SERVICE_UNAVAILABLE, "sessions_unavailable", "The sessions cannot be asked right now")
+            }
+            Self::Quotas(_) => {
+                (S::SERVICE_UNAVAILABLE, "quotas_unavailable", "The budgets cannot be reached right now")
             }
             Self::Deadline | Self::Database(_) => {
                 (S::SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used right now")

@@ -1,8 +1,8 @@
 //! The one table of routes: naming a handler here mounts it and documents it, so that neither can be forgotten.
 
 use crate::api::{
-    audit, circuits, error_rule_test, error_rules, groups, health, in_flight, keys, log_export, logs, nodes,
-    prices, provider_tests, providers, routing, sessions, settings, users,
+    audit, circuits, error_rule_test, error_rules, groups, health, in_flight, keys, limit_resets, log_export,
+    logs, nodes, prices, provider_tests, providers, routing, sessions, settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -37,6 +37,9 @@ routes! {
     keys::update_key,
     keys::delete_key,
     keys::reveal_key,
+    limit_resets::reset_user_limits,
+    limit_resets::reset_key_limits,
+    limit_resets::reset_provider_limits,
     groups::list_provider_groups,
     groups::create_provider_group,
     groups::read_provider_group,

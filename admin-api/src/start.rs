@@ -27,7 +27,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use egress::TrustError;
 use patience::Patience;
-use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, UsageSource};
+use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, Publisher, QuotaStore, UsageSource};
 use shared::time::Zone;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -75,6 +75,8 @@ pub struct FarSides {
     pub breakers: Arc<dyn BreakerStore>,
     /// Which conversations run there.
     pub sessions: Arc<dyn ActiveSessions>,
+    /// What their budgets hold.
+    pub quotas: Arc<dyn QuotaStore>,
 }
 
 /// Why the control plane does not start.
@@ -275,7 +277,7 @@ struct Parts {
 async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartError> {
     let Options {
         config,
-        far: FarSides { publisher, usage, nodes, breakers, sessions },
+        far: FarSides { publisher, usage, nodes, breakers, sessions, quotas },
         listener,
         when_away,
         metrics,
@@ -297,7 +299,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         vault,
         runtime.handle().clone(),
         reconciler.publishing(),
-        Gateways { nodes, breakers, sessions },
+        Gateways { nodes, breakers, sessions, quotas },
         outside,
         config.timezone.clone(),
     );

@@ -34,12 +34,14 @@ impl Hub {
         let breakers = Arc::new(MemoryBreakers::new(gateway::now));
         let ttl_ms = u64::try_from(gateway_config.session_ttl.as_millis()).unwrap_or(u64::MAX);
         let sessions = Arc::new(MemorySessions::new(ttl_ms, gateway::now));
+        let quotas = Arc::new(MemoryQuotas::new(gateway::now));
         let far = FarSides {
             publisher: Arc::new(InForce(config.clone())),
             usage: usage.clone(),
             nodes: nodes.clone(),
             breakers: breakers.clone(),
             sessions: sessions.clone(),
+            quotas: quotas.clone(),
         };
         let admin = admin_api::start(admin_config, far).await?;
         let parts = GatewayParts {
@@ -50,7 +52,7 @@ impl Hub {
             breakers,
             sessions,
             responses: Arc::new(MemoryResponses::new(gateway::now)),
-            quotas: Arc::new(MemoryQuotas::new(gateway::now)),
+            quotas,
             hub_key,
             metrics_parts: vec![admin.page()],
         };

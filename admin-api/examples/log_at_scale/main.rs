@@ -13,7 +13,7 @@ use admin_api::jobs::days::Days;
 use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway, start_with};
 use jiff::tz::TimeZone;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemorySessions, MemoryUsage};
 use shared::time::UnixMillis;
 use shared::vars::Vars;
 use std::net::TcpListener;
@@ -66,6 +66,7 @@ async fn start(server: &Postgres) -> AdminHandle {
         nodes: Arc::new(MemoryNodes::new()),
         breakers: Arc::new(MemoryBreakers::new(|| UnixMillis(0))),
         sessions: Arc::new(MemorySessions::new(1, || UnixMillis(0))),
+        quotas: Arc::new(MemoryQuotas::new(|| UnixMillis(0))),
     };
     let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
     let metrics = Arc::new(Metrics::new().unwrap());

@@ -11,6 +11,7 @@ pub mod groups;
 pub mod health;
 pub mod in_flight;
 pub mod keys;
+pub mod limit_resets;
 mod limits;
 pub mod log_export;
 pub mod logs;

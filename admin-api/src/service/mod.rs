@@ -16,6 +16,7 @@ pub mod health;
 pub mod key_check;
 pub mod keys;
 pub mod ledger_check;
+pub mod limit_resets;
 mod limits;
 pub mod nodes;
 pub mod prices;
@@ -32,7 +33,7 @@ use crate::error::Error;
 use crate::outside::Outside;
 use crate::repo::db::Db;
 use shared::ids::Revision;
-use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry};
+use shared::ports::{ActiveSessions, BreakerStore, NodeRegistry, QuotaStore};
 use shared::time::{UnixMillis, Zone};
 use std::fmt;
 use std::future::Future;
@@ -67,6 +68,8 @@ pub struct Gateways {
     pub breakers: Arc<dyn BreakerStore>,
     /// Which conversations run there.
     pub sessions: Arc<dyn ActiveSessions>,
+    /// What their budgets hold.
+    pub quotas: Arc<dyn QuotaStore>,
 }
 
 impl fmt::Debug for Inner {
@@ -159,6 +162,12 @@ impl Admin {
     #[must_use]
     pub fn sessions(&self) -> &dyn ActiveSessions {
         &*self.inner.gateways.sessions
+    }
+
+    /// What budgets hold.
+    #[must_use]
+    pub fn quotas(&self) -> &dyn QuotaStore {
+        &*self.inner.gateways.quotas
     }
 
     /// Speaks with providers.

@@ -156,5 +156,5 @@ fn every_operation_is_named_once_and_documents_its_refusals() {
             assert_eq!(operation["security"] == json!([{ "admin_token": [] }]), !is_open, "{method} {path}");
         }
     }
-    assert_eq!(names.len(), 50);
+    assert_eq!(names.len(), 53);
 }

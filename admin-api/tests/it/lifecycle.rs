@@ -5,7 +5,7 @@ use admin_api::repo::db::OpenError;
 use admin_api::{FarSides, StartError};
 use migrations::{Migrator, MigratorTrait};
 use serde_json::json;
-use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemorySessions, MemoryUsage};
+use shared::memory::{MemoryBreakers, MemoryConfig, MemoryNodes, MemoryQuotas, MemorySessions, MemoryUsage};
 use shared::time::UnixMillis;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -118,6 +118,7 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
             nodes: Arc::new(MemoryNodes::new()),
             breakers: Arc::new(MemoryBreakers::new(|| UnixMillis(0))),
             sessions: Arc::new(MemorySessions::new(1, || UnixMillis(0))),
+            quotas: Arc::new(MemoryQuotas::new(|| UnixMillis(0))),
         };
         let error = admin_api::start(config, far).await.err().unwrap();
         assert!(error.to_string().starts_with(&format!("ADMIN_LISTEN={address}: cannot listen")), "{error}");

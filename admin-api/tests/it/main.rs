@@ -13,6 +13,7 @@ mod in_flight;
 mod journals;
 mod ledger_check;
 mod lifecycle;
+mod limit_resets;
 mod limits;
 mod log_days;
 mod log_export;

@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod in_flight;
 mod journal;
+mod limit_resets;
 mod load;
 mod measured;
 mod plane;

@@ -14,7 +14,9 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use config::Settings;
 use process::Signals;
-use redis_adapters::{Link, RedisBreakers, RedisNodes, RedisPublisher, RedisSessions, RedisUsage};
+use redis_adapters::{
+    Link, RedisBreakers, RedisNodes, RedisPublisher, RedisQuotas, RedisSessions, RedisUsage,
+};
 use shared::ids::unique_id;
 use shared::time::UnixMillis;
 use std::process::ExitCode;
@@ -98,7 +100,8 @@ async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Re
         usage: RedisUsage::new(link.clone(), name()),
         nodes: RedisNodes::new(link.clone()),
         breakers: RedisBreakers::unannounced(link.clone()),
-        sessions: RedisSessions::unannounced(link, settings.admin.session_ttl),
+        sessions: RedisSessions::unannounced(link.clone(), settings.admin.session_ttl),
+        quotas: RedisQuotas::new(link),
     };
     let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait, metrics };
     Ok(admin_api::start_with(options).await?)
