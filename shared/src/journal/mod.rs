@@ -10,6 +10,9 @@
 //!  segment 1                                  segment 2
 //!  floor 0 │ begin A │ begin B │ end A (1)    floor 0 │ begin B │ begin C │ end C (2) │ end B (3)
 //! ```
+//! Budgets are told what requests cost from here as well: what is in the books stays until it is *told*. Where that would
+//! take half of the journal's room, the books come first, and what is booked goes untold.
+//!
 //! What comes in the same moment is written together: it is taken first, and written by one [`Journal::flush`].
 //!
 //! A disk that is full or broken stops nothing: ends wait in memory, are handed over from there, and are written when
@@ -68,6 +71,9 @@ pub struct Journal<D> {
     total_bytes: u64,
     last_seq: u64,
     watermark: u64,
+    taken: u64,
+    /// All up to this number were told to whoever counts what is spent.
+    told: u64,
     health: Health,
     retry_at_ms: u64,
 }
@@ -100,6 +106,8 @@ impl<D: Disk> Journal<D> {
             total_bytes: 0,
             last_seq: 0,
             watermark: 0,
+            taken: 0,
+            told: u64::MAX,
             health: Health::Fine,
             retry_at_ms: 0,
         }
@@ -198,10 +206,26 @@ impl<D: Disk> Journal<D> {
     /// The records have come this far; what need not be held in memory any more goes.
     pub fn advance(&mut self, progress: Progress) {
         self.watermark = self.watermark.max(progress.watermark.min(self.last_seq));
-        let (taken, watermark) = (progress.taken, self.watermark);
-        while self.recent.front().is_some_and(|r| r.seq <= watermark || (r.is_written && r.seq <= taken)) {
-            self.forget_first();
+        self.taken = progress.taken;
+        self.forget_needless();
+    }
+
+    /// All up to this number were told to those who count what is spent; what is above stays, though it is in the books. It
+    /// may go back, to what is there still: somebody else is to be told. At first nobody is: everything counts as told.
+    pub fn set_told(&mut self, told: u64) {
+        if self.told != told {
+            self.told = told;
+            self.forget_needless();
         }
+    }
+
+    /// The first number from this one on that is still here; the one after the last when none is.
+    #[must_use]
+    pub fn first_from(&self, from: u64) -> u64 {
+        let in_memory = self.recent.front().map(|first| first.seq.max(from));
+        let on_disk = self.segments.iter().filter(|segment| segment.last >= from.max(1));
+        let on_disk = on_disk.map(|segment| segment.first.max(from));
+        on_disk.chain(in_memory).min().unwrap_or(self.last_seq + 1).max(from)
     }
 
     /// Takes out the segments that nobody needs any more; `synced` is the newest segment that has reached the disk
@@ -212,7 +236,7 @@ impl<D: Disk> Journal<D> {
             return removable;
         }
         while let Some(first) = self.segments.front() {
-            if first.number >= self.anchor || first.last > self.watermark {
+            if first.number >= self.anchor || first.last > self.needless() {
                 break;
             }
             self.total_bytes -= first.bytes;
@@ -282,7 +306,25 @@ impl<D: Disk> Journal<D> {
     /// True when nothing of it is needed any more.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.open.is_empty() && self.watermark == self.last_seq
+        self.open.is_empty() && self.watermark == self.last_seq && self.told >= self.last_seq
+    }
+
+    /// Nobody needs what is up to this number.
+    fn needless(&self) -> u64 {
+        let is_short = self.total_bytes > self.bounds.total_bytes / 2
+            || self.unwritten_bytes > self.bounds.memory_bytes / 2;
+        if is_short { self.watermark } else { self.watermark.min(self.told) }
+    }
+
+    fn forget_needless(&mut self) {
+        let on_disk = self.taken.min(self.told);
+        while self
+            .recent
+            .front()
+            .is_some_and(|r| r.seq <= self.needless() || (r.is_written && r.seq <= on_disk))
+        {
+            self.forget_first();
+        }
     }
 
     fn forget_first(&mut self) {

@@ -46,6 +46,14 @@ impl Found {
         }
     }
 
+    /// The first number from this one on that is still here; the one after the last when none is. It may be in the books: whoever
+    /// counts what is spent is told from there on.
+    #[must_use]
+    pub fn first_from(&self, from: u64) -> u64 {
+        let segments = self.segments.iter().filter(|segment| segment.last >= from.max(1));
+        segments.map(|segment| segment.first.max(from)).min().unwrap_or(self.last_seq + 1).max(from)
+    }
+
     /// The last number in this segment.
     #[must_use]
     pub fn end_of(&self, number: u64) -> u64 {

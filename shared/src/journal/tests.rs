@@ -60,6 +60,8 @@ struct FarSide {
     waiting: VecDeque<(u64, u64, Vec<u8>)>,
     booked: BTreeMap<u64, BTreeSet<u64>>,
     books: BTreeMap<RequestId, Vec<u8>>,
+    /// Who counts what is spent was told of these.
+    told: BTreeSet<RequestId>,
 }
 
 impl FarSide {
@@ -116,6 +118,10 @@ enum Op {
     /// What was taken is written.
     Write,
     Ship(usize),
+    /// What is spent is told.
+    Tell(usize),
+    /// Somebody counts what is spent from now on, or nobody does.
+    Listen(bool),
     Book(usize),
     Flush,
     Sync,
@@ -136,6 +142,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0usize..64).prop_map(Op::Again),
         9 => Just(Op::Write),
         4 => (0usize..20).prop_map(Op::Ship),
+        3 => (0usize..20).prop_map(Op::Tell),
+        1 => any::<bool>().prop_map(Op::Listen),
         4 => (0usize..20).prop_map(Op::Book),
         1 => Just(Op::Flush),
         2 => Just(Op::Sync),
@@ -167,6 +175,7 @@ struct Left {
     found: Found,
     floor: u64,
     taken: u64,
+    told: u64,
     /// In the living journal: the number of the last of its open requests' records.
     handed_on: u64,
 }
@@ -180,6 +189,8 @@ struct World {
     left: Vec<(u64, Files)>,
     clock: u64,
     lives: u64,
+    /// Somebody counts what is spent, from the first record to the last.
+    is_always_heard: bool,
 }
 
 /// What dead processes left: their interrupted requests become ends of this journal.
@@ -195,7 +206,7 @@ fn adopt(dead: Vec<(u64, Files)>, journal: &mut Journal<&mut Files>, clock: u64)
             journal.flush(clock);
         }
         let (handed_on, floor) = (journal.last_seq(), found.floor);
-        Left { name, files, found, floor, taken: floor, handed_on }
+        Left { name, files, found, floor, taken: floor, told: 0, handed_on }
     };
     dead.into_iter().map(adopt).collect()
 }
@@ -209,6 +220,8 @@ impl World {
         let mut journal = Journal::new(&mut files, BOUNDS);
         let mut left = adopt(std::mem::take(&mut self.left), &mut journal, self.clock);
         let mut progress = Progress::default();
+        let mut told = self.is_always_heard.then_some(0);
+        journal.set_told(told.unwrap_or(u64::MAX));
         let mut crash = None;
         // Taken and not written yet: the request, and whether it ended.
         let mut gathered: Vec<(u64, bool)> = Vec::new();
@@ -243,7 +256,24 @@ impl World {
                 }
                 Op::Ship(most) => {
                     progress = ship(&mut journal, name, progress, most, &mut self.far);
-                    left.retain_mut(|left| !left.ship(journal.watermark(), most, &mut self.far));
+                    let done = journal.watermark().min(told.unwrap_or(u64::MAX));
+                    left.retain_mut(|left| !left.ship(done, most, &mut self.far));
+                }
+                Op::Tell(most) => {
+                    if let Some(told) = &mut told {
+                        *told = tell(&mut journal, *told, most, &mut self.far);
+                    }
+                    left.iter_mut().for_each(|left| left.tell(most, &mut self.far));
+                }
+                Op::Listen(_) if self.is_always_heard => {}
+                Op::Listen(false) => {
+                    told = None;
+                    journal.set_told(u64::MAX);
+                }
+                Op::Listen(true) => {
+                    // What is in the books is known to whoever reads these first.
+                    told = told.or(Some(journal.watermark()));
+                    journal.set_told(told.unwrap_or(u64::MAX));
                 }
                 Op::Book(count) => self.far.book(count),
                 Op::Flush => self.far.flush(),
@@ -297,15 +327,28 @@ impl World {
 
     /// A last process on a fine disk, with everybody at work.
     fn settle(&mut self) {
-        let ops = std::iter::repeat_n([Op::Ship(50), Op::Book(100), Op::Sync], 40).flatten();
+        let ops = [Op::Ship(50), Op::Tell(50), Op::Book(100), Op::Sync];
+        let ops = std::iter::repeat_n(ops, 40).flatten();
         let mut ops = ops.collect::<Vec<_>>().into_iter();
         assert!(self.live(&mut ops));
     }
 }
 
 impl Left {
+    fn tell(&mut self, most: usize, far: &mut FarSide) {
+        let first = self.found.first_from(self.told + 1);
+        // What is gone was told by its own process, or by the last one that adopted it; or nobody listened.
+        self.told = first - 1;
+        if let Next::There(number) = self.found.next(first, most) {
+            let last = self.found.end_of(number);
+            let records = records(&self.files.segments[&number], first, last, most);
+            self.told += records.len() as u64;
+            far.told.extend(records.iter().map(|record| read(record).0));
+        }
+    }
+
     /// True when nothing of it is needed any more.
-    fn ship(&mut self, watermark: u64, most: usize, far: &mut FarSide) -> bool {
+    fn ship(&mut self, done: u64, most: usize, far: &mut FarSide) -> bool {
         let first = self.taken + 1;
         let records = match self.found.next(first, most) {
             Next::There(number) => {
@@ -318,13 +361,30 @@ impl Left {
         let progress = far.append(self.name, self.floor, first, &records);
         self.taken = progress.taken;
         self.floor = self.floor.max(progress.watermark);
-        if watermark >= self.handed_on {
-            for number in self.found.take_removable(self.floor) {
+        // Its begins are all there is of what was cut until the living journal's records of that are booked and told.
+        if done >= self.handed_on {
+            for number in self.found.take_removable(self.floor.min(self.told)) {
                 self.files.segments.remove(&number);
             }
         }
         self.files.segments.is_empty()
     }
+}
+
+/// Tells what is spent; answers up to which number it is.
+fn tell(journal: &mut Journal<&mut Files>, told: u64, most: usize, far: &mut FarSide) -> u64 {
+    assert_eq!(journal.first_from(told + 1), told + 1, "nothing goes before it is told");
+    let records = match journal.next(told + 1, most) {
+        Next::Nothing => Vec::new(),
+        Next::Here(records) => records,
+        Next::There(number) => {
+            records(&journal.disk.segments[&number], told + 1, journal.end_of(number), most)
+        }
+    };
+    far.told.extend(records.iter().map(|record| read(record).0));
+    let told = told + records.len() as u64;
+    journal.set_told(told);
+    told
 }
 
 fn ship(
@@ -353,8 +413,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_request_is_in_the_books_as_it_ended(ops in prop::collection::vec(op(), 1..250)) {
-        let mut world = World::default();
+    fn every_request_is_in_the_books_as_it_ended_and_told_of(
+        ops in prop::collection::vec(op(), 1..250),
+        is_always_heard: bool,
+    ) {
+        let mut world = World { is_always_heard, ..World::default() };
         let mut ops = ops.into_iter();
         while !world.live(&mut ops) {}
         world.settle();
@@ -364,6 +427,9 @@ proptest! {
                 prop_assert_eq!(booked.as_deref(), Some("end"), "{} ended", n);
             } else if known.begin_is_safe {
                 prop_assert!(booked.is_some(), "{} began", n);
+            }
+            if is_always_heard && (known.end_is_safe || known.begin_is_safe) {
+                prop_assert!(world.far.told.contains(&id(n as u64)), "{} is told", n);
             }
         }
         // What was left is gone, and the last process holds next to nothing.

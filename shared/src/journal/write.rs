@@ -29,8 +29,8 @@ impl<D: Disk> Journal<D> {
 
     /// Bytes on disk without the segments that go with the next sync.
     fn needed_bytes(&self) -> u64 {
-        let needless =
-            self.segments.iter().take_while(|s| s.number < self.anchor && s.last <= self.watermark);
+        let until = self.needless();
+        let needless = self.segments.iter().take_while(|s| s.number < self.anchor && s.last <= until);
         self.total_bytes - needless.map(|segment| segment.bytes).sum::<u64>()
     }
 

@@ -181,6 +181,52 @@ fn a_disk_that_does_not_answer_is_not_asked() {
 }
 
 #[test]
+fn what_is_in_the_books_stays_until_it_is_told_but_not_beyond_half_of_the_room() {
+    let mut files = Files::default();
+    let bounds = Bounds { segment_bytes: 150, total_bytes: 2_000, memory_bytes: 2_000 };
+    let mut journal = journal(bounds, &mut files);
+    journal.set_told(0);
+    let mut written = 0;
+    let mut end_and_book = |journal: &mut Journal<&mut Files>| {
+        written += 1;
+        assert_eq!(end(journal, written, 0), Some(Kept::OnDisk));
+        journal.advance(Progress { taken: written, watermark: written });
+        let removable = journal.take_removable(u64::MAX);
+        removable.iter().for_each(|number| drop(journal.disk.segments.remove(number)));
+        !removable.is_empty()
+    };
+    while !end_and_book(&mut journal) {
+        assert!(journal.total_bytes() <= 1_200);
+        assert_eq!(journal.first_from(1), 1);
+        assert!(!journal.is_settled());
+    }
+    assert!(journal.total_bytes() >= 800, "half of it was used");
+    let first = journal.first_from(1);
+    assert!(first > 1, "the books come first");
+    assert!(matches!(journal.next(first, 1), Next::There(_)));
+    // Told, all but the last segment goes.
+    journal.set_told(written);
+    assert!(journal.is_settled());
+    assert!(!journal.take_removable(u64::MAX).is_empty());
+    assert_eq!(journal.first_from(written + 1), written + 1);
+}
+
+#[test]
+fn what_only_memory_has_stays_until_it_is_told_as_well() {
+    let mut files = Files { room: Some(0), ..Files::default() };
+    let mut journal = journal(BOUNDS, &mut files);
+    for told in [0, 1] {
+        journal.set_told(told);
+    }
+    assert_eq!([end(&mut journal, 1, 0), end(&mut journal, 2, 0)], [Some(Kept::InMemory); 2]);
+    journal.advance(Progress { taken: 2, watermark: 2 });
+    assert_eq!(journal.next(2, 9), Next::Here(vec![record(2, "end").into()]));
+    assert_eq!(journal.first_from(1), 2);
+    journal.set_told(2);
+    assert_eq!(journal.next(2, 9), Next::Nothing);
+}
+
+#[test]
 fn ids_keep_their_bytes() {
     let id = crate::ids::JournalId::from_parts(UnixMillis(5), &[1; 10]);
     assert_eq!(id.to_string().parse(), Ok(id));
