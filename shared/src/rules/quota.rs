@@ -22,6 +22,7 @@ mod owed;
 mod refusal;
 mod scope;
 mod spent;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 pub mod window;
@@ -30,7 +31,7 @@ pub mod words;
 pub use account::Account;
 pub use calendar::Calendar;
 pub use epoch::epoch_of;
-pub use owed::{Owed, owed, scopes_of_caller, scopes_of_provider};
+pub use owed::{Owed, Said, owed, said_by_json, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
     AccountId, Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What,

@@ -3,11 +3,13 @@
 use super::calendar::Calendar;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId};
-use crate::contract::usage::{Outcome, UsageRecord};
-use crate::ids::KeyId;
+use crate::contract::codec::check_schema;
+use crate::contract::usage::{AttemptEntry, Outcome, USAGE_SCHEMA, UsageRecord};
+use crate::ids::{KeyId, ProviderId, RequestId, UserId};
 use crate::model::{Key, Provider, User};
 use crate::money::NanoUsd;
 use crate::time::{UnixMillis, Zone};
+use serde::Deserialize;
 
 /// What a record says about one account: a [`Charge`](super::Charge) but for the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,37 +28,135 @@ pub struct Owed {
     pub is_interrupted: bool,
 }
 
+/// All that a record says about budgets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// What is charged: its user's first, then that of each provider that was tried.
+    pub owed: Vec<Owed>,
+    /// Holds that it says nothing of: no store let them in, and nothing was spent.
+    pub silent: Vec<(AccountId, HoldId)>,
+}
+
 /// What a record says about budgets: its user's first, then that of each provider that was tried. Nothing of a request that
 /// was neither let in nor forwarded. Everything that is in the ledger counts, a failed attempt's tokens too: what a budget
 /// shows is what the books show.
 #[must_use]
 pub fn owed(record: &UsageRecord) -> Vec<Owed> {
+    said(&Lean::from(record)).owed
+}
+
+/// The same of a record as a journal has it, read as far as budgets need it; `None` for what this release cannot read.
+#[must_use]
+pub fn said_by_json(json: &[u8]) -> Option<Said> {
+    let record: Lean = serde_json::from_slice(json).ok()?;
+    check_schema(record.schema, USAGE_SCHEMA).is_ok().then(|| said(&record))
+}
+
+/// A [`UsageRecord`] without what budgets do not need: it is read for each request.
+#[derive(Deserialize)]
+struct Lean {
+    schema: u32,
+    request: LeanRequest,
+    attempts: Vec<LeanAttempt>,
+}
+
+#[derive(Deserialize)]
+struct LeanRequest {
+    id: RequestId,
+    started_at: UnixMillis,
+    #[serde(default)]
+    admitted_at: Option<UnixMillis>,
+    #[serde(default)]
+    held: NanoUsd,
+    caller: LeanCaller,
+}
+
+#[derive(Deserialize)]
+struct LeanCaller {
+    user_id: UserId,
+    key_id: KeyId,
+}
+
+#[derive(Deserialize)]
+struct LeanAttempt {
+    attempt: u32,
+    provider_id: ProviderId,
+    outcome: Outcome,
+    cost: LeanCost,
+    #[serde(default)]
+    admitted_at: Option<UnixMillis>,
+    #[serde(default)]
+    held: NanoUsd,
+}
+
+#[derive(Deserialize)]
+struct LeanCost {
+    #[serde(default)]
+    total: NanoUsd,
+}
+
+impl From<&UsageRecord> for Lean {
+    fn from(record: &UsageRecord) -> Self {
+        let request = &record.request;
+        let attempt = |attempt: &AttemptEntry| LeanAttempt {
+            attempt: attempt.attempt,
+            provider_id: attempt.provider_id,
+            outcome: attempt.outcome,
+            cost: LeanCost { total: attempt.cost.total },
+            admitted_at: attempt.admitted_at,
+            held: attempt.held,
+        };
+        Self {
+            schema: record.schema,
+            request: LeanRequest {
+                id: request.id,
+                started_at: request.started_at,
+                admitted_at: request.admitted_at,
+                held: request.held,
+                caller: LeanCaller { user_id: request.caller.user_id, key_id: request.caller.key_id },
+            },
+            attempts: record.attempts.iter().map(attempt).collect(),
+        }
+    }
+}
+
+fn said(record: &Lean) -> Said {
     let request = &record.request;
     let admitted_at = request.admitted_at.unwrap_or(request.started_at);
-    let mut all = Vec::with_capacity(1 + record.attempts.len());
+    let mut all = Said { owed: Vec::with_capacity(1 + record.attempts.len()), silent: Vec::new() };
     let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
     let is_interrupted = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted);
+    let user = AccountId::User(request.caller.user_id);
+    let hold = HoldId(request.id, 0);
     // What cost nothing and has no hold says nothing: a count of tokens.
     if request.admitted_at.is_some() || cost != NanoUsd(0) {
-        all.push(Owed {
-            account: AccountId::User(request.caller.user_id),
+        all.owed.push(Owed {
+            account: user,
             key: Some(request.caller.key_id),
-            hold: HoldId(request.id, 0),
+            hold,
             cost: at_least(cost, request.held, is_interrupted),
             at: admitted_at,
             is_interrupted,
         });
+    } else {
+        all.silent.push((user, hold));
     }
-    let tried = record.attempts.iter();
-    let tried = tried.filter(|attempt| attempt.admitted_at.is_some() || attempt.cost.total != NanoUsd(0));
-    all.extend(tried.map(|attempt| Owed {
-        account: AccountId::Provider(attempt.provider_id),
-        key: None,
-        hold: HoldId(request.id, attempt.attempt),
-        cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
-        at: attempt.admitted_at.unwrap_or(admitted_at),
-        is_interrupted: attempt.outcome == Outcome::Interrupted,
-    }));
+    for attempt in &record.attempts {
+        let account = AccountId::Provider(attempt.provider_id);
+        let hold = HoldId(request.id, attempt.attempt);
+        if attempt.admitted_at.is_none() && attempt.cost.total == NanoUsd(0) {
+            all.silent.push((account, hold));
+            continue;
+        }
+        all.owed.push(Owed {
+            account,
+            key: None,
+            hold,
+            cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
+            at: attempt.admitted_at.unwrap_or(admitted_at),
+            is_interrupted: attempt.outcome == Outcome::Interrupted,
+        });
+    }
     all
 }
 
@@ -110,8 +210,7 @@ impl Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::usage::{AttemptEntry, CostBreakdown, TokenUsage, UsageFlags};
-    use crate::ids::{ProviderId, UserId};
+    use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
     use crate::model::Limits;
     use crate::testing::{key, usage_record, user};
 
@@ -177,6 +276,27 @@ mod tests {
         let mut record = usage_record(1);
         record.attempts = vec![attempt(1, Outcome::Served, 0, None)];
         assert_eq!(owed(&record), []);
+        let (request, provider) = (record.request.id, AccountId::Provider(ProviderId(1)));
+        let silent = vec![(AccountId::User(UserId(1)), HoldId(request, 0)), (provider, HoldId(request, 1))];
+        let said = Said { owed: vec![], silent };
+        assert_eq!(said_by_json(&record.to_json().unwrap()), Some(said));
+    }
+
+    #[test]
+    fn a_journals_json_says_the_same_as_the_record() {
+        let mut record = usage_record(1);
+        record.request.admitted_at = Some(UnixMillis(50));
+        record.attempts = vec![
+            attempt(1, Outcome::Failed, 3, None),
+            attempt(2, Outcome::Interrupted, 40, Some(UnixMillis(60))),
+            attempt(3, Outcome::Failed, 0, None),
+        ];
+        let said = said_by_json(&record.to_json().unwrap()).unwrap();
+        assert_eq!((said.owed.len(), said.silent.len()), (3, 1));
+        assert_eq!(said.owed, owed(&record));
+        record.schema = USAGE_SCHEMA + 1;
+        assert_eq!(said_by_json(&record.to_json().unwrap()), None, "a later release means something else");
+        assert_eq!(said_by_json(crate::journal::UNREADABLE_RECORD.as_bytes()), None);
     }
 
     #[test]
