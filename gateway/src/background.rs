@@ -1,6 +1,7 @@
 //! What runs beside the requests: following the configuration, keeping it on disk, the usage journal, breakers, probes,
-//! sessions, responses, the heartbeat.
+//! budgets, sessions, responses, the heartbeat.
 
+use crate::budgets;
 use crate::circuits;
 use crate::circuits::prober::{self, Probing};
 use crate::heartbeat;
@@ -64,6 +65,7 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     if let Some(probing) = probing {
         tasks.spawn(prober::run(probing, hub.clone(), nodes.clone(), is_over.clone()));
     }
+    tasks.spawn(budgets::run(hub.budgets.clone(), nodes.clone(), is_over.clone()));
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));

@@ -86,6 +86,22 @@ pub fn release_lost(request_id: RequestId) {
     error!(%request_id, "a hold stays until its deadline: too many wait for the store of budgets");
 }
 
+/// The store of budgets does not answer: `REDIS_OUTAGE_POLICY` says what goes on.
+pub fn budgets_away(error: PortError) {
+    error!(%error, "the store of budgets is away: REDIS_OUTAGE_POLICY decides");
+}
+
+/// It answers again.
+pub fn budgets_back() {
+    info!("the store of budgets answers again");
+}
+
+/// The journal had no room for records that budgets were still to be told of: their store counts too little until it is
+/// opened anew.
+pub fn budgets_untold(journal: JournalId, first: u64, last: u64) {
+    error!(%journal, first, last, "budgets were not told of records that went for want of room: JOURNAL_MAX_MB");
+}
+
 /// Records cannot be handed over; they wait.
 pub fn usage_waits(error: PortError, waiting: u64) {
     warn!(error = error.label(), waiting, "usage waits in the journal");

@@ -1,5 +1,6 @@
 //! Tells the registry that this node is there, which configuration it serves by, and what runs: every [`BEAT_MS`], and
-//! at once when a newer configuration is in force, so that an admin sees it arrive.
+//! at once when a newer configuration is in force, so that an admin sees it arrive, or when all that it holds was declared to
+//! a store of budgets that had lost it.
 //!
 //! What runs is read from the journal's open begins when it is told; the requests themselves do nothing for it.
 
@@ -35,7 +36,10 @@ impl Identity {
     }
 
     fn beat(&self, hub: &Hub, is_draining: bool) -> NodeBeat {
-        let revision = hub.live.load().revision();
+        let live = hub.live.load_full();
+        // Whoever reads of the revision opens budgets by it.
+        hub.budgets.notice(&live);
+        let revision = live.revision();
         NodeBeat {
             schema: NODE_SCHEMA,
             id: self.id.clone(),
@@ -46,7 +50,7 @@ impl Identity {
             at: now(),
             revision: (revision != Revision(0)).then_some(revision),
             is_ready: Readiness::of(hub, is_draining) == Readiness::Ready,
-            quota_epoch: None,
+            quota_epoch: *hub.budgets.quota_epoch().borrow(),
             running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
         }
     }
@@ -61,8 +65,10 @@ pub async fn run(
 ) {
     let identity = Identity::new(hub.journal.id());
     let mut revision = hub.live.revision();
+    let mut quota_epoch = hub.budgets.quota_epoch();
     let mut tell_at = Instant::now();
     loop {
+        quota_epoch.mark_unchanged();
         let draining = *is_draining.borrow_and_update();
         let mut in_flight = None;
         if tell_at <= Instant::now() {
@@ -74,6 +80,7 @@ pub async fn run(
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             Ok(()) = revision.changed() => {}
+            Ok(()) = quota_epoch.changed() => {}
             Ok(()) = is_draining.changed() => {}
             () = sleep(Duration::from_millis(BEAT_MS)) => {}
         }

@@ -73,12 +73,13 @@ impl Hub {
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
         let (sessions, words) = Sessions::new(sessions, config.session_ttl);
         let journal = Arc::new(UsageJournal::new(id, &config.journal));
+        let live = Arc::new(InForce::new(config.limits.config_max_age));
         let hub = Self {
             circuits,
-            budgets: Budgets::new(quotas, journal.clone(), config.outage_policy),
+            budgets: Budgets::new(quotas, journal.clone(), live.clone(), config.outage_policy),
             sessions,
             responses: Responses::new(responses),
-            live: Arc::new(InForce::new(config.limits.config_max_age)),
+            live,
             upstreams: Upstreams::new(config.upstream_ca_file.as_deref())?,
             journal,
             door: Door {

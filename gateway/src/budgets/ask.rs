@@ -5,12 +5,12 @@ use crate::hub::now;
 use shared::ports::At;
 use shared::rules::quota::local::{Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
-use shared::rules::quota::{Admission, Ask, Refusal, ScopeId, Standing, What, epoch_of};
+use shared::rules::quota::{AccountId, Admission, Ask, Refusal, ScopeId, Standing, What, epoch_of};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 impl Budgets {
     /// Asks the store, or decides by what this node knows: when the store does not answer, and when the account is not opened
@@ -46,7 +46,7 @@ impl Budgets {
                 Ok(At { said: Admission::Refused(refusal), .. }) => {
                     held.keep();
                     let may_help = !has_told && is_about_money(&refusal);
-                    if !(may_help && self.tell_now().await) {
+                    if !(may_help && self.tell_now(wish.account).await) {
                         return Answer::Refused(refusal);
                     }
                     has_told = true;
@@ -94,6 +94,12 @@ impl Budgets {
         if is_current {
             local.admitted(wish.account, live_hold(wish, at), standing);
         }
+        drop(local);
+        if is_current && self.tellings.is_behind(wish.account) {
+            // It is open: what it was not told before can be told now.
+            self.tellings.retry(|behind| behind == wish.account);
+            self.wake.notify_one();
+        }
         is_current
     }
 
@@ -102,7 +108,11 @@ impl Budgets {
         let at = now();
         let verdict = self.local().alone(wish.account, live_hold(wish, at), wish.is_strict, fleet, at);
         match verdict {
-            Verdict::Go => Answer::Admitted { hold: self.held(wish, None), standing: Standing::new() },
+            Verdict::Go => {
+                self.has_alone.store(true, Ordering::Release);
+                self.wake.notify_one();
+                Answer::Admitted { hold: self.held(wish, None), standing: Standing::new() }
+            }
             Verdict::UsedUp(window) => Answer::UsedUp(window),
             Verdict::Unreachable => Answer::Unreachable,
         }
@@ -113,8 +123,18 @@ impl Budgets {
     }
 
     /// A request that ended may still be held, because the store has not heard of it. True when there was something to tell.
-    async fn tell_now(&self) -> bool {
-        false
+    async fn tell_now(&self, account: AccountId) -> bool {
+        let last = self.journal.marks().last();
+        if self.tellings.has_heard(account, last) {
+            return false;
+        }
+        let mut moved = self.tellings.moved();
+        self.tellings.retry(|behind| behind == account);
+        self.wake.notify_one();
+        let heard =
+            async { while !self.tellings.has_heard(account, last) && moved.changed().await.is_ok() {} };
+        let _ = timeout(TELL_WITHIN, heard).await;
+        true
     }
 }
 
@@ -134,4 +154,6 @@ fn is_about_money(refusal: &Refusal) -> bool {
 pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 /// For an account that is not open, and for an epoch that nobody has begun.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What is to be told takes a millisecond; a request waits for it that would be refused.
+const TELL_WITHIN: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -4,32 +4,49 @@
 //! it is away. Only accounts that are under limits come here; for all others nothing is asked, told or kept.
 
 mod ask;
+mod declare;
+mod follower;
 mod history;
+mod limits;
 pub mod need;
 mod releases;
+mod teller;
+mod tellings;
 
+use crate::hub::now;
 use crate::journal::UsageJournal;
 use history::Histories;
+use crate::live::{InForce, Live};
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use shared::money::NanoUsd;
-use shared::ports::QuotaStore;
+use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::local::Local;
 use shared::rules::quota::outage::OutagePolicy;
+use shared::rules::quota::telling::Governed;
 use shared::rules::quota::{AccountId, Calendar, HoldId, Refusal, ScopeId, Standing, Terms, WindowNow};
 use shared::time::UnixMillis;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Instant;
+use tellings::Tellings;
 use tokio::sync::{Notify, watch};
 
 /// What this node knows of budgets, and where they are kept.
 pub struct Budgets {
     store: Arc<dyn QuotaStore>,
     journal: Arc<UsageJournal>,
+    live: Arc<InForce>,
     policy: OutagePolicy,
     local: Mutex<Local>,
     releases: Releases,
     epochs: Epochs,
+    tellings: Tellings,
+    /// Something was let in without the store that it has not heard of.
+    has_alone: AtomicBool,
+    /// There is something to tell that is in no journal.
+    wake: Notify,
+    clock: Instant,
     /// Gateways that were there when they were last counted, this one included.
     nodes: AtomicU32,
     /// Where days, weeks and months begin.
@@ -40,6 +57,8 @@ pub struct Budgets {
 
 /// Which epoch of the store this node goes by.
 struct Epochs {
+    /// What the store said last.
+    stored: watch::Sender<Option<u64>>,
     /// Under which accounts are asked. `None`: there is none, or what this node holds is not declared under it yet.
     asked: watch::Sender<Option<u64>>,
     /// The last one in which all was declared.
@@ -120,14 +139,25 @@ impl Drop for Held {
 impl Budgets {
     /// A node that knows nothing yet.
     #[must_use]
-    pub fn new(store: Arc<dyn QuotaStore>, journal: Arc<UsageJournal>, policy: OutagePolicy) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn QuotaStore>,
+        journal: Arc<UsageJournal>,
+        live: Arc<InForce>,
+        policy: OutagePolicy,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            tellings: Tellings::new(journal.id(), journal.marks().clone()),
+            has_alone: AtomicBool::new(false),
+            wake: Notify::new(),
+            clock: Instant::now(),
             store,
             journal,
+            live,
             policy,
             local: Mutex::default(),
             releases: Releases::default(),
             epochs: Epochs {
+                stored: watch::Sender::new(None),
                 asked: watch::Sender::new(None),
                 declared: watch::Sender::new(None),
                 is_away: watch::Sender::new(false),
@@ -150,6 +180,24 @@ impl Budgets {
         self.calendar.lock()
     }
 
+    /// Goes by this configuration from now on. When it returns, all that is to be told to those whom it governs stays until
+    /// it is: a beat may name its revision then.
+    pub fn notice(&self, live: &Live) {
+        if let Some(governed) = self.tellings.notice(live) {
+            self.forget(&governed);
+        }
+    }
+
+    /// Forgets accounts that are not governed any more, and holds of which nothing can be heard any more.
+    fn forget(&self, governed: &Governed) {
+        let oldest = UnixMillis(now().0.saturating_sub(HOLDS_KNOWN_MS));
+        self.local().forget(|account| governed.generation(account).is_some(), oldest);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn give_up(&self, account: AccountId, id: HoldId) {
         if self.local().given_up(account, id) {
             self.releases.put(account, id);
@@ -160,3 +208,16 @@ impl Budgets {
         self.local.lock()
     }
 }
+
+/// Watches the store, tells it what requests have cost, and takes back what was given up, until `stop` is true; then it tells
+/// what there still is, for a while.
+pub async fn run(budgets: Arc<Budgets>, nodes: Arc<dyn NodeRegistry>, stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = teller::run(budgets.clone(), stop) => {}
+        () = follower::run(&budgets, nodes) => {}
+        () = releases::run(&budgets) => {}
+    }
+}
+
+/// A day: no request runs for so long.
+const HOLDS_KNOWN_MS: i64 = 86_400_000;

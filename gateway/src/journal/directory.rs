@@ -222,7 +222,8 @@ fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-fn segment(directory: &Path, number: u64) -> PathBuf {
+/// Where a segment of a journal is.
+pub fn segment(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:08}.{EXTENSION}"))
 }
 

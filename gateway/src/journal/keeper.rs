@@ -70,7 +70,7 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
         *synced = newest;
     }
     let needless = {
-        let mut inner = journal.journal.lock();
+        let mut inner = journal.locked();
         let numbers = inner.take_removable(*synced);
         numbers.into_iter().map(|number| inner.disk().segment(number)).collect::<Vec<_>>()
     };

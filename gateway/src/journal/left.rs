@@ -1,7 +1,8 @@
 //! What a dead process left: its ends are handed over, its open begins are booked as interrupted, and then its directory
-//! goes. A crash, a new binary and a second process on the same directory are all this one case.
+//! goes, once budgets were told what it says. A crash, a new binary and a second process on the same directory are all this one case.
 
 use super::directory::Abandoned;
+use super::source::Adopted;
 use super::{ASK_EVERY, Cache, UsageJournal};
 use crate::events;
 use shared::contract::begin::Begin;
@@ -19,8 +20,8 @@ pub struct Left {
     directory: Abandoned,
     found: shared::journal::Found,
     progress: Progress,
-    /// Number in our own journal of the last of its interrupted requests.
-    handed_on: u64,
+    /// For whoever tells budgets what it says.
+    adopted: Arc<Adopted>,
     asked_at: Option<Instant>,
     /// Its disk did not answer: it is looked at again then.
     rests_until: Option<Instant>,
@@ -80,11 +81,14 @@ impl Left {
         events::journal_adopted(directory.id, &found);
         let progress = Progress { taken: found.floor, watermark: found.floor };
         let handed_on = journal.journal.lock().last_seq();
+        let path = directory.path().to_owned();
+        let adopted = Arc::new(Adopted::new(directory.id, found.clone(), path, handed_on));
+        journal.note_adopted(adopted.clone());
         Some(Self {
             directory,
             found,
             progress,
-            handed_on,
+            adopted,
             asked_at: None,
             rests_until: None,
             cache: Cache::default(),
@@ -96,10 +100,10 @@ impl Left {
         self.directory.id
     }
 
-    /// Hands a batch over and takes away what is in the books.
+    /// Hands a batch over and takes away what is booked and told. `own_done` says up to which number that is so of our own.
     pub async fn step(
         &mut self,
-        own_watermark: u64,
+        own_done: u64,
         max: usize,
         stream: &Arc<dyn UsageStream>,
     ) -> Result<Step, PortError> {
@@ -127,9 +131,11 @@ impl Left {
             let batch = UsageBatch { journal: self.id(), floor: self.progress.watermark, first, records };
             self.progress = stream.append(batch).await?;
         }
-        // Its begins are needed until our own ends for them are in the books.
-        if own_watermark >= self.handed_on {
-            for number in self.found.take_removable(self.progress.watermark) {
+        let marks = &self.adopted.marks;
+        marks.set_floor(self.progress.watermark);
+        // Its begins are needed until our own ends for them are booked and told.
+        if own_done >= self.adopted.handed_on {
+            for number in self.found.take_removable(self.progress.watermark.min(marks.told())) {
                 let _ = tokio::fs::remove_file(self.directory.segment(number)).await;
             }
         }
@@ -138,7 +144,7 @@ impl Left {
 
     /// True when nothing of it is needed any more.
     pub fn is_done(&self) -> bool {
-        self.found.segments.is_empty()
+        self.found.segments.is_empty() && self.adopted.is_released()
     }
 
     /// Takes its directory away.

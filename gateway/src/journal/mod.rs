@@ -10,6 +10,7 @@ mod intake;
 pub mod keeper;
 mod left;
 pub mod ship;
+pub mod source;
 
 use crate::events;
 use bytes::Bytes;
@@ -21,8 +22,10 @@ use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, RequestId};
 use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next};
 use shared::ports::{PortError, Progress};
+use source::{Adopted, Marks};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -47,6 +50,12 @@ pub struct UsageJournal {
     written: Notify,
     is_dirty: AtomicBool,
     clock: Instant,
+    marks: Arc<Marks>,
+    /// Journals that were adopted, for whoever tells what they say.
+    adopted: Mutex<Vec<Arc<Adopted>>>,
+    /// Something was written.
+    news: Notify,
+    adopts: Notify,
 }
 
 /// How the journal is, for operators.
@@ -79,6 +88,10 @@ impl UsageJournal {
             written: Notify::new(),
             is_dirty: AtomicBool::new(false),
             clock: Instant::now(),
+            marks: Arc::new(Marks::new(0, 0, u64::MAX)),
+            adopted: Mutex::default(),
+            news: Notify::new(),
+            adopts: Notify::new(),
         }
     }
 
@@ -133,6 +146,7 @@ impl UsageJournal {
             }
         });
         journal.flush(now_ms);
+        self.marks.set_last(journal.last_seq());
         self.intake.note_written(turn);
         drop(journal);
         self.note_written();
@@ -145,6 +159,7 @@ impl UsageJournal {
             events::usage_lost(id);
         }
         journal.flush(self.now_ms());
+        self.marks.set_last(journal.last_seq());
         drop(journal);
         self.note_written();
     }
@@ -175,8 +190,44 @@ impl UsageJournal {
         }
     }
 
+    /// How far it is.
+    #[must_use]
+    pub fn marks(&self) -> &Arc<Marks> {
+        &self.marks
+    }
+
+    /// Waits until something was written since the last time. For one who waits.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The same for a journal that was adopted.
+    pub async fn adopts(&self) {
+        self.adopts.notified().await;
+    }
+
+    /// Journals that were adopted since the last time.
+    #[must_use]
+    pub fn take_adopted(&self) -> Vec<Arc<Adopted>> {
+        std::mem::take(&mut *self.adopted.lock())
+    }
+
+    fn note_adopted(&self, adopted: Arc<Adopted>) {
+        self.adopted.lock().push(adopted);
+        self.adopts.notify_one();
+    }
+
+    /// The journal, with what was told by now.
+    fn locked(&self) -> MutexGuard<'_, Journal<Directory>> {
+        let mut journal = self.journal.lock();
+        // Behind the lock: what goes now is in the books by what is known now.
+        journal.set_told(self.marks.told());
+        journal
+    }
+
     /// One wake-up for all that is written until the keeper comes by.
     fn note_written(&self) {
+        self.news.notify_one();
         if !self.is_dirty.swap(true, Ordering::AcqRel) {
             self.written.notify_one();
         }
@@ -201,7 +252,9 @@ impl UsageJournal {
     }
 
     fn advance(&self, progress: Progress) {
-        self.journal.lock().advance(progress);
+        let mut journal = self.locked();
+        journal.advance(progress);
+        self.marks.set_floor(journal.watermark());
     }
 }
 

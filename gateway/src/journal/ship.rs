@@ -65,7 +65,7 @@ impl Shipper {
         let is_safe = self.journal.journal.lock().is_on_disk();
         let patience = if is_safe { SHORT_PATIENCE } else { LONG_PATIENCE };
         let _ = timeout(patience, async {
-            while !self.journal.journal.lock().is_settled() {
+            while !self.journal.locked().is_settled() {
                 // It must hear the end of it: asks at each turn.
                 self.asked_at = None;
                 if !matches!(self.step().await, Ok(Step::Moved)) {
@@ -74,7 +74,7 @@ impl Shipper {
             }
         })
         .await;
-        let mut journal = self.journal.journal.lock();
+        let mut journal = self.journal.locked();
         if journal.is_settled() {
             // One that stays is adopted by the next process, and found to be in the books.
             let _ = journal.disk_mut().remove();
@@ -139,19 +139,17 @@ impl Shipper {
 
     async fn step_left(&mut self) -> Result<Step, PortError> {
         let Some(oldest) = self.left.front_mut() else { return Ok(Step::Idle) };
-        let own_watermark = self.journal.journal.lock().watermark();
-        let step = oldest.step(own_watermark, BATCH, &self.stream).await?;
-        if step == Step::Stuck {
+        let own_done = self.journal.locked().watermark().min(self.journal.marks().told());
+        let step = oldest.step(own_done, BATCH, &self.stream).await?;
+        if oldest.is_done() {
+            if let Some(done) = self.left.pop_front() {
+                let _ = spawn_blocking(move || done.remove()).await;
+            }
+        } else if step != Step::Moved {
             // It holds up nobody: the others have their turns.
             self.left.rotate_left(1);
-            return Ok(Step::Idle);
         }
-        if oldest.is_done()
-            && let Some(done) = self.left.pop_front()
-        {
-            let _ = spawn_blocking(move || done.remove()).await;
-        }
-        Ok(step)
+        Ok(if step == Step::Moved { step } else { Step::Idle })
     }
 }
 

@@ -20,10 +20,12 @@ use people::People;
 use shared::contract::breaker::Terms as CircuitTerms;
 use shared::contract::delta::Delta;
 use shared::contract::snapshot::{SNAPSHOT_SCHEMA, Snapshot};
-use shared::ids::{ProviderId, Revision};
-use shared::model::Provider;
+use shared::ids::{ProviderId, Revision, UserId};
+use shared::model::{Provider, User};
 use shared::rules::affinity::Identity;
 use shared::rules::error_rules::ErrorRules;
+use shared::rules::quota::AccountId;
+use shared::rules::quota::telling::Governed;
 use shared::rules::select::Pool;
 use shared::secret::{HubKey, KeyDigest};
 use std::sync::Arc;
@@ -88,6 +90,21 @@ impl Live {
     #[must_use]
     pub fn principal(&self, digest: &KeyDigest) -> Option<Principal> {
         self.people.principal(digest)
+    }
+
+    /// The accounts that are under limits.
+    #[must_use]
+    pub fn governed(&self) -> Governed {
+        let users = self.people.users().map(|user| (AccountId::User(user.id), user.budget_generation));
+        let providers = self.compiled.core.providers.iter();
+        let providers = providers.map(|p| (AccountId::Provider(p.id), p.budget_generation));
+        users.chain(providers).collect()
+    }
+
+    /// A user.
+    #[must_use]
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.people.user(id)
     }
 
     /// All usable providers, in the order of their ids.

@@ -60,6 +60,16 @@ impl People {
         Some(Principal { user: user.clone(), key: key.clone() })
     }
 
+    /// A user.
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.find(&id)
+    }
+
+    /// All users, in any order.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.users.values()
+    }
+
     /// As they are published, in the order of their ids.
     pub fn to_docs(&self) -> Principals {
         let mut users: Vec<UserDoc> = self.users.values().map(|user| UserDoc::from(&**user)).collect();

@@ -154,6 +154,18 @@ impl Telling {
         self.behind.values().map(|behind| behind.retry_at_ms).min()
     }
 
+    /// Is there something that this account could not be told?
+    #[must_use]
+    pub fn is_behind(&self, account: AccountId) -> bool {
+        self.behind.contains_key(&account)
+    }
+
+    /// Was everything looked at up to this number?
+    #[must_use]
+    pub fn is_read(&self, last: u64) -> bool {
+        self.read >= last
+    }
+
     fn ready(&self, moment: Moment) -> impl Iterator<Item = (AccountId, Behind)> {
         let behind = self.behind.iter().map(|(account, behind)| (*account, *behind));
         behind.filter(move |(_, behind)| moment.can_tell && behind.retry_at_ms <= moment.now_ms)

@@ -1,0 +1,358 @@
+//! Tells the store what requests have cost, in the order of the journals, as soon as it is written down; and what this node
+//! holds, when the store does not know it (any more).
+//!
+//! ```text
+//!  a round: new configuration → new epoch: declare all, begin anew → what was let in alone → adopted journals →
+//!           a stretch of each journal → journals that are told and booked to their end
+//! ```
+//! Who is to be told what is decided in [`shared::rules::quota::telling`]. While nothing is limited anywhere nothing is read.
+
+use super::declare::{AT_A_TIME, BATCH, Declared};
+use super::limits::Limited;
+use super::{Budgets, releases};
+use crate::events;
+use crate::hub::now;
+use crate::journal::source::{Adopted, Source, Stretch};
+use futures::stream::{self, StreamExt as _};
+use shared::ids::{JournalId, Revision};
+use shared::ports::PortError;
+use shared::rules::quota::telling::{Due, Governed, Moment, Outcome};
+use shared::rules::quota::{AccountId, Charge, Owed, Said, ScopeId, Settle, Terms, epoch_of, said_by_json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Tells what there is to tell.
+pub struct Teller {
+    budgets: Arc<Budgets>,
+    /// This process's own first.
+    sources: Vec<Source>,
+    /// What was declared of an account that is not open: up to which number of which journal.
+    declared: HashMap<(JournalId, AccountId), u64>,
+    revision: watch::Receiver<Revision>,
+    stored: watch::Receiver<Option<u64>>,
+    is_away: watch::Receiver<bool>,
+    was_away: bool,
+    forget_at: Instant,
+}
+
+/// Tells until `stop` is true, then what there still is, for a while.
+pub async fn run(budgets: Arc<Budgets>, mut stop: watch::Receiver<bool>) {
+    let mut teller = Teller::new(budgets);
+    while !*stop.borrow() {
+        if teller.round().await {
+            continue;
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = teller.something() => {}
+        }
+    }
+    teller.finish().await;
+}
+
+impl Teller {
+    fn new(budgets: Arc<Budgets>) -> Self {
+        Self {
+            sources: vec![Source::own(budgets.journal.clone())],
+            declared: HashMap::new(),
+            revision: budgets.live.revision(),
+            stored: budgets.epochs.stored.subscribe(),
+            is_away: budgets.epochs.is_away.subscribe(),
+            was_away: false,
+            forget_at: Instant::now() + FORGET_EVERY,
+            budgets,
+        }
+    }
+
+    /// Waits until there may be something to do.
+    async fn something(&mut self) {
+        let budgets = &self.budgets;
+        // What is written says nothing to anybody while nothing is limited.
+        let is_governed = !budgets.tellings.governed().is_empty();
+        let wake_at_ms = budgets.tellings.wake_at_ms().filter(|_| is_governed);
+        let until_wake =
+            wake_at_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(budgets.now_ms())));
+        let stored = *self.stored.borrow();
+        // The store was to be told something else, and did not answer; or the books are on their way through a journal that was
+        // adopted.
+        let is_late = (stored.is_some() && stored != *budgets.epochs.asked.borrow())
+            || (is_governed && budgets.has_alone.load(Ordering::Acquire));
+        let longest = if is_late || self.sources.len() > 1 { AGAIN_AFTER } else { LONGEST_PAUSE };
+        let pause = until_wake.unwrap_or(longest).clamp(SHORTEST_PAUSE, longest);
+        tokio::select! {
+            () = self.budgets.journal.news(), if is_governed => {}
+            () = self.budgets.journal.adopts() => {}
+            () = self.budgets.wake.notified() => {}
+            _ = self.revision.changed() => {}
+            _ = self.stored.changed() => {}
+            _ = self.is_away.changed() => {}
+            () = sleep(pause) => {}
+        }
+    }
+
+    /// Whatever there is to do now; true when it may not have been all.
+    async fn round(&mut self) -> bool {
+        self.budgets.notice(&self.budgets.live.load_full());
+        self.forget();
+        for adopted in self.budgets.journal.take_adopted() {
+            self.budgets.tellings.adopt(adopted.id, adopted.marks().clone());
+            self.sources.push(Source::adopted(adopted));
+        }
+        let is_away = *self.is_away.borrow_and_update();
+        if std::mem::replace(&mut self.was_away, is_away) && !is_away {
+            self.budgets.tellings.retry(|_| true);
+        }
+        let epoch = self.follow().await;
+        if let Some(epoch) = epoch
+            && self.budgets.has_alone.swap(false, Ordering::AcqRel)
+            && self.budgets.declare_alone(epoch).await.is_err()
+        {
+            self.budgets.has_alone.store(true, Ordering::Release);
+        }
+        let mut has_moved = false;
+        for n in 0..self.sources.len() {
+            has_moved |= self.step(n, epoch).await;
+        }
+        self.let_go(epoch).await;
+        has_moved
+    }
+
+    /// The epoch to tell under. A new one begins with all that this node holds.
+    async fn follow(&mut self) -> Option<u64> {
+        let epochs = &self.budgets.epochs;
+        let stored = *self.stored.borrow_and_update();
+        let asked = *epochs.asked.borrow();
+        if stored != asked {
+            // Whoever is let in from now on under the one before asks again.
+            epochs.asked.send_replace(None);
+            let epoch = stored?;
+            self.budgets.tellings.begin_anew();
+            self.declared.clear();
+            if self.budgets.declare_all(&mut self.sources, epoch).await.is_err() {
+                return None;
+            }
+            epochs.asked.send_replace(stored);
+            epochs.declared.send_replace(stored);
+        }
+        stored.filter(|_| !*epochs.is_away.borrow())
+    }
+
+    /// Tells a stretch of a journal; true when there may be more.
+    async fn step(&mut self, n: usize, epoch: Option<u64>) -> bool {
+        let Some(source) = self.sources.get_mut(n) else { return false };
+        let (id, marks) = (source.id(), source.marks().clone());
+        let budgets = self.budgets.clone();
+        let moment = || Moment { last: marks.last(), now_ms: budgets.now_ms(), can_tell: epoch.is_some() };
+        let Some((from, governed)) = budgets.tellings.next(id, moment()) else { return false };
+        // A disk that does not answer is asked again with the next round.
+        let Ok(Stretch { first, records }) = source.read(from + 1, BATCH).await else { return false };
+        if first > from + 1 {
+            if from > marks.floor() {
+                events::budgets_untold(id, from + 1, first - 1);
+            }
+            budgets.tellings.with(id, |telling, _| telling.lift(from, first - 1));
+        }
+        if records.is_empty() {
+            return first > from + 1;
+        }
+        let (from, to) = (first - 1, first - 1 + records.len() as u64);
+        let mut charges = Vec::new();
+        let mut silent = Vec::new();
+        for (seq, json) in (first..).zip(&records) {
+            // One that cannot be read is set aside by the books as well.
+            let Said { owed, silent: of_record } = said_by_json(json).unwrap_or_default();
+            charges.extend(owed.into_iter().map(|owed| (seq, owed)));
+            silent.extend(of_record.into_iter().map(|silent| (seq, silent)));
+        }
+        let passed = budgets
+            .tellings
+            .with(id, |telling, governed| telling.pass((from, to), &charges, governed, moment()));
+        let Some(pass) = passed else { return false };
+        for (_, owed) in charges.iter().filter(|(seq, _)| *seq > pass.news_above) {
+            budgets.local().ended(owed.account, owed.hold, owed.cost);
+        }
+        for (_, (account, hold)) in silent.into_iter().filter(|(seq, _)| *seq > pass.news_above) {
+            // It was declared after it had been let in alone, and has come to nothing.
+            if budgets.local().holds(account, hold) {
+                budgets.give_up(account, hold);
+            }
+        }
+        let outcomes = self.tell(id, &pass.due, &charges, epoch).await;
+        self.declare_untold(id, &outcomes, &pass.due, &charges, &governed, epoch).await;
+        budgets.tellings.passed(id, &pass, &outcomes, moment());
+        true
+    }
+
+    /// Tells each account what is due to it, some accounts at a time.
+    async fn tell(
+        &self,
+        id: JournalId,
+        due: &[Due],
+        charges: &[(u64, Owed)],
+        epoch: Option<u64>,
+    ) -> Vec<Outcome> {
+        let live = self.budgets.live.load_full();
+        let mut limited = Limited::new(&self.budgets, &live, now());
+        let scopes: Vec<Vec<(ScopeId, Terms)>> = {
+            let mut of = |(_, owed): &(u64, Owed)| limited.scopes(owed.account, owed.key);
+            // In the order of the charges; nothing is looked up for those that are not due.
+            let mut all = vec![Vec::new(); charges.len()];
+            for n in due.iter().flat_map(|due| &due.settles).flatten() {
+                if let (Some(place), Some(charge)) = (all.get_mut(*n), charges.get(*n)) {
+                    *place = of(charge);
+                }
+            }
+            all
+        };
+        let scopes = &scopes;
+        let tell = |due: &'_ Due| {
+            let due = due.clone();
+            async move { self.tell_one(id, &due, charges, scopes, epoch).await }
+        };
+        stream::iter(due).map(tell).buffered(AT_A_TIME).collect().await
+    }
+
+    async fn tell_one(
+        &self,
+        id: JournalId,
+        due: &Due,
+        charges: &[(u64, Owed)],
+        scopes: &[Vec<(ScopeId, Terms)>],
+        epoch: Option<u64>,
+    ) -> Outcome {
+        let budgets = &self.budgets;
+        let mut outcome = Outcome { is_open: false, stopped_at: None };
+        for settle in &due.settles {
+            let of = settle.iter().filter_map(|n| charges.get(*n).zip(scopes.get(*n)));
+            let told: Vec<_> = of.collect();
+            let (Some(((first, _), _)), Some(((last, _), _))) = (told.first(), told.last()) else { continue };
+            let charge = |((_, owed), scopes): &(&(u64, Owed), &Vec<(ScopeId, Terms)>)| Charge {
+                hold: owed.hold,
+                cost: owed.cost,
+                at: owed.at,
+                is_interrupted: owed.is_interrupted,
+                scopes: (*scopes).clone(),
+            };
+            let words = Settle { journal: id, seq: *last, charges: told.iter().map(charge).collect() };
+            let epoch = epoch.filter(|_| !*budgets.epochs.is_away.borrow());
+            let heard = match epoch {
+                Some(epoch) => {
+                    let epoch = epoch_of(epoch, due.generation);
+                    budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said)
+                }
+                None => Err(PortError::Unavailable),
+            };
+            match heard {
+                Ok(true) => {
+                    outcome.is_open = true;
+                    let mut local = budgets.local();
+                    told.iter().for_each(|((_, owed), _)| local.told(owed.account, owed.hold));
+                }
+                Ok(false) => {
+                    let _ = budgets.store.want(due.account).await;
+                    budgets.epochs.look.notify_one();
+                }
+                Err(_) if epoch.is_some() => budgets.epochs.look.notify_one(),
+                Err(_) => {}
+            }
+            if heard != Ok(true) {
+                outcome.stopped_at = Some(*first);
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// What cannot be told to an account that is not open is put aside there meanwhile, once: its request may not have run
+    /// when all was declared.
+    async fn declare_untold(
+        &mut self,
+        id: JournalId,
+        outcomes: &[Outcome],
+        due: &[Due],
+        charges: &[(u64, Owed)],
+        governed: &Governed,
+        epoch: Option<u64>,
+    ) {
+        let Some(epoch) = epoch else { return };
+        let mut declared = Vec::new();
+        let mut until = Vec::new();
+        {
+            let live = self.budgets.live.load_full();
+            let mut limited = Limited::new(&self.budgets, &live, now());
+            for (due, outcome) in due.iter().zip(outcomes) {
+                let Some(stopped_at) = outcome.stopped_at else { continue };
+                let known = self.declared.get(&(id, due.account)).copied().unwrap_or(0);
+                let of = due.settles.iter().flatten().filter_map(|n| charges.get(*n));
+                for (seq, owed) in of.filter(|(seq, _)| *seq >= stopped_at && *seq > known) {
+                    let Some(generation) = governed.generation(owed.account) else { continue };
+                    declared.push(Declared::of_record(id, owed, generation, &mut limited));
+                    until.push(((id, owed.account), *seq));
+                }
+            }
+        }
+        if self.budgets.declare(declared, epoch).await.is_ok() {
+            self.declared.extend(until);
+        }
+    }
+
+    /// Journals of dead processes that are told and booked to their end: nothing is held for them any more.
+    async fn let_go(&mut self, epoch: Option<u64>) {
+        let Some(own) = self.sources.first().map(|own| own.marks().clone()) else { return };
+        let done: Vec<Arc<Adopted>> =
+            self.sources.iter().filter_map(|source| source.finished(&own)).cloned().collect();
+        for adopted in done {
+            let governed = self.budgets.tellings.governed();
+            let is_released =
+                governed.is_empty() || (epoch.is_some() && self.release(&adopted, &governed).await);
+            if is_released {
+                adopted.release();
+                self.sources.retain(|source| source.id() != adopted.id);
+                self.budgets.tellings.forget(adopted.id);
+                self.declared.retain(|(id, _), _| *id != adopted.id);
+            }
+        }
+    }
+
+    async fn release(&self, adopted: &Adopted, governed: &Governed) -> bool {
+        let accounts: Vec<AccountId> = governed.accounts().map(|(account, _)| account).collect();
+        let release = |account| self.budgets.store.release_owner(account, adopted.id);
+        let released = stream::iter(accounts).map(release).buffer_unordered(AT_A_TIME);
+        released.all(|released| async move { released.is_ok() }).await
+    }
+
+    /// What is so old that nothing can be heard of it any more.
+    fn forget(&mut self) {
+        if self.forget_at <= Instant::now() {
+            self.forget_at = Instant::now() + FORGET_EVERY;
+            let governed = self.budgets.tellings.governed();
+            self.budgets.forget(&governed);
+        }
+    }
+
+    /// A node that stops tells what there is to tell, and leaves no hold behind. What the time is not enough for is told by
+    /// whoever adopts the journal.
+    async fn finish(mut self) {
+        let _ = timeout(FINISH_PATIENCE, async {
+            while !self.budgets.tellings.is_told(self.budgets.journal.marks().last()) {
+                if !self.round().await {
+                    sleep(SHORTEST_PAUSE).await;
+                }
+            }
+        })
+        .await;
+        releases::finish(&self.budgets, FINISH_PATIENCE).await;
+    }
+}
+
+/// Whoever is behind is tried again after a while; nothing is tried more often.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// Shorter than what the journal waits for the books.
+const FINISH_PATIENCE: Duration = Duration::from_millis(1_500);

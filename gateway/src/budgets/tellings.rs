@@ -1,0 +1,153 @@
+//! Who is to be told what of which journal: the state that the teller works on, and that a new configuration changes.
+
+use crate::journal::source::Marks;
+use crate::live::Live;
+use parking_lot::Mutex;
+use shared::ids::{JournalId, Revision};
+use shared::rules::quota::AccountId;
+use shared::rules::quota::telling::{Governed, Moment, Outcome, Pass, Telling};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Under one lock, because a new configuration comes in while the teller is on its way.
+pub struct Tellings {
+    state: Mutex<State>,
+    /// Changes with all that was told.
+    moved: watch::Sender<()>,
+}
+
+struct State {
+    revision: Revision,
+    governed: Arc<Governed>,
+    /// The first is this process's own.
+    journals: Vec<Told>,
+}
+
+struct Told {
+    id: JournalId,
+    marks: Arc<Marks>,
+    telling: Telling,
+}
+
+impl Tellings {
+    /// Of a process with this journal.
+    pub fn new(id: JournalId, marks: Arc<Marks>) -> Self {
+        let own = Told { id, marks, telling: Telling::default() };
+        let state = State { revision: Revision(0), governed: Arc::default(), journals: vec![own] };
+        Self { state: Mutex::new(state), moved: watch::Sender::new(()) }
+    }
+
+    /// Goes by this configuration from now on, unless by a later one already. When this returns nothing goes any more that
+    /// is to be told to those whom it governs: a beat that names its revision says so. `None`: they are the same.
+    pub fn notice(&self, live: &Live) -> Option<Arc<Governed>> {
+        let mut state = self.state.lock();
+        if live.revision() <= state.revision {
+            return None;
+        }
+        state.revision = live.revision();
+        let (before, after) = (state.governed.clone(), Arc::new(live.governed()));
+        if before == after {
+            return None;
+        }
+        for told in &mut state.journals {
+            told.telling.govern(&before, &after, told.marks.floor());
+            told.keep(&after);
+        }
+        state.governed = after.clone();
+        Some(after)
+    }
+
+    /// Who is governed.
+    pub fn governed(&self) -> Arc<Governed> {
+        self.state.lock().governed.clone()
+    }
+
+    /// A journal that was adopted is told as well, from what is left of it on.
+    pub fn adopt(&self, id: JournalId, marks: Arc<Marks>) {
+        let mut state = self.state.lock();
+        let told = Told { id, marks, telling: Telling::default() };
+        told.keep(&state.governed);
+        state.journals.push(told);
+    }
+
+    /// Nothing of this journal is left.
+    pub fn forget(&self, id: JournalId) {
+        self.state.lock().journals.retain(|told| told.id != id);
+    }
+
+    /// The store has lost everything: all that may not be in the books yet is told again.
+    pub fn begin_anew(&self) {
+        let mut state = self.state.lock();
+        let governed = state.governed.clone();
+        for told in &mut state.journals {
+            told.telling = Telling::from(told.marks.floor());
+            told.keep(&governed);
+        }
+    }
+
+    /// From where this journal is read on now, and for whom; `None`: there is nothing to do.
+    pub fn next(&self, id: JournalId, moment: Moment) -> Option<(u64, Arc<Governed>)> {
+        let state = self.state.lock();
+        if state.governed.is_empty() {
+            return None;
+        }
+        let told = state.journals.iter().find(|told| told.id == id)?;
+        told.telling.next(moment).map(|from| (from, state.governed.clone()))
+    }
+
+    /// Changes how far a journal is told.
+    pub fn with<T>(&self, id: JournalId, change: impl FnOnce(&mut Telling, &Governed) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        let governed = state.governed.clone();
+        let told = state.journals.iter_mut().find(|told| told.id == id)?;
+        let changed = change(&mut told.telling, &governed);
+        told.keep(&governed);
+        Some(changed)
+    }
+
+    /// What came of a pass.
+    pub fn passed(&self, id: JournalId, pass: &Pass, outcomes: &[Outcome], moment: Moment) {
+        self.with(id, |telling, governed| telling.passed(pass, outcomes, governed, moment));
+        self.moved.send_replace(());
+    }
+
+    /// Those that are behind are told at once.
+    pub fn retry(&self, is_meant: impl Fn(AccountId) -> bool) {
+        for told in &mut self.state.lock().journals {
+            told.telling.retry(&is_meant);
+        }
+    }
+
+    /// When there may be something to do although nothing is written, in milliseconds by the node's own clock.
+    pub fn wake_at_ms(&self) -> Option<u64> {
+        self.state.lock().journals.iter().filter_map(|told| told.telling.wake_at_ms()).min()
+    }
+
+    /// Is this account behind in any journal?
+    pub fn is_behind(&self, account: AccountId) -> bool {
+        self.state.lock().journals.iter().any(|told| told.telling.is_behind(account))
+    }
+
+    /// Has everybody been told all that is in this process's journal up to this number?
+    pub fn is_told(&self, last: u64) -> bool {
+        let state = self.state.lock();
+        state.journals.first().is_none_or(|own| own.telling.told(&state.governed) >= last)
+    }
+
+    /// Has all of it up to this number been looked at, and this account been told what is its own?
+    pub fn has_heard(&self, account: AccountId, last: u64) -> bool {
+        let state = self.state.lock();
+        state.journals.first().is_none_or(|own| own.telling.is_read(last) && !own.telling.is_behind(account))
+    }
+
+    /// Changes whenever something was told.
+    pub fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+}
+
+impl Told {
+    fn keep(&self, governed: &Governed) {
+        self.marks.set_told(self.telling.told(governed));
+    }
+}
