@@ -3,7 +3,7 @@
 use super::{Answer, Budgets, Held, Wish};
 use crate::hub::now;
 use shared::ports::At;
-use shared::rules::quota::local::{Fleet, LiveHold};
+use shared::rules::quota::local::{Doubt, Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
 use shared::rules::quota::{AccountId, Admission, Ask, Refusal, ScopeId, Standing, What, epoch_of};
 use shared::time::UnixMillis;
@@ -30,7 +30,9 @@ impl Budgets {
         let mut pause = FIRST_PAUSE;
         let mut has_told = false;
         loop {
-            let Some(epoch) = self.epoch(until).await else { return self.alone(&wish) };
+            let Some(epoch) = self.epoch(until).await else {
+                return self.alone(&wish, Doubt::None);
+            };
             let in_epoch = epoch_of(epoch, wish.generation);
             // Given up unless it comes to something: an answer that does not come may have let it in, and who waits may leave.
             let mut held = self.held(&wish, None);
@@ -56,15 +58,19 @@ impl Budgets {
                     self.epochs.look.notify_one();
                     let _ = self.store.want(wish.account).await;
                     if Instant::now() + pause >= until {
-                        return self.alone(&wish);
+                        return self.alone(&wish, Doubt::None);
                     }
                     sleep(pause).await;
                     pause *= 2;
                 }
                 Err(_) => {
-                    drop(held);
                     self.epochs.look.notify_one();
-                    return self.alone(&wish);
+                    let answer = self.alone(&wish, Doubt::MayBeHeld);
+                    if matches!(answer, Answer::Admitted { .. }) {
+                        // It goes on under the same name, whether the store has it or not.
+                        held.keep();
+                    }
+                    return answer;
                 }
             }
         }
@@ -103,10 +109,11 @@ impl Budgets {
         is_current
     }
 
-    fn alone(self: &Arc<Self>, wish: &Wish<'_>) -> Answer {
+    fn alone(self: &Arc<Self>, wish: &Wish<'_>, doubt: Doubt) -> Answer {
         let fleet = Fleet { policy: self.policy, nodes: self.nodes.load(Ordering::Relaxed) };
         let at = now();
-        let verdict = self.local().alone(wish.account, live_hold(wish, at), wish.is_strict, fleet, at);
+        let hold = live_hold(wish, at);
+        let verdict = self.local().alone(wish.account, hold, doubt, wish.is_strict, fleet);
         match verdict {
             Verdict::Go => {
                 self.has_alone.store(true, Ordering::Release);

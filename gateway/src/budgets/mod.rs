@@ -12,6 +12,8 @@ pub mod need;
 mod releases;
 mod teller;
 mod tellings;
+#[cfg(test)]
+mod tests;
 
 use crate::hub::now;
 use crate::journal::UsageJournal;

@@ -107,7 +107,7 @@ impl InForce {
     }
 
     /// Puts a configuration in force that was confirmed at `heard_at`.
-    pub(super) fn put(&self, live: Arc<Live>, heard_at: UnixMillis) {
+    pub(crate) fn put(&self, live: Arc<Live>, heard_at: UnixMillis) {
         let revision = live.revision();
         // The age first: what comes in force must not be judged by the age of what was.
         self.heard(heard_at);

@@ -36,6 +36,7 @@ struct Known {
 struct Own {
     hold: LiveHold,
     weight: Weight,
+    doubt: Doubt,
     has_ended: bool,
 }
 
@@ -48,6 +49,15 @@ enum Weight {
     Alone,
     /// The store does by now; its last word does not say so yet.
     Counted,
+}
+
+/// Whether a store that this node does not hear may have heard it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was not asked.
+    None,
+    /// It was asked, and its answer did not come: it may hold the money.
+    MayBeHeld,
 }
 
 /// Money put aside for a request of this node.
@@ -96,24 +106,26 @@ impl Local {
     pub fn admitted(&mut self, account: AccountId, hold: LiveHold, standing: &Standing) {
         let known = self.accounts.entry(account).or_default();
         known.heard(standing);
-        known.holds.insert(hold.id, Own { hold, weight: Weight::Store, has_ended: false });
+        known
+            .holds
+            .insert(hold.id, Own { hold, weight: Weight::Store, doubt: Doubt::None, has_ended: false });
     }
 
-    /// Decides without the store, and holds what it lets in.
+    /// Decides without the store, at the moment of the hold, and holds what it lets in.
     pub fn alone(
         &mut self,
         account: AccountId,
         hold: LiveHold,
+        doubt: Doubt,
         is_strict: bool,
         fleet: Fleet,
-        now: UnixMillis,
     ) -> Verdict {
         let known = self.accounts.entry(account).or_default();
         let alone = Alone { last: &known.last, own: known.own, nodes: fleet.nodes };
-        let verdict = outage::without_store(fleet.policy, is_strict, &alone, hold.need, now);
+        let verdict = outage::without_store(fleet.policy, is_strict, &alone, hold.need, hold.at);
         if verdict == Verdict::Go {
             known.own += hold.need;
-            known.holds.insert(hold.id, Own { hold, weight: Weight::Alone, has_ended: false });
+            known.holds.insert(hold.id, Own { hold, weight: Weight::Alone, doubt, has_ended: false });
         }
         verdict
     }
@@ -125,7 +137,7 @@ impl Local {
         match known.holds.remove(&id) {
             Some(own) => {
                 known.weigh(own.weight, NanoUsd(own.hold.need.0.saturating_neg()));
-                own.weight != Weight::Alone
+                own.weight != Weight::Alone || own.doubt == Doubt::MayBeHeld
             }
             None => true,
         }
@@ -225,5 +237,98 @@ impl Known {
                 self.weigh(own.weight, NanoUsd(own.hold.need.0.saturating_neg()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{RequestId, UserId};
+    use crate::rules::quota::{Kind, WindowNow};
+
+    const USER: AccountId = AccountId::User(UserId(1));
+    const FLEET: Fleet = Fleet { policy: OutagePolicy::Bounded, nodes: 2 };
+
+    fn id(n: u64) -> HoldId {
+        HoldId(RequestId::from_parts(n, &[0; 10]), 0)
+    }
+
+    fn hold(n: u64, need: i64) -> LiveHold {
+        LiveHold { id: id(n), key: Some(KeyId(1)), need: NanoUsd(need), at: UnixMillis(10) }
+    }
+
+    fn standing(spent: i64, held: i64) -> Standing {
+        vec![WindowNow {
+            scope: ScopeId::Owner,
+            kind: Kind::Total,
+            limit: NanoUsd(100),
+            spent: NanoUsd(spent),
+            held: NanoUsd(held),
+            starts_at: None,
+            resets_at: None,
+        }]
+    }
+
+    fn alone(local: &mut Local, n: u64, need: i64) -> bool {
+        local.alone(USER, hold(n, need), Doubt::None, false, FLEET) == Verdict::Go
+    }
+
+    #[test]
+    fn what_a_node_lets_in_alone_weighs_on_its_share_until_the_store_says_that_it_counts_it() {
+        let mut local = Local::default();
+        local.admitted(USER, hold(1, 10), &standing(10, 10));
+        // 80 are left, 40 of them are this node's.
+        assert!(alone(&mut local, 2, 30));
+        assert!(!alone(&mut local, 3, 11) && alone(&mut local, 3, 10));
+        // Cheaper than was thought, and dearer.
+        local.ended(USER, id(2), NanoUsd(25));
+        assert!(!alone(&mut local, 4, 6) && alone(&mut local, 4, 5));
+        assert!(!local.given_up(USER, id(4)), "the store has never heard of it");
+        // Told, but the last word of the store is older.
+        local.told(USER, id(2));
+        local.declared(USER, id(3));
+        assert!(!alone(&mut local, 5, 6));
+        local.admitted(USER, hold(6, 20), &standing(35, 40));
+        assert!(!alone(&mut local, 7, 13) && alone(&mut local, 7, 12), "25 are left");
+        assert!(local.holds(USER, id(3)) && !local.holds(USER, id(2)));
+    }
+
+    #[test]
+    fn what_runs_is_declared_and_what_has_ended_is_not() {
+        let mut local = Local::default();
+        local.admitted(USER, hold(1, 10), &standing(0, 10));
+        local.admitted(USER, hold(2, 10), &standing(0, 20));
+        assert!(alone(&mut local, 3, 1));
+        assert!(alone(&mut local, 4, 1));
+        local.ended(USER, id(2), NanoUsd(5));
+        local.ended(USER, id(4), NanoUsd(5));
+        assert_eq!(local.under_way(USER), [hold(1, 10), hold(3, 1)]);
+        assert_eq!(local.let_in_alone(USER), [hold(3, 1)]);
+        local.declared(USER, id(3));
+        assert_eq!(local.let_in_alone(USER), []);
+        assert!(local.given_up(USER, id(3)) && local.given_up(USER, id(1)), "the store has them");
+        local.told(USER, id(2));
+        assert!(!local.holds(USER, id(2)));
+        assert!(local.given_up(USER, id(2)), "nobody knows: it may");
+    }
+
+    #[test]
+    fn what_the_store_was_asked_for_in_vain_is_taken_back_from_it() {
+        let mut local = Local::default();
+        assert_eq!(local.alone(USER, hold(1, 10), Doubt::MayBeHeld, false, FLEET), Verdict::Go);
+        assert!(local.given_up(USER, id(1)));
+    }
+
+    #[test]
+    fn what_is_not_limited_any_more_and_what_is_too_old_is_forgotten() {
+        let mut local = Local::default();
+        local.admitted(USER, hold(1, 10), &standing(80, 10));
+        assert!(alone(&mut local, 2, 5));
+        local.forget(|_| true, UnixMillis(10));
+        assert!(local.holds(USER, id(1)) && !alone(&mut local, 3, 1));
+        local.forget(|_| true, UnixMillis(11));
+        assert!(!local.holds(USER, id(1)) && alone(&mut local, 3, 5), "nor does it weigh");
+        local.forget(|_| false, UnixMillis(0));
+        assert!(!local.holds(USER, id(3)));
     }
 }

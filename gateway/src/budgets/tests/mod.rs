@@ -1,0 +1,240 @@
+//! A node and its budgets, with the store of one process; the tests play the admin side.
+
+mod bed;
+
+use super::Answer;
+use bed::{Bed, USER, eventually, record};
+use shared::journal::Draft;
+use shared::ports::QuotaStore as _;
+use shared::rules::quota::outage::OutagePolicy;
+use std::sync::atomic::Ordering;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_is_held_while_it_runs_and_charged_what_its_record_says_as_soon_as_it_has_ended() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 5, 0).await;
+    let request = bed.request();
+    let held = bed.admitted(request, 40).await;
+    assert!(held.at().is_some());
+    bed.stands(1, 5, 40).await;
+    bed.end(request, held, 7).await;
+    bed.stands(1, 12, 0).await;
+    let given_up = bed.admitted(bed.request(), 60).await;
+    bed.stands(1, 12, 60).await;
+    drop(given_up);
+    bed.stands(1, 12, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_waits_for_its_account_to_be_opened() {
+    let bed = Bed::governed(OutagePolicy::Closed).await;
+    let opening = async {
+        loop {
+            let wanted = bed.store.take_wanted(9).await.unwrap();
+            if wanted == [USER] {
+                return bed.open(1, 0, 0).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answer, ()) = tokio::join!(bed.ask(bed.request(), 10, false), opening);
+    assert!(matches!(answer, Answer::Admitted { hold, .. } if hold.at().is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_nobody_opens_is_decided_over_by_the_policy_after_two_seconds() {
+    let bed = Bed::governed(OutagePolicy::Closed).await;
+    assert!(matches!(bed.ask(bed.request(), 10, false).await, Answer::Unreachable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_for_a_request_that_has_ended() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 0, 0).await;
+    for n in 0..50 {
+        let request = bed.request();
+        let held = bed.admitted(request, 100 - n).await;
+        assert!(matches!(bed.ask(bed.request(), 100, false).await, Answer::Refused(_)), "it runs");
+        // The next one is asked for at once.
+        bed.end(request, held, 1).await;
+    }
+    bed.stands(1, 50, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_whose_answer_was_lost_is_taken_back() {
+    let bed = Bed::governed(OutagePolicy::Closed).await;
+    bed.open(1, 0, 0).await;
+    bed.store.loses_admissions.store(true, Ordering::SeqCst);
+    assert!(matches!(bed.ask(bed.request(), 40, false).await, Answer::Unreachable));
+    bed.stands(1, 0, 0).await;
+    // Nor is one forgotten while the store is away.
+    bed.store.loses_admissions.store(false, Ordering::SeqCst);
+    let held = bed.admitted(bed.request(), 40).await;
+    bed.cut(true);
+    drop(held);
+    bed.cut(false);
+    bed.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_store_a_node_spends_its_share_and_tells_it_when_the_store_is_back() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 20, 0).await;
+    let request = bed.request();
+    let first = bed.admitted(request, 20).await;
+    bed.end(request, first, 20).await;
+    // The last word is of the admission: 20 spent, 20 held, 60 left, of which half is this node's.
+    eventually("two nodes are counted", || bed.budgets.nodes.load(Ordering::Relaxed) == 2).await;
+    bed.stands(1, 40, 0).await;
+    bed.cut(true);
+    let request = bed.request();
+    let alone = bed.admitted(request, 20).await;
+    assert_eq!(alone.at(), None);
+    assert!(matches!(bed.ask(bed.request(), 11, false).await, Answer::UsedUp(_)));
+    assert!(matches!(bed.ask(bed.request(), 1, true).await, Answer::Unreachable), "what is strict waits");
+    let running = bed.admitted(bed.request(), 10).await;
+    bed.end(request, alone, 15).await;
+    bed.cut(false);
+    // What ended is spent, what runs is held.
+    bed.stands(1, 55, 10).await;
+    drop(running);
+    bed.stands(1, 55, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_let_in_alone_and_came_to_nothing_is_not_held_for_long() {
+    let bed = Bed::governed(OutagePolicy::Open).await;
+    bed.open(1, 0, 0).await;
+    bed.cut(true);
+    let request = bed.request();
+    let alone = bed.admitted(request, 30).await;
+    bed.cut(false);
+    bed.stands(1, 0, 30).await;
+    bed.end(request, alone, 0).await;
+    bed.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_lost_everything_is_told_what_is_under_way_and_what_the_books_do_not_have() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 0, 0).await;
+    let mut ended = 0;
+    for cost in [3, 4, 5] {
+        let request = bed.request();
+        let held = bed.admitted(request, 10).await;
+        bed.end(request, held, cost).await;
+        ended += cost;
+    }
+    bed.stands(1, ended, 0).await;
+    // The first is in the books; the node does not know it yet.
+    let running = bed.admitted(bed.request(), 20).await;
+    bed.store.begin(2).await.unwrap();
+    bed.declares(2).await;
+    bed.open(2, 3, 1).await;
+    bed.stands(2, ended, 20).await;
+    drop(running);
+    bed.stands(2, ended, 0).await;
+    assert!(bed.admitted(bed.request(), 50).await.at().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_that_is_in_the_books_and_not_told() {
+    let root = tempfile::tempdir().unwrap();
+    let bed = Bed::start(OutagePolicy::Open, Some(root.path().to_owned())).await;
+    bed.store.begin(1).await.unwrap();
+    bed.govern(1);
+    bed.declares(1).await;
+    // Its account is not open.
+    for cost in [3, 4] {
+        bed.journal.end(&record(bed.request(), None, cost)).await;
+    }
+    eventually("they are handed over", || bed.usage.waiting() == 2).await;
+    bed.usage.discard(2);
+    eventually("they are booked", || bed.journal.standing().unbooked == 0).await;
+    assert!(bed.journal.marks().told() == 0);
+    bed.open(1, 0, 0).await;
+    bed.stands(1, 7, 0).await;
+    eventually("they may go", || bed.journal.marks().told() == 2).await;
+    bed.stop().await;
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "and go at the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_under_limits_is_told_what_the_books_did_not_have_then() {
+    let bed = Bed::start(OutagePolicy::Open, None).await;
+    bed.store.begin(1).await.unwrap();
+    bed.govern(0);
+    bed.declares(1).await;
+    for cost in [1, 2, 4, 8] {
+        bed.journal.end(&record(bed.request(), None, cost)).await;
+    }
+    eventually("they are handed over", || bed.usage.waiting() == 4).await;
+    assert_eq!(bed.store.told.load(Ordering::SeqCst), 0, "nothing is limited: nothing is said");
+    bed.usage.discard(2);
+    eventually("two are booked", || bed.journal.standing().unbooked == 2).await;
+    assert_eq!(bed.journal.marks().told(), u64::MAX);
+    bed.govern(1);
+    eventually("it is noticed", || bed.journal.marks().told() == 2).await;
+    // Another one was booked until the account was opened.
+    bed.open(1, 1 + 2 + 4, 3).await;
+    bed.stands(1, 15, 0).await;
+    bed.govern(0);
+    eventually("nobody is told any more", || bed.journal.marks().told() == u64::MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_left_is_told_before_it_goes_and_nothing_is_held_for_it_then() {
+    let root = tempfile::tempdir().unwrap();
+    let dead = Bed::start(OutagePolicy::Open, Some(root.path().to_owned())).await;
+    let id = dead.journal.id();
+    dead.store.begin(1).await.unwrap();
+    dead.govern(1);
+    dead.declares(1).await;
+    dead.open(1, 0, 0).await;
+    let (ended, cut, never_began) = (dead.request(), dead.request(), dead.request());
+    let mut held = Vec::new();
+    for (request, need) in [(ended, 10), (cut, 20), (never_began, 30)] {
+        let mut hold = dead.admitted(request, need).await;
+        hold.keep();
+        held.push(hold);
+    }
+    dead.cut(true);
+    dead.journal.end(&record(ended, held[0].at(), 4)).await;
+    // What its begin says is booked of it.
+    let begin = record(cut, held[1].at(), 6);
+    dead.journal.begin(cut, Draft::of(&begin).unwrap()).await;
+    // Whoever holds one has the journal open.
+    drop(held);
+    let store = dead.die().await;
+    store.is_away.store(false, Ordering::SeqCst);
+
+    let heir = Bed::start_on(OutagePolicy::Open, Some(root.path().to_owned()), store).await;
+    heir.govern(1);
+    heir.declares(1).await;
+    // The hold of what never began stays until all is booked.
+    heir.stands(1, 10, 30).await;
+    assert!(root.path().join(id.to_string()).exists());
+    let until_gone = || {
+        heir.usage.discard(9);
+        !root.path().join(id.to_string()).exists()
+    };
+    eventually("its journal goes", until_gone).await;
+    heir.stands(1, 10, 0).await;
+    assert!(heir.store.gone.lock().unwrap().contains(&id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_leaves_no_hold_behind() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 0, 0).await;
+    let request = bed.request();
+    let held = bed.admitted(request, 40).await;
+    let given_up = bed.admitted(bed.request(), 20).await;
+    bed.end(request, held, 9).await;
+    drop(given_up);
+    let store = bed.stop().await;
+    let heir = Bed::start_on(OutagePolicy::Bounded, None, store).await;
+    heir.govern(1);
+    heir.stands(1, 9, 0).await;
+}
