@@ -57,10 +57,11 @@ impl Budgets {
                     held.keep();
                     self.epochs.look.notify_one();
                     let _ = self.store.want(wish.account).await;
-                    if Instant::now() + pause >= until {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
                         return self.alone(&wish, Doubt::None);
                     }
-                    sleep(pause).await;
+                    sleep(pause.min(left)).await;
                     pause *= 2;
                 }
                 Err(_) => {

@@ -8,13 +8,16 @@ use shared::rules::quota::{AccountId, ScopeId, Terms, scopes_of_provider};
 use shared::time::{UnixMillis, Zone};
 use std::collections::HashMap;
 
+/// An account and, where it is a user's, a key.
+type Asked = (AccountId, Option<KeyId>);
+
 /// The limits of a configuration at a moment. A calendar is computed once for each account and key.
 pub struct Limited<'a> {
     budgets: &'a Budgets,
     live: &'a Live,
     zone: &'a Zone,
     now: UnixMillis,
-    known: HashMap<(AccountId, Option<KeyId>), Vec<(ScopeId, Terms)>>,
+    known: HashMap<Asked, Vec<(ScopeId, Terms)>>,
 }
 
 impl<'a> Limited<'a> {

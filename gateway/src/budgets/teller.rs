@@ -73,13 +73,15 @@ impl Teller {
         let budgets = &self.budgets;
         // What is written says nothing to anybody while nothing is limited.
         let is_governed = !budgets.tellings.governed().is_empty();
-        let wake_at_ms = budgets.tellings.wake_at_ms().filter(|_| is_governed);
+        let asked = *budgets.epochs.asked.borrow();
+        let can_tell = is_governed && asked.is_some() && !*self.is_away.borrow();
+        let wake_at_ms = budgets.tellings.wake_at_ms().filter(|_| can_tell);
         let until_wake =
             wake_at_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(budgets.now_ms())));
         let stored = *self.stored.borrow();
         // The store was to be told something else, and did not answer; or the books are on their way through a journal that was
         // adopted.
-        let is_late = (stored.is_some() && stored != *budgets.epochs.asked.borrow())
+        let is_late = (stored.is_some() && stored != asked)
             || (is_governed && budgets.has_alone.load(Ordering::Acquire));
         let longest = if is_late || self.sources.len() > 1 { AGAIN_AFTER } else { LONGEST_PAUSE };
         let pause = until_wake.unwrap_or(longest).clamp(SHORTEST_PAUSE, longest);

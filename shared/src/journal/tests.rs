@@ -260,19 +260,12 @@ impl World {
                     left.retain_mut(|left| !left.ship(done, most, &mut self.far));
                 }
                 Op::Tell(most) => {
-                    if let Some(told) = &mut told {
-                        *told = tell(&mut journal, *told, most, &mut self.far);
-                    }
+                    told = told.map(|told| tell(&mut journal, told, most, &mut self.far));
                     left.iter_mut().for_each(|left| left.tell(most, &mut self.far));
                 }
-                Op::Listen(_) if self.is_always_heard => {}
-                Op::Listen(false) => {
-                    told = None;
-                    journal.set_told(u64::MAX);
-                }
-                Op::Listen(true) => {
+                Op::Listen(is_heard) if !self.is_always_heard => {
                     // What is in the books is known to whoever reads these first.
-                    told = told.or(Some(journal.watermark()));
+                    told = is_heard.then(|| told.unwrap_or(journal.watermark()));
                     journal.set_told(told.unwrap_or(u64::MAX));
                 }
                 Op::Book(count) => self.far.book(count),
@@ -294,7 +287,7 @@ impl World {
                     crash = Some(with_power);
                     break;
                 }
-                Op::Again(_) | Op::End(_) => {}
+                Op::Again(_) | Op::End(_) | Op::Listen(_) => {}
             }
             self.under_way.sort_unstable();
             let oldest = self.under_way.iter().take(MAX_TOLD);

@@ -19,7 +19,10 @@ async fn a_request_is_held_while_it_runs_and_charged_what_its_record_says_as_soo
     bed.stands(1, 5, 40).await;
     bed.end(request, held, 7).await;
     bed.stands(1, 12, 0).await;
-    let given_up = bed.admitted(bed.request(), 60).await;
+    let Answer::Admitted { hold: given_up, standing } = bed.ask(bed.request(), 60, true).await else {
+        panic!("there is room")
+    };
+    assert_eq!((standing[0].spent.0, standing[0].held.0), (12, 60), "its own hold included");
     bed.stands(1, 12, 60).await;
     drop(given_up);
     bed.stands(1, 12, 0).await;
@@ -233,6 +236,8 @@ async fn a_node_that_stops_leaves_no_hold_behind() {
     let given_up = bed.admitted(bed.request(), 20).await;
     bed.end(request, held, 9).await;
     drop(given_up);
+    eventually("it is handed over", || bed.usage.waiting() == 1).await;
+    bed.usage.discard(1);
     let store = bed.stop().await;
     let heir = Bed::start_on(OutagePolicy::Bounded, None, store).await;
     heir.govern(1);

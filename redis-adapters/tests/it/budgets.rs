@@ -1,0 +1,87 @@
+//! A gateway and its budgets over Redis; the test plays the admin side.
+
+use crate::halves::Gateway;
+use crate::redis::{Linked, Redis, eventually};
+use redis_adapters::{RedisNodes, RedisPublisher, RedisQuotas};
+use shared::ids::{ProviderId, UserId};
+use shared::model::Limits;
+use shared::model::price::{ModelPrice, Rates};
+use shared::money::{NanoUsd, PicoUsd};
+use shared::ports::{NodeRegistry, Publisher, QuotaStore};
+use shared::rules::quota::{AccountId, Opening, ScopeId, Terms, WindowNow, epoch_of};
+use shared::testing;
+use shared::time::{UnixMillis, Zone};
+use simulator::{Simulator, SimulatorConfig};
+use std::time::Duration;
+
+const ACCOUNTS: [AccountId; 2] = [AccountId::User(UserId(1)), AccountId::Provider(ProviderId(1))];
+
+fn limits() -> Limits {
+    Limits { total: Some(NanoUsd(1_000_000_000)), ..Limits::default() }
+}
+
+async fn window(quotas: &RedisQuotas, account: AccountId, epoch: u64) -> WindowNow {
+    let terms = Terms::of(&limits(), &Zone::default(), UnixMillis(0));
+    let scopes = [(ScopeId::Owner, terms)];
+    quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said.1[0]
+}
+
+async fn open(quotas: &RedisQuotas, epoch: u64) {
+    for account in ACCOUNTS {
+        quotas.open(account, epoch_of(epoch, 1), &Opening::default()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_request_cost_is_told_to_redis_and_again_to_one_that_lost_it() {
+    let redis = Redis::start().await;
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let link = redis.link().await;
+    let mut provider = testing::provider(1);
+    (provider.url, provider.limits, provider.budget_generation) = (upstream.base_url(), limits(), 1);
+    let mut snapshot = testing::snapshot(vec![provider]);
+    let rates =
+        Rates { input: Some(PicoUsd(3_000_000)), output: Some(PicoUsd(15_000_000)), ..Rates::default() };
+    let price = ModelPrice { base: rates, ..ModelPrice::default() };
+    snapshot.core.prices.insert("claude-sonnet-4-5".to_owned(), price);
+    (snapshot.principals.users[0].limits, snapshot.principals.users[0].budget_generation) = (limits(), 1);
+    RedisPublisher::new(link.clone()).publish(snapshot).await.unwrap();
+    let quotas = RedisQuotas::new(link.clone());
+    quotas.begin(1).await.unwrap();
+    let day = Duration::from_secs(86_400);
+    let gateway = Gateway::start_under(&redis, None, day, testing::hub_key()).await;
+    open(&quotas, 1).await;
+    gateway.answers(&testing::client_secret(1), 200).await;
+
+    eventually("the provider's account is charged", || async {
+        window(&quotas, ACCOUNTS[1], 1).await.spent.0 > 0
+    })
+    .await;
+    let cost = window(&quotas, ACCOUNTS[1], 1).await.spent;
+    eventually("the user's account as well", || async {
+        window(&quotas, ACCOUNTS[0], 1).await.spent == cost
+    })
+    .await;
+
+    redis.cli(&["FLUSHALL"]);
+    assert_eq!(quotas.epoch().await, Ok(None));
+    quotas.begin(2).await.unwrap();
+    let nodes = RedisNodes::new(link);
+    eventually("the gateway has declared what it held", || async {
+        nodes.nodes().await.unwrap().iter().any(|beat| beat.quota_epoch == Some(2))
+    })
+    .await;
+    for account in ACCOUNTS {
+        // It is in no books yet.
+        assert_eq!(window(&quotas, account, 2).await.held, cost);
+    }
+    open(&quotas, 2).await;
+    for account in ACCOUNTS {
+        eventually("it is charged again", || async {
+            let window = window(&quotas, account, 2).await;
+            (window.spent, window.held) == (cost, NanoUsd(0))
+        })
+        .await;
+    }
+    gateway.stop().await;
+}
