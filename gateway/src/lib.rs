@@ -5,7 +5,6 @@
 //! [`shared::ports::UsageStream`], signs of life through [`shared::ports::NodeRegistry`].
 
 mod background;
-#[cfg_attr(not(test), expect(dead_code, reason = "the guard that asks comes with its own change"))]
 mod budgets;
 mod circuits;
 pub mod config;

@@ -17,8 +17,8 @@ mod tests;
 
 use crate::hub::now;
 use crate::journal::UsageJournal;
-use history::Histories;
 use crate::live::{InForce, Live};
+use history::Histories;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use shared::money::NanoUsd;

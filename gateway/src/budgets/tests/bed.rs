@@ -323,6 +323,7 @@ pub fn record(request: RequestId, admitted_at: Option<UnixMillis>, cost: i64) ->
         cost: CostBreakdown { total: NanoUsd(cost), ..CostBreakdown::default() },
         flags: UsageFlags::default(),
         admitted_at: None,
+        held: NanoUsd(0),
     }];
     record
 }
