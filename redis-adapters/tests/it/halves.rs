@@ -48,7 +48,8 @@ impl Admin {
             usage: RedisUsage::new(link.clone(), name),
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::unannounced(link.clone()),
-            sessions: RedisSessions::unannounced(link, Duration::from_secs(300)),
+            sessions: RedisSessions::unannounced(link.clone(), Duration::from_secs(300)),
+            quotas: RedisQuotas::new(link),
         };
         let metrics = Arc::new(Metrics::new().unwrap());
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
