@@ -86,6 +86,7 @@ impl Budgets {
         if known.is_some() {
             return known;
         }
+        self.epochs.look.notify_one();
         let mut asked = self.epochs.asked.subscribe();
         let mut is_away = self.epochs.is_away.subscribe();
         tokio::select! {

@@ -14,7 +14,7 @@ use shared::testing;
 use shared::time::Zone;
 use simulator::Script;
 
-/// The simulator counts 12 tokens of input and 8 of output unless told otherwise; what that costs is asked of the records.
+/// In nano-dollars.
 const DOLLAR: i64 = 1_000_000_000;
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {

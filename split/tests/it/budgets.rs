@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 /// A user whose budget is strict and has a dollar, a model of known price, an admin and two gateways.
 struct Fleet {
     shape: Shape,
-    admin: Admin,
+    _admin: Admin,
     a: Gateway,
     b: Gateway,
     secret: String,
@@ -41,7 +41,7 @@ impl Fleet {
         let made = admin.post("/api/v1/users", user).await;
         admin.in_force_on(2).await;
         let secret = made["key"]["secret"].as_str().unwrap().to_owned();
-        Self { shape, admin, a, b, secret, user_id: made["user"]["id"].as_i64().unwrap() }
+        Self { shape, _admin: admin, a, b, secret, user_id: made["user"]["id"].as_i64().unwrap() }
     }
 
     /// What the upstream has counted, in nano-dollars, without the input.
