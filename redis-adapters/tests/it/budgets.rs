@@ -83,5 +83,4 @@ async fn what_a_request_cost_is_told_to_redis_and_again_to_one_that_lost_it() {
         })
         .await;
     }
-    gateway.stop().await;
 }
