@@ -25,6 +25,7 @@ mod m20261126_000013_circuit_breaker;
 mod m20261126_000014_error_rules;
 mod m20261126_000015_egress;
 mod m20261126_000016_limits;
+mod m20261126_000017_budgets;
 
 use sea_orm_migration::prelude::*;
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000014_error_rules::Migration),
             Box::new(m20261126_000015_egress::Migration),
             Box::new(m20261126_000016_limits::Migration),
+            Box::new(m20261126_000017_budgets::Migration),
         ]
     }
 }

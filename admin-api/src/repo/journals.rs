@@ -5,12 +5,13 @@
 //! nobody waits in a circle. SQLite has one writer anyway.
 
 use super::entity::usage_journals::{Column, Entity, Model};
+use super::entity::usage_journals_ahead as ahead;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     Statement,
 };
-use shared::ids::JournalId;
+use shared::ids::{JournalId, RequestId};
 use shared::rules::journal::Ranges;
 use shared::time::UnixMillis;
 use std::collections::BTreeMap;
@@ -88,6 +89,46 @@ pub async fn save(
     Ok(())
 }
 
+/// Keeps which requests a locked journal has booked (`booked`: numbers and requests) above its watermark, and forgets those
+/// that it has come to. Nothing to do for one that is booked in its order.
+pub async fn save_ahead(
+    db: &impl ConnectionTrait,
+    journal: JournalId,
+    before: &Ranges,
+    after: &Ranges,
+    booked: impl Iterator<Item = (u64, RequestId)>,
+) -> Result<(), DbErr> {
+    let watermark = after.watermark();
+    let id = journal.to_string();
+    if before.is_ahead() && watermark > before.watermark() {
+        let passed = ahead::Column::JournalId.eq(&id).and(ahead::Column::Seq.lte(big(watermark)));
+        ahead::Entity::delete_many().filter(passed).exec(db).await?;
+    }
+    let ahead = booked.filter(|(seq, _)| *seq > watermark);
+    // A record that is in a batch twice is inserted once.
+    let ahead: BTreeMap<u64, RequestId> = ahead.collect();
+    let rows: Vec<_> = ahead
+        .into_iter()
+        .map(|(seq, request)| {
+            let row = ahead::Model { journal_id: id.clone(), seq: big(seq), request_id: request.to_string() };
+            row.into_active_model()
+        })
+        .collect();
+    if !rows.is_empty() {
+        let key = [ahead::Column::JournalId, ahead::Column::Seq];
+        let conflict = OnConflict::columns(key).do_nothing().to_owned();
+        ahead::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(db).await?;
+    }
+    Ok(())
+}
+
+/// Up to where each journal is booked whole.
+pub async fn watermarks(db: &impl ConnectionTrait) -> Result<BTreeMap<JournalId, u64>, DbErr> {
+    let rows = Entity::find().filter(Column::FirstSeq.lte(1)).all(db).await?;
+    let watermark = |row: Model| Some((row.journal_id.parse().ok()?, row.last_seq.try_into().ok()?));
+    Ok(rows.into_iter().filter_map(watermark).collect())
+}
+
 /// Forgets journals that nothing was heard of since `before`, at most so many; answers how many rows that were.
 pub async fn forget(db: &impl ConnectionTrait, before: UnixMillis, at_most: u64) -> Result<u64, DbErr> {
     let quiet = Query::select()
@@ -99,6 +140,10 @@ pub async fn forget(db: &impl ConnectionTrait, before: UnixMillis, at_most: u64)
         .take();
     let forgotten =
         Entity::delete_many().filter(Expr::col(Column::JournalId).in_subquery(quiet)).exec(db).await?;
+    // Nobody tells these any more.
+    let known = Query::select().column(Column::JournalId).from(Entity).take();
+    let unknown = Expr::col(ahead::Column::JournalId).not_in_subquery(known);
+    ahead::Entity::delete_many().filter(unknown).exec(db).await?;
     Ok(forgotten.rows_affected)
 }
 

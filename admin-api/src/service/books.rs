@@ -11,7 +11,7 @@ use crate::repo::refusal::Refusal;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr};
 use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
-use shared::ids::JournalId;
+use shared::ids::{JournalId, RequestId};
 use shared::ports::{Lent, Place};
 use shared::time::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -31,7 +31,8 @@ pub async fn book(db: &Db, lent: &[Lent<UsageRecord>]) -> Result<(Booked, Waterm
     let tx = db.write().await?;
     let booked =
         if records.is_empty() { Booked::default() } else { insert(&tx, &requests, &attempts).await? };
-    let watermarks = mark(&tx, lent).await?;
+    let places = lent.iter().filter_map(|lent| Some((lent.place?, Some(lent.record.request.id))));
+    let watermarks = mark(&tx, &places.collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok((booked, watermarks))
 }
@@ -64,9 +65,9 @@ async fn insert(
     Ok(booked)
 }
 
-/// Marks these places as done with. The last of a transaction: see [`journals`].
-async fn mark<T>(tx: &DatabaseTransaction, lent: &[Lent<T>]) -> Result<Watermarks, DbErr> {
-    let names = journals_of(lent);
+/// Marks these places as done with, and whose requests they booked. The last of a transaction: see [`journals`].
+async fn mark(tx: &DatabaseTransaction, places: &[(Place, Option<RequestId>)]) -> Result<Watermarks, DbErr> {
+    let names: BTreeSet<JournalId> = places.iter().map(|(place, _)| place.journal).collect();
     if names.is_empty() {
         return Ok(Watermarks::new());
     }
@@ -76,13 +77,16 @@ async fn mark<T>(tx: &DatabaseTransaction, lent: &[Lent<T>]) -> Result<Watermark
     for journal in names {
         let before = before.remove(&journal).unwrap_or_default();
         let mut after = before.clone();
-        for place in lent.iter().filter_map(|lent| lent.place).filter(|place| place.journal == journal) {
+        let of_it = places.iter().filter(|(place, _)| place.journal == journal);
+        for (place, _) in of_it.clone() {
             after.add(1, place.floor);
             after.add(place.seq, place.seq);
         }
         if after != before {
             journals::save(tx, journal, &before, &after, now()).await?;
         }
+        let booked = of_it.filter_map(|(place, request)| Some((place.seq, (*request)?)));
+        journals::save_ahead(tx, journal, &before, &after, booked).await?;
         watermarks.push((journal, after.watermark()));
     }
     Ok(watermarks)
@@ -129,7 +133,9 @@ async fn keep_aside<T>(
     };
     let tx = db.write().await?;
     let is_new = insert_dead_letter(&tx, row).await?;
-    let watermarks = mark(&tx, std::slice::from_ref(lent)).await?;
+    // Nothing of it is in the books.
+    let places: Vec<_> = lent.place.map(|place| (place, None)).into_iter().collect();
+    let watermarks = mark(&tx, &places).await?;
     tx.commit().await?;
     Ok((is_new, watermarks))
 }
@@ -248,8 +254,16 @@ pub(super) fn request_row(record: &UsageRecord) -> request_log::Model {
 
 /// The ledger row of an attempt.
 pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledger::Model {
-    let AttemptEntry { attempt: number, provider_id, upstream_model, outcome, usage, cost, flags, .. } =
-        attempt;
+    let AttemptEntry {
+        attempt: number,
+        provider_id,
+        upstream_model,
+        outcome,
+        usage,
+        cost,
+        flags,
+        admitted_at,
+    } = attempt;
     ledger::Model {
         request_id: request.id.to_string(),
         attempt: i32::try_from(*number).unwrap_or(i32::MAX),
@@ -282,6 +296,8 @@ pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledg
         is_unpriced: flags.is_unpriced,
         is_long_context: flags.is_long_context,
         is_priority_tier: flags.is_priority_tier,
+        admitted_at_ms: request.admitted_at.map(|at| at.0),
+        attempt_admitted_at_ms: admitted_at.map(|at| at.0),
     }
 }
 

@@ -5,8 +5,8 @@ use crate::hub::{Hub, Kind, on, on_both};
 use admin_api::jobs::consume::Consumer;
 use admin_api::jobs::journals::QuietJournals;
 use admin_api::repo::db::Db;
-use admin_api::repo::entity::{ledger, request_log, usage_journals};
-use admin_api::service::books::{Booked, Watermarks, book};
+use admin_api::repo::entity::{ledger, request_log, usage_journals, usage_journals_ahead};
+use admin_api::service::books::{Booked, Watermarks, book, set_aside_unreadable};
 use rand::RngCore;
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, Statement, TransactionTrait};
 use shared::contract::usage::UsageRecord;
@@ -22,6 +22,7 @@ use testbed::eventually;
 on_both!(on:
     the_books_say_how_far_a_journal_is,
     a_record_whose_number_is_booked_is_passed_over,
+    what_is_booked_before_its_turn_is_known_until_its_turn_comes,
     consumers_that_share_journals_count_each_record_once,
     a_stream_that_lost_everything_is_made_good,
     journals_that_are_long_gone_are_forgotten,
@@ -81,6 +82,34 @@ async fn a_record_whose_number_is_booked_is_passed_over(hub: Hub) {
     assert_eq!(hourly(&hub).await, rows);
 }
 
+async fn what_is_booked_before_its_turn_is_known_until_its_turn_comes(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let ahead = async || {
+        let rows = usage_journals_ahead::Entity::find().all(db.reader()).await.unwrap();
+        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.seq, row.request_id)).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let named = |numbers: &[i64]| -> Vec<_> {
+        let id = |seq: &i64| (*seq, record(seq.cast_unsigned()).request.id.to_string());
+        numbers.iter().map(id).collect()
+    };
+    booked(db, &[1, 2], 0).await;
+    assert_eq!(ahead().await, []);
+    booked(db, &[5, 4, 5, 7], 0).await;
+    assert_eq!(ahead().await, named(&[4, 5, 7]));
+    // They come again, and with them what was missing before the first two.
+    booked(db, &[3, 4, 5, 7], 0).await;
+    assert_eq!(ahead().await, named(&[7]));
+    booked(db, &[10], 9).await;
+    assert_eq!(ahead().await, []);
+    // A record that nobody can read has no request.
+    let unreadable = Place { journal: journal(1), seq: 12, floor: 0 };
+    let unreadable = Lent { receipt: Receipt(0, 12), place: Some(unreadable), record: "{}".to_owned() };
+    set_aside_unreadable(db, &unreadable).await.unwrap();
+    assert_eq!((ahead().await, ranges(db).await), (vec![], vec![(1, 10), (12, 12)]));
+}
+
 /// Each of two consumers is lent all records of two journals, in batches and orders of its own.
 async fn consumers_that_share_journals_count_each_record_once(hub: Hub) {
     let db = hub.handle.admin().db();
@@ -104,6 +133,7 @@ async fn consumers_that_share_journals_count_each_record_once(hub: Hub) {
     let rows = usage_journals::Entity::find().all(db.reader()).await.unwrap();
     assert!(rows.iter().all(|row| (row.first_seq, row.last_seq) == (1, 60)), "{rows:?}");
     assert_eq!(rows.len(), 2);
+    assert_eq!(usage_journals_ahead::Entity::find().count(db.reader()).await.unwrap(), 0);
     assert_eq!(ledger::Entity::find().count(db.reader()).await.unwrap(), 120);
     assert_eq!(hourly(&hub).await.iter().map(|row| row.requests).sum::<i64>(), 120);
 }
@@ -200,10 +230,24 @@ async fn journals_that_are_long_gone_are_forgotten(hub: Hub) {
     };
     let mut rows = vec![row(200, 1, 10), row(200, 3, 100), row(201, 1, 100)];
     rows.extend((0..150).flat_map(|n| [row(n, 1, 5), row(n, 7, 9)]));
+    for n in [0, 200] {
+        let row = usage_journals_ahead::Model {
+            journal_id: journal(n).to_string(),
+            seq: 7,
+            request_id: record(u64::from(n)).request.id.to_string(),
+        };
+        let row: usage_journals_ahead::ActiveModel = row.into();
+        usage_journals_ahead::Entity::insert_many([row]).exec_without_returning(db.reader()).await.unwrap();
+    }
     let rows: Vec<usage_journals::ActiveModel> = rows.into_iter().map(Into::into).collect();
     usage_journals::Entity::insert_many(rows).exec_without_returning(db.reader()).await.unwrap();
     let job = QuietJournals::new(db.clone());
     assert_eq!(job.step(UnixMillis(99 * DAY_MS)).await.unwrap(), 0);
     assert_eq!(job.step(UnixMillis(100 * DAY_MS)).await.unwrap(), 300);
     assert_eq!(usage_journals::Entity::find().count(db.reader()).await.unwrap(), 3);
+    let ahead = usage_journals_ahead::Entity::find().all(db.reader()).await.unwrap();
+    assert_eq!(
+        ahead.iter().map(|row| row.journal_id.clone()).collect::<Vec<_>>(),
+        [journal(200).to_string()]
+    );
 }

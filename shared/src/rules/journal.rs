@@ -75,6 +75,12 @@ impl Ranges {
         self.0.first_key_value().filter(|(first, _)| **first <= 1).map_or(0, |(_, last)| *last)
     }
 
+    /// True when there are numbers above the watermark.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.0.last_key_value().is_some_and(|(_, last)| *last > self.watermark())
+    }
+
     /// First and last number of each, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0.iter().map(|(first, last)| (*first, *last))
@@ -176,6 +182,7 @@ mod tests {
             prop_assert!(kept.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{:?}", kept);
             let watermark = (1..).take_while(|number| numbers.contains(number)).last().unwrap_or(0);
             prop_assert_eq!(ranges.watermark(), watermark);
+            prop_assert_eq!(ranges.is_ahead(), numbers.iter().any(|number| *number > watermark));
             prop_assert_eq!(kept.into_iter().collect::<Ranges>(), ranges);
         }
     }

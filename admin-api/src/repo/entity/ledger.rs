@@ -44,6 +44,8 @@ pub struct Model {
     pub is_unpriced: bool,
     pub is_long_context: bool,
     pub is_priority_tier: bool,
+    pub admitted_at_ms: Option<i64>,
+    pub attempt_admitted_at_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,6 +1,7 @@
 //! The rows as the database has them: one file a table, no rules.
 
 pub mod audit_log;
+pub mod budget_epoch;
 pub mod config_revision;
 pub mod error_rules;
 pub mod error_rules_removed;
@@ -14,4 +15,5 @@ pub mod settings;
 pub mod usage_dead_letters;
 pub mod usage_hourly;
 pub mod usage_journals;
+pub mod usage_journals_ahead;
 pub mod users;
