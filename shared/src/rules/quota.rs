@@ -12,11 +12,13 @@
 //! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
 
 pub mod account;
+pub mod barrier;
 mod calendar;
 mod epoch;
 pub mod headers;
 pub mod local;
 pub mod need;
+pub mod opening;
 pub mod outage;
 mod owed;
 mod refusal;
@@ -30,7 +32,7 @@ pub mod words;
 
 pub use account::Account;
 pub use calendar::Calendar;
-pub use epoch::epoch_of;
+pub use epoch::{EpochNow, epoch_now, epoch_of};
 pub use owed::{Owed, Said, owed, said_by_json, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{

@@ -1,4 +1,23 @@
-//! Which epoch an account is in.
+//! Which epoch the store of budgets is in, and an account.
+
+/// How the epoch of the store stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochNow {
+    /// It is this one.
+    InForce(u64),
+    /// The store has lost what it had, or the database has: this one is to be begun.
+    Begins(u64),
+}
+
+/// How the epoch stands when the database has `kept` (0: none yet) and the store says `said`.
+#[must_use]
+pub fn epoch_now(kept: u64, said: Option<u64>) -> EpochNow {
+    match said {
+        Some(said) if said == kept => EpochNow::InForce(kept),
+        // After a backup came back the database may be the older one.
+        _ => EpochNow::Begins(kept.max(said.unwrap_or(0)).saturating_add(1)),
+    }
+}
 
 /// The epoch of an account: that of its store, begun by the admin side each time the store lost what it had, and within it the
 /// account's generation ([`crate::model::User::budget_generation`]). It grows with both, so that an account that came under
@@ -13,6 +32,20 @@ pub fn epoch_of(store: u64, generation: u32) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_epoch_begins_where_the_store_and_the_database_do_not_agree() {
+        use EpochNow::{Begins, InForce};
+        for (kept, said, expected) in [
+            (0, None, Begins(1)),
+            (3, Some(3), InForce(3)),
+            (3, None, Begins(4)),
+            (3, Some(7), Begins(8)),
+            (7, Some(3), Begins(8)),
+        ] {
+            assert_eq!(epoch_now(kept, said), expected, "{kept} {said:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -6,7 +6,7 @@ use super::words::{AccountId, HoldId, ScopeId};
 use crate::contract::codec::check_schema;
 use crate::contract::usage::{AttemptEntry, Outcome, USAGE_SCHEMA, UsageRecord};
 use crate::ids::{KeyId, ProviderId, RequestId, UserId};
-use crate::model::{Key, Provider, User};
+use crate::model::{Key, Limits, Provider, User};
 use crate::money::NanoUsd;
 use crate::time::{UnixMillis, Zone};
 use serde::Deserialize;
@@ -172,7 +172,16 @@ pub fn scopes_of_caller(user: &User, key: &Key, zone: &Zone, now: UnixMillis) ->
     Calendar::default().scopes_of_caller(user, key, zone, now)
 }
 
-/// The same for a provider.
+/// A key's limits, clipped by its user's markers.
+pub(super) fn limits_of_key(user: &Limits, key: &Limits) -> Limits {
+    Limits {
+        reset_at: key.reset_at.max(user.reset_at),
+        five_hours_reset_at: key.five_hours_reset_at.max(user.five_hours_reset_at),
+        ..key.clone()
+    }
+}
+
+/// What [`scopes_of_caller`] says for a provider.
 #[must_use]
 pub fn scopes_of_provider(provider: &Provider, zone: &Zone, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
     Calendar::default().scopes_of_provider(provider, zone, now)
@@ -187,9 +196,7 @@ impl Calendar {
         zone: &Zone,
         now: UnixMillis,
     ) -> Vec<(ScopeId, Terms)> {
-        let mut of_key = key.limits.clone();
-        of_key.reset_at = of_key.reset_at.max(user.limits.reset_at);
-        of_key.five_hours_reset_at = of_key.five_hours_reset_at.max(user.limits.five_hours_reset_at);
+        let of_key = limits_of_key(&user.limits, &key.limits);
         vec![
             (ScopeId::Key(key.id), self.terms(&of_key, zone, now)),
             (ScopeId::Owner, self.terms(&user.limits, zone, now)),
@@ -211,7 +218,6 @@ impl Calendar {
 mod tests {
     use super::*;
     use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
-    use crate::model::Limits;
     use crate::testing::{key, usage_record, user};
 
     fn attempt(attempt: u32, outcome: Outcome, cost: i64, admitted_at: Option<UnixMillis>) -> AttemptEntry {
