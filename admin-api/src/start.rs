@@ -13,6 +13,7 @@ use crate::jobs::clean::Cleaner;
 use crate::jobs::consume::Consumer;
 use crate::jobs::days::Days;
 use crate::jobs::journals::QuietJournals;
+use crate::jobs::open::Opener;
 use crate::jobs::reconcile::Reconciler;
 use crate::outside::Outside;
 use crate::repo::db::{Db, OpenError};
@@ -299,7 +300,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
         vault,
         runtime.handle().clone(),
         reconciler.publishing(),
-        Gateways { nodes, breakers, sessions, quotas },
+        Gateways { nodes: nodes.clone(), breakers, sessions, quotas: quotas.clone() },
         outside,
         config.timezone.clone(),
     );
@@ -322,6 +323,7 @@ async fn assemble(options: Options, runtime: &Runtime) -> Result<Parts, StartErr
     jobs.spawn(QuietJournals::new(db.clone()).run(stop_jobs.clone()));
     jobs.spawn(cleaner.run(stop_jobs.clone()));
     jobs.spawn(days.run(unsummed, stop_jobs.clone()));
+    jobs.spawn(Opener::new(db.clone(), quotas, nodes).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.spawn(Consumer::new(db, usage.clone()).counted(metrics.clone()).run(stop_jobs.clone()));
     jobs.close();
     let gate = Data::new(Gate::new(&config.admin_token));

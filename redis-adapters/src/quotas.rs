@@ -28,9 +28,17 @@ impl RedisQuotas {
 
     /// The parts of a reply behind its moment.
     async fn call(&self, call: Result<ScriptCall, serde_json::Error>) -> Result<At<Vec<String>>, PortError> {
+        self.call_within(DEADLINE, call).await
+    }
+
+    async fn call_within(
+        &self,
+        deadline: Duration,
+        call: Result<ScriptCall, serde_json::Error>,
+    ) -> Result<At<Vec<String>>, PortError> {
         // Only memory could fail here.
         let call = call.map_err(|_| PortError::Refused)?;
-        let reply = items(self.link.eval(QUOTA, call, DEADLINE).await?).ok_or(PortError::Unreadable)?;
+        let reply = items(self.link.eval(QUOTA, call, deadline).await?).ok_or(PortError::Unreadable)?;
         let parts: Option<Vec<String>> = reply.iter().map(text).collect();
         let mut parts = parts.ok_or(PortError::Unreadable)?.into_iter();
         let at = parts.next().and_then(|at| at.parse().ok()).ok_or(PortError::Unreadable)?;
@@ -108,7 +116,8 @@ impl QuotaStore for RedisQuotas {
     }
 
     async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
-        self.tell(open(account, epoch, opening)).await
+        let At { at, .. } = self.call_within(OPEN_DEADLINE, open(account, epoch, opening)).await?;
+        Ok(At { at, said: () })
     }
 
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {
@@ -130,3 +139,5 @@ impl QuotaStore for RedisQuotas {
 
 /// A request waits for it.
 const DEADLINE: Duration = Duration::from_millis(200);
+/// Nobody waits for it, and it may be a day of many keys, with others before it.
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);

@@ -264,6 +264,10 @@ impl NodeRegistry for MemoryNodes {
             |(id, told): (&String, &Told)| NodeInFlight { id: id.clone(), told: told.in_flight.clone() };
         Ok(self.lock().iter().map(node).collect())
     }
+
+    fn is_in_process(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -233,6 +233,11 @@ pub trait NodeRegistry: Send + Sync {
 
     /// What each node that is there told last of what runs on it, in the order of their ids.
     async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError>;
+
+    /// True where nodes and registry are one process: nobody is there whose beats were lost.
+    fn is_in_process(&self) -> bool {
+        false
+    }
 }
 
 /// What runs on a node.

@@ -34,6 +34,7 @@ impl Hub {
         let breakers = Arc::new(MemoryBreakers::new(gateway::now));
         let ttl_ms = u64::try_from(gateway_config.session_ttl.as_millis()).unwrap_or(u64::MAX);
         let sessions = Arc::new(MemorySessions::new(ttl_ms, gateway::now));
+        // Of both halves: the admin side opens what the gateway asks.
         let quotas = Arc::new(MemoryQuotas::new(gateway::now));
         let far = FarSides {
             publisher: Arc::new(InForce(config.clone())),

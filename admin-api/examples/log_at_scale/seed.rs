@@ -60,7 +60,7 @@ fn prepare(server: &Postgres, elsewhere: Option<&str>) {
 /// Keys and indexes of the ledger and the sums are made after the rows.
 const DROP_KEYS: &str = "
 ALTER TABLE ledger DROP CONSTRAINT ledger_pkey;
-DROP INDEX ledger_created_idx;
+DROP INDEX ledger_created_idx, ledger_user_idx, ledger_provider_idx, ledger_interrupted_idx;
 ALTER TABLE usage_hourly DROP CONSTRAINT usage_hourly_pkey;
 DROP INDEX usage_hourly_user_idx, usage_hourly_key_idx, usage_hourly_provider_idx;
 ";
@@ -160,6 +160,9 @@ GROUP BY 1, 2, 3, 4, 5;
 const FINISH: &str = "
 ALTER TABLE ledger ADD PRIMARY KEY (request_id, attempt);
 CREATE INDEX ledger_created_idx ON ledger (created_at_ms, request_id);
+CREATE INDEX ledger_user_idx ON ledger (user_id, created_at_ms);
+CREATE INDEX ledger_provider_idx ON ledger (provider_id, created_at_ms);
+CREATE INDEX ledger_interrupted_idx ON ledger (created_at_ms) WHERE outcome = 'interrupted';
 ALTER TABLE usage_hourly ADD PRIMARY KEY (hour_start_ms, user_id, key_id, provider_id, model);
 CREATE INDEX usage_hourly_user_idx ON usage_hourly (user_id, hour_start_ms);
 CREATE INDEX usage_hourly_key_idx ON usage_hourly (key_id, hour_start_ms);

@@ -1,5 +1,5 @@
 //! What runs beside the API: publishing the configuration, booking usage, summing days, cleaning the request log up,
-//! forgetting journals.
+//! forgetting journals, opening budgets.
 //!
 //! A job exposes one step; its loop adds only waiting, so that tests step instead of sleeping.
 
@@ -7,6 +7,7 @@ pub mod clean;
 pub mod consume;
 pub mod days;
 pub mod journals;
+pub mod open;
 pub mod reconcile;
 
 use std::fmt::Display;

@@ -90,3 +90,6 @@ pub async fn count_dead_letters(db: &DatabaseConnection) -> Result<u64, DbErr> {
 
 /// The widest table has 36 columns; SQLite takes 32 766 parameters a statement.
 const ROWS_PER_STATEMENT: usize = 500;
+/// No attempt takes 10¹⁵ tokens or costs a million dollars (10¹⁵ nano-USD). Held to that, an hour's sum stays
+/// within 64 bits for nine thousand lying attempts; a sum beyond them the database would refuse for ever.
+pub const MOST_OF_ONE_ATTEMPT: i64 = 1_000_000_000_000_000;

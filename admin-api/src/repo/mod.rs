@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod books;
+pub mod budget_epoch;
 pub mod catalogue;
 pub mod db;
 pub mod entity;
@@ -18,6 +19,7 @@ pub mod recount;
 pub mod refusal;
 pub mod revision;
 pub mod snapshot;
+pub mod spending;
 pub mod sums;
 pub mod usage_days;
 

@@ -144,7 +144,7 @@ pub async fn delete_rollups(db: &impl ConnectionTrait, hour: UnixMillis) -> Resu
 }
 
 /// A column held to what one attempt may come to, as booking does ([`crate::service::books`]).
-fn held(column: &str, most: i64) -> String {
+pub(super) fn held(column: &str, most: i64) -> String {
     format!("CASE WHEN {column} > {most} THEN {most} WHEN {column} < -{most} THEN -{most} ELSE {column} END")
 }
 

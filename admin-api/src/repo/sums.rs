@@ -59,11 +59,21 @@ pub async fn sums(db: &Db, question: &Question) -> Result<Vec<Model>, DbErr> {
         Some(_) => that_hold(&moment).await?,
         None => BTreeSet::new(),
     };
-    let rows = match question.statement(moment.get_database_backend(), &hold) {
-        Some(statement) => Model::find_by_statement(statement).all(&moment).await?,
+    let parts = sums_in(&moment, question, &hold).await?;
+    moment.rollback().await?;
+    Ok(parts)
+}
+
+/// The same within a moment in which the sums of these days hold.
+pub async fn sums_in(
+    moment: &impl ConnectionTrait,
+    question: &Question,
+    hold: &BTreeSet<Span>,
+) -> Result<Vec<Model>, DbErr> {
+    let rows = match question.statement(moment.get_database_backend(), hold) {
+        Some(statement) => Model::find_by_statement(statement).all(moment).await?,
         None => Vec::new(),
     };
-    moment.rollback().await?;
     let mut parts: BTreeMap<Key, Model> = BTreeMap::new();
     for row in rows {
         let key = (

@@ -3,7 +3,9 @@
 //! record beforehand saves the work.
 
 use super::now;
-use crate::repo::books::{add_hourly, insert_attempts, insert_dead_letter, insert_requests};
+use crate::repo::books::{
+    MOST_OF_ONE_ATTEMPT, add_hourly, insert_attempts, insert_dead_letter, insert_requests,
+};
 use crate::repo::db::Db;
 use crate::repo::entity::{ledger, request_log, usage_dead_letters, usage_hourly};
 use crate::repo::journals;
@@ -350,6 +352,3 @@ fn big(n: u64) -> i64 {
 }
 
 const MAX_TEXT_BYTES: usize = 512;
-/// No attempt takes 10¹⁵ tokens or costs a million dollars (10¹⁵ nano-USD). Held to that, an hour's sum stays
-/// within 64 bits for nine thousand lying attempts; a sum beyond them the database would refuse for ever.
-pub(crate) const MOST_OF_ONE_ATTEMPT: i64 = 1_000_000_000_000_000;

@@ -4,8 +4,8 @@
 //! made again while nobody else changes the roll-ups. The requests of an hour are counted in the log: where that was
 //! cleaned up, the roll-ups alone know them, and keep them. Then each day that is summed is compared with its hours.
 
-use super::books::{MOST_OF_ONE_ATTEMPT, ledger_row};
-use crate::repo::books::add_hourly;
+use super::books::ledger_row;
+use crate::repo::books::{MOST_OF_ONE_ATTEMPT, add_hourly};
 use crate::repo::db::Db;
 use crate::repo::entity::usage_hourly::Key;
 use crate::repo::entity::{ledger, usage_hourly};

@@ -6,6 +6,7 @@
 //! dead runtime.
 
 pub mod books;
+pub mod budgets;
 pub mod change;
 pub mod check;
 pub mod circuits;

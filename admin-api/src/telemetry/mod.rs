@@ -13,6 +13,7 @@ pub use observe::observe;
 pub use page::Page;
 
 use crate::jobs::consume::{ConsumeError, Consumed};
+use crate::jobs::open::{OpenError, Opened};
 use crate::jobs::reconcile::{Outcome, ReconcileError};
 use crate::service::now;
 use actix_web::http::{Method, StatusCode};
@@ -33,6 +34,7 @@ pub struct Metrics {
     database: Database,
     config: Config,
     usage: Usage,
+    budgets: Budgets,
 }
 
 struct Http {
@@ -68,6 +70,12 @@ struct Usage {
     dead_letters: Known,
 }
 
+struct Budgets {
+    opened: IntCounter,
+    failures: IntCounterVec,
+    held_up: IntGauge,
+}
+
 impl Metrics {
     /// A fresh set in a registry of its own, so that two control planes in one process do not meet.
     pub fn new() -> prometheus::Result<Self> {
@@ -81,7 +89,8 @@ impl Metrics {
         started.set(now().0 / 1_000);
         let (http, database) = (Http::new(&made)?, Database::new(&made)?);
         let (config, usage) = (Config::new(&made)?, Usage::new(&made)?);
-        Ok(Self { registry, http, database, config, usage })
+        let budgets = Budgets::new(&made)?;
+        Ok(Self { registry, http, database, config, usage, budgets })
     }
 
     /// Counts an answered request. `route` is a template, never a path.
@@ -120,6 +129,18 @@ impl Metrics {
                 self.usage.attempts.inc_by(big(booked.attempts));
             }
             Err(error) => self.usage.failures.with_label_values(&[consume_label(error)]).inc(),
+        }
+    }
+
+    /// Counts a step of the opener of budgets.
+    pub fn count_openings(&self, step: Result<&Opened, &OpenError>) {
+        let budgets = &self.budgets;
+        match step {
+            Ok(Opened { accounts, held_up, .. }) => {
+                budgets.opened.inc_by(big(*accounts));
+                budgets.held_up.set(i64::from(held_up.is_some()));
+            }
+            Err(error) => budgets.failures.with_label_values(&[open_label(error)]).inc(),
         }
     }
 
@@ -262,6 +283,35 @@ impl Usage {
                 "Records in usage_dead_letters: in no book until somebody mends them.",
             )?,
         })
+    }
+}
+
+impl Budgets {
+    fn new(made: &Maker<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            opened: made.kept(IntCounter::new(
+                "cch_admin_budgets_opened_total",
+                "Budgets of users and providers that were opened from the ledger.",
+            )?)?,
+            failures: made.counters(
+                "cch_admin_budget_failures_total",
+                "Times that budgets could not be opened and are tried again, by what failed.",
+                &["reason"],
+                &["store", "database", "deadline"],
+            )?,
+            held_up: made.gauge(
+                "cch_admin_budgets_held_up",
+                "1 while no budget may be opened because a gateway has not said yet what it holds.",
+            )?,
+        })
+    }
+}
+
+fn open_label(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Store(_) => "store",
+        OpenError::Database(_) => "database",
+        OpenError::Deadline => "deadline",
     }
 }
 

@@ -4,6 +4,7 @@
 mod hub;
 
 mod books;
+mod budgets;
 mod catalogue;
 mod circuits;
 mod conventions;

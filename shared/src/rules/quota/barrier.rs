@@ -22,6 +22,8 @@ pub enum HeldUp {
     Behind(String),
     /// A gateway has not declared yet what it holds.
     Undeclared(String),
+    /// The store has just lost its epoch, or another admin-api has begun the next one.
+    OtherEpoch,
 }
 
 impl HeldUp {
@@ -33,6 +35,7 @@ impl HeldUp {
             Self::Unheard => "unheard",
             Self::Behind(_) => "behind",
             Self::Undeclared(_) => "undeclared",
+            Self::OtherEpoch => "other_epoch",
         }
     }
 
@@ -40,7 +43,7 @@ impl HeldUp {
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         match self {
-            Self::NoGateway | Self::Unheard => None,
+            Self::NoGateway | Self::Unheard | Self::OtherEpoch => None,
             Self::Behind(node) | Self::Undeclared(node) => Some(node),
         }
     }

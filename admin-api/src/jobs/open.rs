@@ -1,0 +1,324 @@
+//! Keeps the epoch of the store of budgets, and opens the accounts that gateways ask for from the ledger.
+//!
+//! A store that has lost what it had answers no question about money before the account is opened again. When that may be is
+//! in `shared::rules::quota::barrier`, what it is opened with in `opening` beside it. Several admin-apis may run this at once:
+//! one of them begins an epoch, and an account is opened by whoever took it, once in an epoch. What cannot be opened yet is
+//! wanted again; what is lost on the way gateways want again themselves.
+
+use crate::error::Error;
+use crate::repo::db::{Db, may_pass};
+use crate::repo::{budget_epoch, revision};
+use crate::service::budgets::Moment;
+use crate::telemetry::Metrics;
+use futures::future::join_all;
+use shared::contract::keys::NODE_TTL_SECS;
+use shared::contract::node::NodeBeat;
+use shared::ports::{NodeRegistry, PortError, QuotaStore};
+use shared::rules::quota::barrier::{Fleet, HeldUp, barrier};
+use shared::rules::quota::{AccountId, EpochNow, epoch_now, epoch_of};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Why a step failed. The next one tries again.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The store of budgets, or the registry of nodes, cannot be reached.
+    #[error("store of budgets: {0}")]
+    Store(#[from] PortError),
+    /// The database refuses or is away.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// The database did not answer in time.
+    #[error("the database did not answer within {} s", READ_DEADLINE.as_secs())]
+    Deadline,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Accounts that it opened.
+    pub accounts: usize,
+    /// Why it opened no more, though there may be some to open.
+    pub held_up: Option<HeldUp>,
+    /// There may be more to open at once.
+    pub has_more: bool,
+}
+
+/// Opens budgets.
+pub struct Opener {
+    db: Db,
+    quotas: Arc<dyn QuotaStore>,
+    nodes: Arc<dyn NodeRegistry>,
+    metrics: Option<Arc<Metrics>>,
+    /// The epoch it goes by.
+    epoch: Option<u64>,
+    fleet: Fleet,
+    looked_at_ms: Option<u64>,
+    is_held_up: bool,
+}
+
+impl Opener {
+    /// One that has not looked yet.
+    #[must_use]
+    pub fn new(db: Db, quotas: Arc<dyn QuotaStore>, nodes: Arc<dyn NodeRegistry>) -> Self {
+        Self {
+            db,
+            quotas,
+            nodes,
+            metrics: None,
+            epoch: None,
+            fleet: Fleet::default(),
+            looked_at_ms: None,
+            is_held_up: false,
+        }
+    }
+
+    /// The same, counted here.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Steps ten times a second, until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let began = Instant::now();
+        let mut teller = Teller::default();
+        let mut pause = TICK;
+        while !stop.is_cancelled() {
+            let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let step = self.step(now_ms).await;
+            teller.tell(step.as_ref(), now_ms);
+            pause = match step {
+                Ok(Opened { has_more: true, .. }) => continue,
+                Ok(_) => TICK,
+                Err(_) => (pause * 2).min(LONGEST_PAUSE),
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Opens some of the accounts that are wanted. `now_ms` is of a clock that never goes back.
+    pub async fn step(&mut self, now_ms: u64) -> Result<Opened, OpenError> {
+        let opened = self.open_some(now_ms).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.count_openings(opened.as_ref());
+        }
+        opened
+    }
+
+    async fn open_some(&mut self, now_ms: u64) -> Result<Opened, OpenError> {
+        let Some(epoch) = self.keep_epoch(now_ms).await? else { return Ok(Opened::default()) };
+        if self.looked_at_ms.is_none_or(|at| at + LOOK_MS <= now_ms) {
+            self.look().await?;
+            self.looked_at_ms = Some(now_ms);
+        }
+        if let Err(held_up) = self.fleet.is_complete(now_ms) {
+            return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
+        }
+        if self.is_held_up {
+            // Nothing is taken that would only be given back.
+            let newest = revision::newest(self.db.reader()).await.map_err(Error::from)?;
+            if let Err(held_up) = barrier(&self.look().await?, newest, epoch) {
+                return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
+            }
+            self.is_held_up = false;
+        }
+        let wanted = self.quotas.take_wanted(AT_ONCE).await?;
+        if wanted.is_empty() {
+            return Ok(Opened::default());
+        }
+        let opened = self.open_singly_if_refused(epoch, &wanted).await;
+        match &opened {
+            Ok(Opened { held_up: None, .. }) => {}
+            Ok(_) => {
+                self.is_held_up = true;
+                self.want(&wanted).await;
+            }
+            Err(_) => self.want(&wanted).await,
+        }
+        Ok(Opened { has_more: wanted.len() == AT_ONCE && !self.is_held_up, ..opened? })
+    }
+
+    /// The epoch that is in force, begun here if need be; `None`: another admin-api was faster, or the store changes just now.
+    async fn keep_epoch(&mut self, now_ms: u64) -> Result<Option<u64>, OpenError> {
+        let said = self.quotas.epoch().await?;
+        if said.is_some() && said == self.epoch {
+            self.fleet.is_whole();
+            return Ok(said);
+        }
+        let kept = budget_epoch::kept(self.db.reader()).await.map_err(Error::from)?;
+        let epoch = match epoch_now(kept, said) {
+            EpochNow::InForce(epoch) => epoch,
+            EpochNow::Begins(epoch) if self.begin(kept, said, epoch).await? => epoch,
+            EpochNow::Begins(_) => return Ok(None),
+        };
+        if !self.nodes.is_in_process() {
+            self.fleet.loses(now_ms);
+        }
+        tracing::info!(epoch, before = self.epoch, "the store of budgets is in another epoch");
+        (self.epoch, self.is_held_up) = (Some(epoch), false);
+        Ok(Some(epoch))
+    }
+
+    /// False: not by this process. The store is told while the row is locked, so that nobody else begins one meanwhile.
+    async fn begin(&self, kept: u64, said: Option<u64>, epoch: u64) -> Result<bool, OpenError> {
+        let tx = self.db.write().await.map_err(Error::from)?;
+        let raised = budget_epoch::raise(&tx, kept, epoch).await.map_err(Error::from)?;
+        // It may have been told while this one waited for the row.
+        if !raised || self.quotas.epoch().await? != said {
+            tx.rollback().await.map_err(Error::from)?;
+            return Ok(false);
+        }
+        let begun = self.quotas.begin(epoch).await;
+        // A number that the store may have heard is used up.
+        tx.commit().await.map_err(Error::from)?;
+        begun?;
+        Ok(true)
+    }
+
+    async fn look(&mut self) -> Result<Vec<NodeBeat>, OpenError> {
+        let nodes = self.nodes.nodes().await?;
+        self.fleet.reads(&nodes);
+        Ok(nodes)
+    }
+
+    /// Opens these together; one at a time where the database refuses something of them, so that it holds up nobody else.
+    async fn open_singly_if_refused(
+        &mut self,
+        epoch: u64,
+        wanted: &[AccountId],
+    ) -> Result<Opened, OpenError> {
+        match self.open(epoch, wanted).await {
+            Err(OpenError::Database(Error::Database(error))) if wanted.len() > 1 && !may_pass(&error) => {}
+            opened => return opened,
+        }
+        let mut all = Opened::default();
+        for account in wanted {
+            match self.open(epoch, std::slice::from_ref(account)).await {
+                Ok(Opened { accounts, held_up, .. }) => {
+                    all.accounts += accounts;
+                    all.held_up = all.held_up.or(held_up);
+                }
+                Err(OpenError::Database(Error::Database(error))) if !may_pass(&error) => {
+                    tracing::error!(?account, %error, "a budget cannot be read from the ledger");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn open(&mut self, epoch: u64, wanted: &[AccountId]) -> Result<Opened, OpenError> {
+        // Before the moment: what they know they knew then.
+        let nodes = self.look().await?;
+        let reading = async {
+            let moment = Moment::begin(&self.db).await?;
+            let is_same = if moment.epoch == epoch { Ok(()) } else { Err(HeldUp::OtherEpoch) };
+            if let Err(held_up) = is_same.and_then(|()| barrier(&nodes, moment.revision, epoch)) {
+                moment.end().await?;
+                return Ok(Err(held_up));
+            }
+            let budgets = moment.budgets(wanted).await?;
+            let epochs: Vec<_> = budgets
+                .iter()
+                .map(|(account, budget)| (*account, epoch_of(epoch, budget.generation)))
+                .collect();
+            let asks = epochs.iter().map(|(account, epoch)| self.quotas.standing(*account, &[], *epoch));
+            let mut due = Vec::with_capacity(epochs.len());
+            for (said, (account, budget)) in join_all(asks).await.into_iter().zip(budgets) {
+                let said = said?;
+                let (is_open, _) = said.said;
+                if !is_open {
+                    due.push((account, budget, said.at));
+                }
+            }
+            let openings = moment.openings(due).await?;
+            moment.end().await?;
+            Ok::<_, OpenError>(Ok((epochs, openings)))
+        };
+        let read = timeout(READ_DEADLINE, reading).await.map_err(|_| OpenError::Deadline)??;
+        let (epochs, openings) = match read {
+            Ok(read) => read,
+            Err(held_up) => return Ok(Opened { held_up: Some(held_up), ..Opened::default() }),
+        };
+        if self.quotas.epoch().await? != Some(epoch) {
+            return Ok(Opened { held_up: Some(HeldUp::OtherEpoch), ..Opened::default() });
+        }
+        let of_account = |account: &AccountId| {
+            epochs.iter().find(|(of, _)| of == account).map_or(epoch_of(epoch, 0), |(_, epoch)| *epoch)
+        };
+        let opens = openings
+            .iter()
+            .map(|(account, opening)| self.quotas.open(*account, of_account(account), opening));
+        for opened in join_all(opens).await {
+            opened?;
+        }
+        Ok(Opened { accounts: openings.len(), ..Opened::default() })
+    }
+
+    /// Gives back what was taken. What the store does not hear gateways will say themselves.
+    async fn want(&self, accounts: &[AccountId]) {
+        let wants = accounts.iter().map(|account| self.quotas.want(*account));
+        let lost = join_all(wants).await.iter().filter(|wanted| wanted.is_err()).count();
+        if lost > 0 {
+            tracing::debug!(lost, "the store of budgets did not hear which accounts are still to be opened");
+        }
+    }
+}
+
+/// Tells what happens once, not with each step.
+#[derive(Default)]
+struct Teller {
+    is_broken: bool,
+    held_up_since_ms: Option<u64>,
+    is_told: bool,
+}
+
+impl Teller {
+    fn tell(&mut self, step: Result<&Opened, &OpenError>, now_ms: u64) {
+        match step {
+            Ok(opened) => {
+                if std::mem::take(&mut self.is_broken) {
+                    tracing::info!("budgets are opened again");
+                }
+                if opened.accounts > 0 {
+                    tracing::debug!(accounts = opened.accounts, "budgets are opened");
+                }
+                match &opened.held_up {
+                    Some(held_up) => self.tell_held_up(held_up, now_ms),
+                    None => (self.held_up_since_ms, self.is_told) = (None, false),
+                }
+            }
+            Err(error) if !self.is_broken => {
+                tracing::error!(%error, "budgets cannot be opened; trying again");
+                self.is_broken = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A moment of it is nothing to tell: each start and each change has one.
+    fn tell_held_up(&mut self, held_up: &HeldUp, now_ms: u64) {
+        let since_ms = *self.held_up_since_ms.get_or_insert(now_ms);
+        if !self.is_told && since_ms + NODE_TTL_SECS * 1_000 < now_ms {
+            let (reason, node) = (held_up.as_str(), held_up.node());
+            tracing::warn!(reason, node, "budgets wait to be opened");
+            self.is_told = true;
+        }
+    }
+}
+
+/// Accounts opened together: read in one moment, told at once.
+const AT_ONCE: usize = 16;
+/// Requests wait for an account to be opened.
+const TICK: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often the nodes are looked at while nothing is to be opened, so that a loss is one of nodes that are known.
+const LOOK_MS: u64 = 1_000;
+const READ_DEADLINE: Duration = Duration::from_secs(30);

@@ -1,0 +1,465 @@
+//! Budgets: an account that is opened from the books says what one says that was told each record; and when it is opened.
+
+use crate::books::{attempt, record};
+use crate::hub::{Hub, on_both};
+use admin_api::jobs::days::Days;
+use admin_api::jobs::open::{Opened, Opener};
+use admin_api::repo::budget_epoch;
+use admin_api::repo::db::Db;
+use admin_api::service::books::book;
+use admin_api::service::budgets::{Budget, Moment};
+use admin_api::service::now;
+use rand::Rng;
+use sea_orm::ConnectionTrait;
+use serde_json::json;
+use shared::contract::node::NodeBeat;
+use shared::contract::usage::{Outcome, UsageRecord};
+use shared::ids::{JournalId, KeyId, ProviderId, RequestId, Revision, UserId};
+use shared::memory::{MemoryNodes, MemoryQuotas};
+use shared::model::{DailyMode, FiveHoursMode, Key, Limits, User, WallTime};
+use shared::money::NanoUsd;
+use shared::ports::{Lent, NodeRegistry, Place, QuotaStore, Receipt};
+use shared::rules::quota::barrier::HeldUp;
+use shared::rules::quota::{
+    Account, AccountId, Charge, HoldId, Kind, Opening, ScopeId, Settle, Terms, epoch_of, owed,
+    scopes_of_caller, scopes_of_provider,
+};
+use shared::rules::select::Draws;
+use shared::testing::conformance::journal;
+use shared::testing::{key, node_beat, provider, rng, user};
+use shared::time::{HOUR_MS, UnixMillis, Zone};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use testbed::eventually;
+
+on_both!(on:
+    an_account_opened_from_the_books_says_what_one_says_that_was_told_each_record,
+    a_busy_account_is_summed_by_minutes_and_says_the_same,
+    an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
+    openers_at_once_begin_one_epoch,
+    a_store_that_lost_its_epoch_gets_the_next_one,
+    what_was_cut_and_what_will_be_told_again_is_named,
+);
+
+const NOW: UnixMillis = UnixMillis(1_792_900_000_000);
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Somebody's records, and the limits that they go by.
+struct Story {
+    records: Vec<UsageRecord>,
+    zone: Zone,
+    user: User,
+    keys: Vec<Key>,
+    provider: shared::model::Provider,
+    journal: JournalId,
+}
+
+impl Story {
+    fn of(seed: u8, zone: &Zone, dice: &mut Draws) -> Self {
+        let id = 1_000 + i64::from(seed);
+        let mut person = user(id);
+        person.limits = limits(dice);
+        let keys = [10 * id, 10 * id + 1].map(|one| Key { limits: limits(dice), ..key(one, id) });
+        let mut account = provider(id);
+        account.limits = limits(dice);
+        let mut story = Self {
+            records: Vec::new(),
+            zone: zone.clone(),
+            user: person,
+            keys: keys.into(),
+            provider: account,
+            journal: journal(seed),
+        };
+        for _ in 0..dice.random_range(0..80) {
+            let back = [5 * HOUR_MS, 25 * HOUR_MS, 9 * DAY_MS, 70 * DAY_MS][dice.random_range(0..4_usize)];
+            let mut back = dice.random_range(0..back);
+            // Each has rested: then one knows when five hours began.
+            if (6 * HOUR_MS..12 * HOUR_MS).contains(&back) {
+                back += 6 * HOUR_MS;
+            }
+            story.add(back, dice);
+        }
+        story
+    }
+
+    fn add(&mut self, back: i64, dice: &mut Draws) {
+        let n = self.records.len() as u64 + 1;
+        let before = dice.random_range(-20..50) * 60_000;
+        let at = NOW.0 - back;
+        let mut record = record(n);
+        let request = &mut record.request;
+        request.admitted_at = dice.random_bool(0.9).then_some(UnixMillis(at));
+        request.started_at = UnixMillis(if request.admitted_at.is_some() { at - before } else { at });
+        let mut bytes = [0; 10];
+        bytes[2..].copy_from_slice(&(n + self.user.id.0.cast_unsigned() * 1_000_000).to_be_bytes());
+        request.id = RequestId::from_parts(request.started_at.0.cast_unsigned(), &bytes);
+        request.caller.user_id = self.user.id;
+        request.caller.key_id = self.keys[dice.random_range(0..self.keys.len())].id;
+        record.attempts = (1..=dice.random_range(1..3))
+            .map(|number| {
+                // Some at a provider that is nobody's here.
+                let provider = self.provider.id.0 + if dice.random_bool(0.2) { 10_000 } else { 0 };
+                let mut attempt = attempt(number, provider, Outcome::Served, 1);
+                attempt.cost.total = NanoUsd(dice.random_range(0..1_000));
+                attempt.admitted_at = dice.random_bool(0.7).then_some(UnixMillis(at));
+                attempt
+            })
+            .collect();
+        self.records.push(record);
+    }
+
+    /// Books all of its records but one; answers its number, which is above the watermark, with those after it.
+    async fn booked_but_one(&self, db: &Db, dice: &mut Draws) -> u64 {
+        let missing = dice.random_range(1..=self.records.len() as u64 + 1);
+        let numbers = (1..).zip(&self.records).filter(|(seq, _)| *seq != missing);
+        let lent: Vec<_> = numbers.map(|(seq, record)| self.lent(seq, record)).collect();
+        for batch in lent.chunks(1_000) {
+            book(db, batch).await.unwrap();
+        }
+        missing
+    }
+
+    fn lent(&self, seq: u64, record: &UsageRecord) -> Lent<UsageRecord> {
+        let place = Some(Place { journal: self.journal, seq, floor: 0 });
+        Lent { receipt: Receipt(0, seq), place, record: record.clone() }
+    }
+
+    fn accounts(&self) -> [AccountId; 2] {
+        [AccountId::User(self.user.id), AccountId::Provider(self.provider.id)]
+    }
+
+    fn budget(&self, account: AccountId) -> Budget {
+        let keys = self.keys.iter().map(|key| (key.id, key.limits.clone()));
+        match account {
+            AccountId::User(_) => Budget {
+                generation: 1,
+                owner: self.user.limits.clone(),
+                keys: keys.collect(),
+                deleted: BTreeSet::new(),
+            },
+            AccountId::Provider(_) => Budget {
+                generation: 1,
+                owner: self.provider.limits.clone(),
+                keys: BTreeMap::new(),
+                deleted: BTreeSet::new(),
+            },
+        }
+    }
+
+    fn scopes(&self, account: AccountId, of_key: Option<KeyId>, now: UnixMillis) -> Vec<(ScopeId, Terms)> {
+        match account {
+            AccountId::User(_) => {
+                let key = self.keys.iter().find(|key| Some(key.id) == of_key).unwrap();
+                scopes_of_caller(&self.user, key, &self.zone, now)
+            }
+            AccountId::Provider(_) => scopes_of_provider(&self.provider, &self.zone, now),
+        }
+    }
+
+    /// Tells an account what these records say of it, each at its moment, or all now.
+    fn tell(
+        &self,
+        to: &mut Account,
+        account: AccountId,
+        numbers: impl Fn(u64) -> bool,
+        now: Option<UnixMillis>,
+    ) {
+        let mut charges: Vec<_> = (1..)
+            .zip(&self.records)
+            .filter(|(seq, _)| numbers(*seq))
+            .flat_map(|(seq, record)| owed(record).into_iter().map(move |owed| (seq, owed)))
+            .filter(|(_, owed)| owed.account == account)
+            .collect();
+        if now.is_none() {
+            charges.sort_by_key(|(_, owed)| owed.at);
+        }
+        for (n, (seq, owed)) in charges.into_iter().enumerate() {
+            let at = now.unwrap_or(owed.at);
+            let charge = Charge {
+                hold: owed.hold,
+                cost: owed.cost,
+                at: owed.at,
+                is_interrupted: owed.is_interrupted,
+                scopes: self.scopes(account, owed.key, at),
+            };
+            // At their moments they are told in another order than they have in their journal: one journal for each.
+            let (journal, seq) = match now {
+                Some(_) => (self.journal, seq),
+                None => (JournalId::from_parts(UnixMillis(9), &[1; 10]), n as u64 + 1),
+            };
+            assert!(to.settle(&Settle { journal, seq, charges: vec![charge] }, 1, at));
+        }
+    }
+
+    #[track_caller]
+    fn says_the_same(&self, account: AccountId, told: &Account, opened: &Account, skips: Option<Kind>) {
+        for after in [0, 7 * 60_000, 3 * HOUR_MS, 22 * HOUR_MS] {
+            let now = UnixMillis(NOW.0 + after);
+            for key in &self.keys {
+                let scopes = self.scopes(account, Some(key.id), now);
+                let [told, opened] = [told, opened].map(|account| {
+                    let mut standing = account.standing(&scopes, now);
+                    standing.retain(|window| Some(window.kind) != skips);
+                    standing
+                });
+                assert_eq!(opened, told, "{account:?} {:?} {after}", self.zone);
+            }
+        }
+    }
+}
+
+fn limits(dice: &mut Draws) -> Limits {
+    let limit = Some(NanoUsd(1_000_000_000));
+    let mut marker = || {
+        let back = if dice.random_bool(0.5) { DAY_MS } else { 40 * DAY_MS };
+        dice.random_bool(0.3).then(|| UnixMillis(NOW.0 - dice.random_range(0..back)))
+    };
+    let (reset_at, five_hours_reset_at) = (marker(), marker());
+    let time = ["00:00", "02:37", "17:05"][dice.random_range(0..3_usize)];
+    Limits {
+        five_hours: limit,
+        five_hours_mode: if dice.random_bool(0.5) { FiveHoursMode::Fixed } else { FiveHoursMode::Rolling },
+        daily: limit,
+        daily_mode: if dice.random_bool(0.5) { DailyMode::Fixed } else { DailyMode::Rolling },
+        daily_reset_time: WallTime::parse(time).unwrap(),
+        weekly: limit,
+        monthly: limit,
+        total: limit,
+        reset_at,
+        five_hours_reset_at,
+        ..Limits::default()
+    }
+}
+
+async fn in_zone(hub: &Hub, zone: &str) -> Zone {
+    hub.client.patch("/api/v1/settings", json!({ "timezone": zone })).await.expect(200);
+    Zone::parse(zone).unwrap()
+}
+
+async fn opening(db: &Db, account: AccountId, budget: Budget) -> Opening {
+    let moment = Moment::begin(db).await.unwrap();
+    let mut openings = moment.openings(vec![(account, budget, NOW)]).await.unwrap();
+    moment.end().await.unwrap();
+    openings.pop().unwrap().1
+}
+
+async fn an_account_opened_from_the_books_says_what_one_says_that_was_told_each_record(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let mut dice = rng(7);
+    for (zone, seeds) in
+        [("UTC", 0..6), ("Europe/Berlin", 6..12), ("Asia/Kathmandu", 12..18), ("America/Sao_Paulo", 18..24)]
+    {
+        let zone = in_zone(&hub, zone).await;
+        let mut stories = Vec::new();
+        for seed in seeds {
+            let story = Story::of(seed, &zone, &mut dice);
+            let missing = story.booked_but_one(db, &mut dice).await;
+            stories.push((story, missing));
+        }
+        // Days are read where they are summed, hours elsewhere: here all that are over, then none.
+        let days = Days::new(db.clone(), zone.rules());
+        assert!(days.step(NOW).await.unwrap() > 60);
+        for are_days_summed in [true, false] {
+            if !are_days_summed {
+                db.reader().execute_unprepared("DELETE FROM usage_days").await.unwrap();
+            }
+            for (story, missing) in &stories {
+                for account in story.accounts() {
+                    let opening = opening(db, account, story.budget(account)).await;
+                    assert_eq!(opening.journals.get(&story.journal).copied().unwrap_or(0), missing - 1);
+                    let mut opened = Account::default();
+                    opened.open(1, &opening, NOW);
+                    let mut told = Account::new(1);
+                    story.tell(&mut told, account, |seq| seq < *missing, None);
+                    story.says_the_same(account, &told, &opened, None);
+                    // All is told again, and what was known changes nothing.
+                    story.tell(&mut opened, account, |_| true, Some(NOW));
+                    story.tell(&mut told, account, |seq| seq >= *missing, Some(NOW));
+                    story.says_the_same(account, &told, &opened, Some(Kind::FiveHours));
+                }
+            }
+        }
+        db.reader().execute_unprepared("DELETE FROM usage_days_reopened").await.unwrap();
+    }
+}
+
+async fn a_busy_account_is_summed_by_minutes_and_says_the_same(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let zone = in_zone(&hub, "Asia/Kathmandu").await;
+    let mut dice = rng(11);
+    let mut story = Story::of(1, &zone, &mut dice);
+    for _ in 0..6_000 {
+        let back = dice.random_range(0..25 * HOUR_MS);
+        story.add(back, &mut dice);
+    }
+    let missing = story.booked_but_one(db, &mut dice).await;
+    for account in story.accounts() {
+        let opening = opening(db, account, story.budget(account)).await;
+        for spends in &opening.spends {
+            assert!(spends.at.len() < 200, "{}", spends.at.len());
+        }
+        let mut opened = Account::default();
+        opened.open(1, &opening, NOW);
+        let mut told = Account::new(1);
+        story.tell(&mut told, account, |seq| seq < missing, None);
+        // It never rested: five hours from the first spending on are a matter of the rules.
+        let is_fixed = |limits: &Limits| limits.five_hours_mode == FiveHoursMode::Fixed;
+        let all =
+            story.keys.iter().map(|key| &key.limits).chain([&story.user.limits, &story.provider.limits]);
+        if !all.clone().any(is_fixed) {
+            story.says_the_same(account, &told, &opened, None);
+        }
+    }
+}
+
+struct Stage {
+    db: Db,
+    quotas: Arc<MemoryQuotas>,
+    nodes: Arc<MemoryNodes>,
+    opener: Opener,
+}
+
+impl Stage {
+    async fn new(hub: &Hub) -> Self {
+        // The hub has an opener of its own, over another store.
+        eventually("its epoch has begun", || async { hub.quotas.epoch().await.unwrap().is_some() }).await;
+        let db = hub.handle.admin().db().clone();
+        let quotas = Arc::new(MemoryQuotas::new(now));
+        let nodes = Arc::new(MemoryNodes::new());
+        let opener = Opener::new(db.clone(), quotas.clone(), nodes.clone());
+        Self { db, quotas, nodes, opener }
+    }
+
+    async fn beats(&self, id: &str, revision: u64, quota_epoch: Option<u64>) {
+        let beat = NodeBeat { revision: Some(Revision(revision)), quota_epoch, ..node_beat(id) };
+        self.nodes.beat(beat, None).await.unwrap();
+    }
+
+    async fn step(&mut self) -> Opened {
+        self.opener.step(0).await.unwrap()
+    }
+
+    async fn is_open(&self, account: AccountId, epoch: u64) -> bool {
+        self.quotas.standing(account, &[], epoch_of(epoch, 1)).await.unwrap().said.0
+    }
+}
+
+fn held_up(held_up: HeldUp) -> Opened {
+    Opened { held_up: Some(held_up), ..Opened::default() }
+}
+
+async fn an_account_is_opened_when_all_gateways_know_of_it_and_have_declared(hub: Hub) {
+    let made = hub.make_user("Ada").await;
+    let (id, key_id) = (made["user"]["id"].as_i64().unwrap(), made["key"]["id"].as_i64().unwrap());
+    let provider_id = hub.make_provider("one").await["id"].as_i64().unwrap();
+    let (ada, one) = (AccountId::User(UserId(id)), AccountId::Provider(ProviderId(provider_id)));
+    let newest = hub.revision().await.0;
+    let mut stage = Stage::new(&hub).await;
+    let mut spent = record(1);
+    spent.request.caller.user_id = UserId(id);
+    spent.request.caller.key_id = KeyId(key_id);
+    spent.request.started_at = now();
+    spent.attempts = vec![attempt(1, provider_id, Outcome::Served, 7)];
+    let place = Some(Place { journal: journal(1), seq: 1, floor: 0 });
+    book(&stage.db, &[Lent { receipt: Receipt(0, 1), place, record: spent }]).await.unwrap();
+
+    assert_eq!(stage.step().await, Opened::default());
+    let epoch = stage.quotas.epoch().await.unwrap().unwrap();
+    assert_eq!(budget_epoch::kept(stage.db.reader()).await.unwrap(), epoch);
+    stage.quotas.want(ada).await.unwrap();
+    assert_eq!(stage.step().await, held_up(HeldUp::NoGateway));
+    stage.beats("a", newest, None).await;
+    stage.beats("b", newest - 1, Some(epoch)).await;
+    assert_eq!(stage.step().await, held_up(HeldUp::Behind("b".to_owned())));
+    stage.beats("b", newest, Some(epoch - 1)).await;
+    assert_eq!(stage.step().await, held_up(HeldUp::Undeclared("b".to_owned())));
+    assert!(!stage.is_open(ada, epoch).await);
+    // Wanted as it was, and beside it what is not there.
+    stage.quotas.want(one).await.unwrap();
+    stage.quotas.want(AccountId::User(UserId(987_654))).await.unwrap();
+    stage.nodes.leave("b").await.unwrap();
+    assert_eq!(stage.step().await, Opened { accounts: 2, ..Opened::default() });
+    assert_eq!(stage.quotas.take_wanted(9).await.unwrap(), []);
+
+    let limits = Limits { daily_mode: DailyMode::Rolling, daily: Some(NanoUsd(1)), ..Limits::default() };
+    let terms = Terms::of(&limits, &Zone::default(), now());
+    for (account, scopes) in
+        [(ada, vec![ScopeId::Key(KeyId(key_id)), ScopeId::Owner]), (one, vec![ScopeId::Owner])]
+    {
+        let scopes: Vec<_> = scopes.into_iter().map(|scope| (scope, terms.clone())).collect();
+        let (is_open, standing) =
+            stage.quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said;
+        assert!(is_open);
+        assert!(standing.iter().all(|window| window.spent == NanoUsd(500_000_007)), "{standing:?}");
+        assert_eq!(standing.len(), scopes.len());
+    }
+    // Who is late and wants it all the same finds it open.
+    stage.quotas.want(ada).await.unwrap();
+    assert_eq!(stage.step().await, Opened::default());
+}
+
+async fn openers_at_once_begin_one_epoch(hub: Hub) {
+    let stage = Stage::new(&hub).await;
+    let before = budget_epoch::kept(stage.db.reader()).await.unwrap();
+    let mut openers: Vec<_> =
+        (0..4).map(|_| Opener::new(stage.db.clone(), stage.quotas.clone(), stage.nodes.clone())).collect();
+    let steps = openers.iter_mut().map(|opener| opener.step(0));
+    for step in futures::future::join_all(steps).await {
+        step.unwrap();
+    }
+    for opener in &mut openers {
+        opener.step(0).await.unwrap();
+    }
+    assert_eq!(stage.quotas.epoch().await.unwrap(), Some(before + 1));
+    assert_eq!(budget_epoch::kept(stage.db.reader()).await.unwrap(), before + 1);
+}
+
+async fn a_store_that_lost_its_epoch_gets_the_next_one(hub: Hub) {
+    let mut stage = Stage::new(&hub).await;
+    stage.step().await;
+    let first = stage.quotas.epoch().await.unwrap().unwrap();
+    // The database was put back to an older day.
+    stage.db.reader().execute_unprepared("UPDATE budget_epoch SET epoch = 0").await.unwrap();
+    stage.quotas.begin(first + 5).await.unwrap();
+    stage.step().await;
+    assert_eq!(stage.quotas.epoch().await.unwrap(), Some(first + 6));
+    let ada = hub.make_user("Ada").await["user"]["id"].as_i64().unwrap();
+    let (ada, newest) = (AccountId::User(UserId(ada)), hub.revision().await.0);
+    stage.beats("a", newest, Some(first + 6)).await;
+    stage.quotas.want(ada).await.unwrap();
+    // Another admin-api begins the next one meanwhile.
+    stage.db.reader().execute_unprepared("UPDATE budget_epoch SET epoch = 99").await.unwrap();
+    assert_eq!(stage.step().await, held_up(HeldUp::OtherEpoch));
+    stage.quotas.begin(99).await.unwrap();
+    assert_eq!(stage.step().await, held_up(HeldUp::Undeclared("a".to_owned())));
+    stage.beats("a", newest, Some(99)).await;
+    assert_eq!(stage.step().await.accounts, 1);
+    assert!(stage.is_open(ada, 99).await);
+}
+
+async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let zone = in_zone(&hub, "UTC").await;
+    let mut dice = rng(3);
+    let mut story = Story::of(2, &zone, &mut dice);
+    story.records.clear();
+    for back in [HOUR_MS, 2 * HOUR_MS, 9 * DAY_MS, HOUR_MS] {
+        story.add(back, &mut dice);
+        let record = story.records.last_mut().unwrap();
+        record.attempts =
+            vec![attempt(1, 1, Outcome::Failed, 1), attempt(2, story.provider.id.0, Outcome::Interrupted, 1)];
+    }
+    // The last is ahead of its journal: it will be told again.
+    for seq in [1, 2, 3, 5] {
+        let record = &story.records[usize::try_from(seq).unwrap().min(4) - 1];
+        book(db, &[story.lent(seq, record)]).await.unwrap();
+    }
+    let [of_user, of_provider] = story.accounts();
+    for (account, attempt) in [(of_user, 0), (of_provider, 2)] {
+        let opening = opening(db, account, story.budget(account)).await;
+        let expected: BTreeSet<_> =
+            story.records[..2].iter().map(|record| HoldId(record.request.id, attempt)).collect();
+        assert_eq!(opening.interrupted.into_iter().collect::<BTreeSet<_>>(), expected, "{account:?}");
+        assert_eq!(opening.journals, [(story.journal, 3)].into());
+    }
+}
