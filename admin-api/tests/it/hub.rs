@@ -82,7 +82,6 @@ pub struct Hub {
     pub nodes: Arc<MemoryNodes>,
     pub breakers: Arc<MemoryBreakers>,
     pub sessions: Arc<MemorySessions>,
-    pub quotas: Arc<MemoryQuotas>,
 }
 
 impl Hub {
@@ -110,7 +109,6 @@ impl Hub {
         let nodes = Arc::new(MemoryNodes::new());
         let breakers = Arc::new(MemoryBreakers::new(|| BREAKERS_AT));
         let sessions = Arc::new(MemorySessions::new(300_000, || BREAKERS_AT));
-        let quotas = Arc::new(MemoryQuotas::new(admin_api::service::now));
         let handle = start_with(Options {
             config: database.config(variables),
             far: FarSides {
@@ -119,7 +117,7 @@ impl Hub {
                 nodes: nodes.clone(),
                 breakers: breakers.clone(),
                 sessions: sessions.clone(),
-                quotas: quotas.clone(),
+                quotas: Arc::new(MemoryQuotas::new(admin_api::service::now)),
             },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
             when_away: WhenAway::Fail,
@@ -134,7 +132,6 @@ impl Hub {
             nodes,
             breakers,
             sessions,
-            quotas,
         })
     }
 

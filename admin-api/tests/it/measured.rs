@@ -1,15 +1,21 @@
-//! How fast usage is booked, printed and not asserted. By hand:
+//! How fast usage is booked and budgets are opened, printed and not asserted. By hand:
 //! `cargo test --release -p admin-api --test it measured -- --ignored --nocapture --test-threads 1`.
 //! Postgres is the tests' own: `fsync` is off there. SQLite writes as in service.
 
 use crate::books::attempt;
 use crate::hub::{Hub, Kind, on};
 use admin_api::jobs::consume::Consumer;
+use admin_api::jobs::days::Days;
+use admin_api::jobs::open::Opener;
+use sea_orm::ConnectionTrait;
+use shared::contract::node::NodeBeat;
 use shared::contract::usage::*;
 use shared::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
-use shared::memory::MemoryUsage;
-use shared::ports::{UsageBatch, UsageStream};
+use shared::memory::{MemoryNodes, MemoryQuotas, MemoryUsage};
+use shared::ports::{NodeRegistry, QuotaStore, UsageBatch, UsageStream};
+use shared::rules::quota::AccountId;
 use shared::testing::conformance::journal;
+use shared::testing::node_beat;
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,6 +53,91 @@ async fn booked(hub: Hub) {
         RECORDS as f64 / seconds
     );
 }
+
+/// A million rows of 90 days; 2 000 users, of whom the busiest has some 2 %, and 50 providers.
+#[test]
+#[ignore = "prints figures; run it by hand"]
+fn how_fast_budgets_are_opened() {
+    on(Kind::Postgres, opened);
+}
+
+#[expect(clippy::print_stdout, reason = "figures are for the one who asked")]
+async fn opened(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let run = async |sql: &str| {
+        let began = Instant::now();
+        let tx = db.write().await.unwrap();
+        tx.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
+        tx.execute_unprepared(sql).await.unwrap();
+        tx.commit().await.unwrap();
+        began.elapsed()
+    };
+    let now = admin_api::service::now();
+    let indexes = "CREATE INDEX ledger_user_idx ON ledger (user_id, created_at_ms);
+        CREATE INDEX ledger_provider_idx ON ledger (provider_id, created_at_ms);
+        CREATE INDEX ledger_interrupted_idx ON ledger (created_at_ms) WHERE outcome = 'interrupted'";
+    hub.make_provider("one").await;
+    run("UPDATE providers SET id = 1000").await;
+    run("DROP INDEX ledger_user_idx, ledger_provider_idx, ledger_interrupted_idx").await;
+    run(&ROWS.replace("{now}", &now.0.to_string())).await;
+    println!("indexes made in {:?}", run(indexes).await);
+    let days = Days::new(db.clone(), jiff::tz::TimeZone::UTC).step(now).await.unwrap();
+    db.reader().execute_unprepared("ANALYZE").await.unwrap();
+    println!("{days} days are summed");
+    let quotas = Arc::new(MemoryQuotas::new(admin_api::service::now));
+    let nodes = Arc::new(MemoryNodes::new());
+    let beat = NodeBeat { revision: Some(Revision(u64::MAX >> 1)), ..node_beat("gateway") };
+    nodes.beat(beat, None).await.unwrap();
+    let mut opener = Opener::new(db.clone(), quotas.clone(), nodes);
+    while quotas.epoch().await.unwrap().is_none() {
+        opener.step(0).await.unwrap();
+    }
+    let users = |ids: std::ops::RangeInclusive<i64>| ids.map(|id| AccountId::User(UserId(id))).collect();
+    let providers: Vec<_> = (1..=50).map(|id| AccountId::Provider(ProviderId(id))).collect();
+    let all: [(&str, Vec<AccountId>); 4] = [
+        ("the busiest user", users(1..=1)),
+        ("a quiet user", users(2_000..=2_000)),
+        ("1 998 users", users(2..=1_999)),
+        ("50 providers", providers),
+    ];
+    for (who, accounts) in all {
+        let count = accounts.len();
+        for account in accounts {
+            quotas.want(account).await.unwrap();
+        }
+        let (began, mut opened) = (Instant::now(), 0);
+        while opened < count {
+            let step = opener.step(0).await.unwrap();
+            assert!(step.accounts > 0, "{who}: {opened} of {count}, {step:?}");
+            opened += step.accounts;
+        }
+        let took = began.elapsed();
+        println!("{who}: {took:?}, {:?} each", took / u32::try_from(count).unwrap());
+    }
+}
+
+const ROWS: &str = "
+INSERT INTO users (id, name, tags, provider_group, is_enabled, allowed_models, allowed_clients, blocked_clients, revision, created_at_ms, updated_at_ms)
+SELECT n, 'user ' || n, '[]', 'default', true, '[]', '[]', '[]', 1, 0, 0 FROM generate_series(1, 2000) AS n;
+INSERT INTO keys (id, user_id, name, digest, masked_key, provider_group, is_enabled, allowed_models, revision, created_at_ms, updated_at_ms)
+SELECT n, (n + 1) / 2, 'key ' || n, 'digest ' || n, '', '', true, '[]', 1, 0, 0 FROM generate_series(1, 4000) AS n;
+INSERT INTO providers SELECT (jsonb_populate_record(p, jsonb_build_object('id', n, 'name', 'provider ' || n))).*
+FROM providers AS p, generate_series(1, 50) AS n WHERE p.id = 1000;
+INSERT INTO ledger (request_id, attempt, created_at_ms, user_id, key_id, provider_id, model, outcome, input_tokens, cache_write_5m_tokens,
+    cache_write_1h_tokens, cache_read_tokens, output_tokens, reasoning_tokens, image_input_tokens, image_output_tokens, web_search_requests,
+    input_cost_nano_usd, cache_write_5m_cost_nano_usd, cache_write_1h_cost_nano_usd, cache_read_cost_nano_usd, output_cost_nano_usd,
+    fees_cost_nano_usd, cost_nano_usd, provider_cost_multiplier, group_cost_multiplier, is_estimate, is_unpriced, is_long_context,
+    is_priority_tier)
+SELECT md5(n::text), 1, at, (key_id + 1) / 2, key_id, 1 + (50 * random() ^ 2)::int % 50, 'model-' || n % 10,
+    CASE WHEN n % 10000 = 0 THEN 'interrupted' ELSE 'served' END,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, n, 1, 1, false, false, false, false
+FROM (SELECT n, {now} - 90 * 86400000::bigint + n * 7776::bigint AS at, 1 + (3999 * random() ^ 2)::int AS key_id
+    FROM generate_series(1, 1000000) AS n) AS drawn;
+INSERT INTO usage_hourly
+SELECT created_at_ms - created_at_ms % 3600000, user_id, key_id, provider_id, model, count(*), sum(input_tokens), sum(1), sum(1), sum(1), sum(1),
+    sum(1), sum(1), sum(1), sum(1), sum(cost_nano_usd)
+FROM ledger GROUP BY 1, 2, 3, 4, 5;
+";
 
 /// Of 50 users with two keys each, ten models and eight providers; each tenth failed over once.
 fn record(n: u64) -> UsageRecord {

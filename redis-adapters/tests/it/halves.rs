@@ -30,7 +30,11 @@ pub struct Admin {
 impl Admin {
     /// `name` is its consumer of usage; several may share a directory, and so a database.
     pub async fn start(redis: &Redis, directory: &Path, name: &str) -> Self {
-        let dsn = format!("sqlite://{}", directory.join("hub.sqlite").display());
+        Self::start_on(redis, format!("sqlite://{}", directory.join("hub.sqlite").display()), name).await
+    }
+
+    /// On this database.
+    pub async fn start_on(redis: &Redis, dsn: String, name: &str) -> Self {
         let hub_key = HUB_KEY.map(|byte| format!("{byte:02x}")).concat();
         let lookup = |variable: &str| match variable {
             "DSN" => Some(dsn.clone()),

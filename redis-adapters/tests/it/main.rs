@@ -8,6 +8,7 @@ mod faults;
 mod halves;
 mod journals;
 mod nodes;
+mod openings;
 mod plane;
 mod quotas;
 mod redis;

@@ -162,8 +162,8 @@ pub struct Spends {
     pub scope: ScopeId,
     /// Its limits.
     pub terms: Terms,
-    /// When, and how much in nano-USD; the oldest first. What is more than a day old may come summed, at the beginning of
-    /// the windows that it is in.
+    /// When, and how much in nano-USD; the oldest first. What is more than a day old may come summed, at any moment before
+    /// which the same windows have begun: see [`opening`](super::opening).
     pub at: Vec<(UnixMillis, i64)>,
 }
 
