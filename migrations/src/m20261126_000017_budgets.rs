@@ -14,7 +14,7 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // SQLite adds one column a statement.
-        for name in MOMENTS {
+        for name in COLUMNS {
             let add = Table::alter().table("ledger").add_column(big_null(name)).take();
             manager.alter_table(add).await?;
         }
@@ -45,13 +45,15 @@ impl MigrationTrait for Migration {
         for name in INDEXES.map(|(name, _)| name).into_iter().chain(["ledger_interrupted_idx"]) {
             manager.drop_index(Index::drop().name(name).table("ledger").to_owned()).await?;
         }
-        for name in MOMENTS {
+        for name in COLUMNS {
             manager.alter_table(Table::alter().table("ledger").drop_column(name).take()).await?;
         }
         Ok(())
     }
 }
 
-/// When the request's user let it in, and when the attempt's provider did, by the clock of the store of budgets.
-const MOMENTS: [&str; 2] = ["admitted_at_ms", "attempt_admitted_at_ms"];
+/// When the request's user let it in, and when the attempt's provider did, by the clock of the store of budgets. What they
+/// had put aside where the gateway died meanwhile: that counts, if it is more than what is billed.
+const COLUMNS: [&str; 4] =
+    ["admitted_at_ms", "attempt_admitted_at_ms", "held_nano_usd", "attempt_held_nano_usd"];
 const INDEXES: [(&str, &str); 2] = [("ledger_user_idx", "user_id"), ("ledger_provider_idx", "provider_id")];

@@ -124,27 +124,66 @@ pub async fn parts(
     Ok(sums.into_iter().map(of_key).collect())
 }
 
-/// The holds of what was cut with its gateway, of requests that began since.
+/// What was cut with its gateway, of one account.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupted {
+    /// The holds of requests that began lately.
+    pub holds: BTreeSet<HoldId>,
+    /// What counts beyond what is billed: all that was put aside.
+    pub beyond: Vec<OfKey>,
+}
+
+/// What was cut of these accounts; the holds of requests that began since.
 pub async fn interrupted(
     db: &impl ConnectionTrait,
+    accounts: impl Iterator<Item = AccountId>,
     since: UnixMillis,
     ahead: Ahead,
-) -> Result<BTreeMap<AccountId, BTreeSet<HoldId>>, DbErr> {
+) -> Result<BTreeMap<AccountId, Interrupted>, DbErr> {
+    let mut found: BTreeMap<_, _> = accounts.map(|account| (account, Interrupted::default())).collect();
+    let conditions = found.keys().map(|account| {
+        let (column, id) = column(*account);
+        format!("{column} = {id}")
+    });
+    let conditions = conditions.collect::<Vec<_>>().join(" OR ");
+    if conditions.is_empty() {
+        return Ok(found);
+    }
+    let [cost, of_all] = ["l.cost_nano_usd", "a.cost_nano_usd"].map(|name| held(name, MOST_OF_ONE_ATTEMPT));
     let sql = format!(
-        "SELECT request_id, attempt, user_id, provider_id FROM ledger
-        WHERE outcome = 'interrupted' AND created_at_ms >= {}{}",
-        since.0,
+        "SELECT request_id, attempt, user_id, provider_id, key_id, created_at_ms,
+            COALESCE(admitted_at_ms, created_at_ms), COALESCE(attempt_admitted_at_ms, admitted_at_ms, created_at_ms),
+            COALESCE(held_nano_usd, 0) - (SELECT CAST(SUM({of_all}) AS BIGINT) FROM ledger a WHERE a.request_id = l.request_id),
+            COALESCE(attempt_held_nano_usd, 0) - {cost}
+        FROM ledger l WHERE outcome = 'interrupted' AND ({conditions}){} ORDER BY request_id, attempt",
         left_out(ahead),
     );
-    let mut found: BTreeMap<AccountId, BTreeSet<HoldId>> = BTreeMap::new();
+    let mut last = None;
     for row in db.query_all_raw(statement(db, sql)).await? {
         // What is no id was not written by us.
         let Ok(request) = row.try_get_by_index::<String>(0)?.parse::<RequestId>() else { continue };
         let attempt = u32::try_from(row.try_get_by_index::<i32>(1)?).unwrap_or(u32::MAX);
         let user = AccountId::User(UserId(row.try_get_by_index(2)?));
         let provider = AccountId::Provider(ProviderId(row.try_get_by_index(3)?));
-        found.entry(user).or_default().insert(HoldId(request, 0));
-        found.entry(provider).or_default().insert(HoldId(request, attempt));
+        let key = KeyId(row.try_get_by_index(4)?);
+        let is_late = UnixMillis(row.try_get_by_index(5)?) >= since;
+        let [of_user, of_provider]: [i64; 2] = [row.try_get_by_index(6)?, row.try_get_by_index(7)?];
+        let [beyond_user, beyond_provider]: [i64; 2] = [row.try_get_by_index(8)?, row.try_get_by_index(9)?];
+        // A request is one hold of its user's, however often it was cut.
+        let is_first = last.replace(request) != Some(request);
+        for (account, hold, key, at, beyond) in [
+            (user, HoldId(request, 0), key, of_user, if is_first { beyond_user } else { 0 }),
+            (provider, HoldId(request, attempt), KeyId(0), of_provider, beyond_provider),
+        ] {
+            let Some(of_it) = found.get_mut(&account) else { continue };
+            if is_late {
+                of_it.holds.insert(hold);
+            }
+            if beyond > 0 {
+                let at = UnixMillis(at);
+                of_it.beyond.push((key, Lump { first: at, last: at, amount: beyond.min(MAX_AMOUNT) }));
+            }
+        }
     }
     Ok(found)
 }

@@ -14,6 +14,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr};
 use serde_json::json;
 use shared::contract::usage::{AttemptEntry, CostBreakdown, RequestEntry, TokenUsage, UsageRecord};
 use shared::ids::{JournalId, RequestId};
+use shared::money::NanoUsd;
 use shared::ports::{Lent, Place};
 use shared::time::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -265,7 +266,9 @@ pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledg
         cost,
         flags,
         admitted_at,
+        held,
     } = attempt;
+    let put_aside = |held: NanoUsd| (held != NanoUsd(0)).then_some(held.0);
     ledger::Model {
         request_id: request.id.to_string(),
         attempt: i32::try_from(*number).unwrap_or(i32::MAX),
@@ -300,6 +303,8 @@ pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledg
         is_priority_tier: flags.is_priority_tier,
         admitted_at_ms: request.admitted_at.map(|at| at.0),
         attempt_admitted_at_ms: admitted_at.map(|at| at.0),
+        held_nano_usd: put_aside(request.held),
+        attempt_held_nano_usd: put_aside(*held),
     }
 }
 

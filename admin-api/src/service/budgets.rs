@@ -2,18 +2,19 @@
 //!
 //! Nothing here decides: how books are read and what is told of them is in `shared::rules::quota::opening`.
 
-use super::settings;
-use crate::error::Error;
+use super::{generations, limits, settings};
+use crate::error::{Error, Resource};
 use crate::repo::db::Db;
 use crate::repo::entity::{keys, providers, users};
-use crate::repo::spending::{Ahead, OfKey, ahead, interrupted, parts, rows};
+use crate::repo::limits::Limited;
+use crate::repo::spending::{Ahead, Interrupted, OfKey, ahead, interrupted, parts, rows};
 use crate::repo::{budget_epoch, catalogue, journals, revision, usage_days};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use shared::ids::{KeyId, ProviderId, Revision, UserId};
 use shared::model::Limits;
 use shared::rules::quota::opening::{Lump, MARGIN_MS, Reading, scopes_of_user, spends};
 use shared::rules::quota::window::DAY_MS;
-use shared::rules::quota::{AccountId, HoldId, Opening, ScopeId, Spends, Terms};
+use shared::rules::quota::{AccountId, Opening, ScopeId, Spends, Terms};
 use shared::rules::usage_days::Span;
 use shared::time::{UnixMillis, Zone};
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,12 +102,13 @@ impl Moment {
         };
         let journals = journals::watermarks(&self.tx).await?;
         let since = UnixMillis(now.0 - CORRECTED_WITHIN_MS - MARGIN_MS);
-        let mut interrupted = interrupted(&self.tx, since, books.ahead).await?;
+        let accounts = due.iter().map(|(account, ..)| *account);
+        let mut interrupted = interrupted(&self.tx, accounts, since, books.ahead).await?;
         let mut openings = Vec::with_capacity(due.len());
         for (account, budget, now) in due {
-            let interrupted: BTreeSet<HoldId> = interrupted.remove(&account).unwrap_or_default();
-            let spends = books.spends(&self.tx, account, &budget, now).await?;
-            let interrupted = interrupted.into_iter().collect();
+            let Interrupted { holds, beyond } = interrupted.remove(&account).unwrap_or_default();
+            let spends = books.spends(&self.tx, account, &budget, beyond, now).await?;
+            let interrupted = holds.into_iter().collect();
             openings.push((account, Opening { spends, journals: journals.clone(), interrupted }));
         }
         Ok(openings)
@@ -126,11 +128,13 @@ impl Books {
         tx: &DatabaseTransaction,
         account: AccountId,
         budget: &Budget,
+        beyond: Vec<OfKey>,
         now: UnixMillis,
     ) -> Result<Vec<Spends>, Error> {
         let scopes = budget.scopes(account, &self.zone, now);
         let reading = Reading::of(scopes.values(), now);
-        let rows = rows(tx, account, &reading, self.ahead).await?;
+        let mut rows = rows(tx, account, &reading, self.ahead).await?;
+        rows.extend(beyond);
         let parts = parts(tx, account, &reading, &self.hold, self.ahead).await?;
         let of_keys = |all: Vec<OfKey>| {
             let mut by_key: BTreeMap<KeyId, Vec<Lump>> = BTreeMap::new();
@@ -184,29 +188,31 @@ fn budget_of_user(user: &users::Model, all_keys: &[keys::Model]) -> Result<Budge
         // Nobody is let in with one that cannot be read; the others go on.
         let told =
             |error: &Error| tracing::error!(key_id = row.id, %error, "a key's budget cannot be opened");
-        Some((KeyId(row.id), limits_of(row).inspect_err(told).ok()?))
+        let limits = limits_of(row, Resource::Key, row.id).inspect_err(told).ok()?;
+        Some((KeyId(row.id), limits))
     };
-    let keys = all_keys.iter().filter_map(key).collect();
-    let deleted = all_keys.iter().filter(|row| row.deleted_at_ms.is_some()).map(|row| KeyId(row.id));
-    let generation = generation_of(user);
-    Ok(Budget { generation, owner: limits_of(user)?, keys, deleted: deleted.collect() })
+    let (live, deleted): (Vec<_>, Vec<_>) = all_keys.iter().partition(|row| row.deleted_at_ms.is_none());
+    let is_governed = user.is_limited() || live.into_iter().any(Limited::is_limited);
+    Ok(Budget {
+        generation: generations::published(is_governed, user.budget_generations),
+        owner: limits_of(user, Resource::User, user.id)?,
+        keys: all_keys.iter().filter_map(key).collect(),
+        deleted: deleted.into_iter().map(|row| KeyId(row.id)).collect(),
+    })
 }
 
 fn budget_of_provider(row: &providers::Model) -> Result<Budget, Error> {
-    let (keys, deleted) = Default::default();
-    Ok(Budget { generation: generation_of(row), owner: limits_of(row)?, keys, deleted })
+    Ok(Budget {
+        generation: generations::published(row.is_limited(), row.budget_generations),
+        owner: limits_of(row, Resource::Provider, row.id)?,
+        keys: BTreeMap::new(),
+        deleted: BTreeSet::new(),
+    })
 }
 
-/// The limits of a user, key or provider. Their columns come with the API of limits; until then there are none.
-#[expect(clippy::unnecessary_wraps, reason = "columns that cannot be read come with the API of limits")]
-fn limits_of<M>(_row: &M) -> Result<Limits, Error> {
-    Ok(Limits::default())
-}
-
-/// The published generation of a user's or a provider's budget; 0: it is not governed. As [`limits_of`]: whoever asks for an
-/// account is taken at its word.
-fn generation_of<M>(_row: &M) -> u32 {
-    1
+fn limits_of(row: &impl Limited, resource: Resource, id: i64) -> Result<Limits, Error> {
+    let corrupt = |column| Error::Corrupt { resource, id: id.to_string(), column };
+    limits::stored(row.limit_columns()).map_err(corrupt)
 }
 
 /// How long what was interrupted is remembered: as an account does.

@@ -4,8 +4,8 @@ use crate::books::{attempt, record};
 use crate::hub::{Hub, on_both};
 use admin_api::jobs::days::Days;
 use admin_api::jobs::open::{Opened, Opener};
-use admin_api::repo::budget_epoch;
 use admin_api::repo::db::Db;
+use admin_api::repo::{budget_epoch, revision};
 use admin_api::service::books::book;
 use admin_api::service::budgets::{Budget, Moment};
 use admin_api::service::now;
@@ -105,6 +105,13 @@ impl Story {
                 attempt
             })
             .collect();
+        if dice.random_bool(0.1) {
+            // Cut with its gateway: it counts as what was put aside.
+            let last = record.attempts.last_mut().unwrap();
+            last.outcome = Outcome::Interrupted;
+            last.held = NanoUsd(dice.random_range(0..1_500));
+            record.request.held = NanoUsd(dice.random_range(0..2_500));
+        }
         self.records.push(record);
     }
 
@@ -344,16 +351,28 @@ impl Stage {
     }
 }
 
+/// Gives it a limit, by which it is governed for the first time.
+async fn limited(hub: &Hub, path: &str) {
+    hub.client.patch(&format!("/api/v1/{path}"), json!({ "limit_total_usd": "1000" })).await.expect(200);
+}
+
+async fn stage_revision(hub: &Hub) -> u64 {
+    revision::newest(hub.handle.admin().db().reader()).await.unwrap().0
+}
+
 fn held_up(held_up: HeldUp) -> Opened {
     Opened { held_up: Some(held_up), ..Opened::default() }
 }
 
 async fn an_account_is_opened_when_all_gateways_know_of_it_and_have_declared(hub: Hub) {
+    let free = hub.make_user("Grace").await["user"]["id"].as_i64().unwrap();
     let made = hub.make_user("Ada").await;
     let (id, key_id) = (made["user"]["id"].as_i64().unwrap(), made["key"]["id"].as_i64().unwrap());
     let provider_id = hub.make_provider("one").await["id"].as_i64().unwrap();
     let (ada, one) = (AccountId::User(UserId(id)), AccountId::Provider(ProviderId(provider_id)));
-    let newest = hub.revision().await.0;
+    limited(&hub, &format!("users/{id}")).await;
+    limited(&hub, &format!("providers/{provider_id}")).await;
+    let newest = stage_revision(&hub).await;
     let mut stage = Stage::new(&hub).await;
     let mut spent = record(1);
     spent.request.caller.user_id = UserId(id);
@@ -374,9 +393,10 @@ async fn an_account_is_opened_when_all_gateways_know_of_it_and_have_declared(hub
     stage.beats("b", newest, Some(epoch - 1)).await;
     assert_eq!(stage.step().await, held_up(HeldUp::Undeclared("b".to_owned())));
     assert!(!stage.is_open(ada, epoch).await);
-    // Wanted as it was, and beside it what is not there.
+    // Wanted as it was, and beside it what is not there, and what nobody limits.
     stage.quotas.want(one).await.unwrap();
     stage.quotas.want(AccountId::User(UserId(987_654))).await.unwrap();
+    stage.quotas.want(AccountId::User(UserId(free))).await.unwrap();
     stage.nodes.leave("b").await.unwrap();
     assert_eq!(stage.step().await, Opened { accounts: 2, ..Opened::default() });
     assert_eq!(stage.quotas.take_wanted(9).await.unwrap(), []);
@@ -424,7 +444,8 @@ async fn a_store_that_lost_its_epoch_gets_the_next_one(hub: Hub) {
     stage.step().await;
     assert_eq!(stage.quotas.epoch().await.unwrap(), Some(first + 6));
     let ada = hub.make_user("Ada").await["user"]["id"].as_i64().unwrap();
-    let (ada, newest) = (AccountId::User(UserId(ada)), hub.revision().await.0);
+    limited(&hub, &format!("users/{ada}")).await;
+    let (ada, newest) = (AccountId::User(UserId(ada)), stage_revision(&hub).await);
     stage.beats("a", newest, Some(first + 6)).await;
     stage.quotas.want(ada).await.unwrap();
     // Another admin-api begins the next one meanwhile.

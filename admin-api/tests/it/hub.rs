@@ -82,6 +82,7 @@ pub struct Hub {
     pub nodes: Arc<MemoryNodes>,
     pub breakers: Arc<MemoryBreakers>,
     pub sessions: Arc<MemorySessions>,
+    pub quotas: Arc<MemoryQuotas>,
 }
 
 impl Hub {
@@ -109,6 +110,7 @@ impl Hub {
         let nodes = Arc::new(MemoryNodes::new());
         let breakers = Arc::new(MemoryBreakers::new(|| BREAKERS_AT));
         let sessions = Arc::new(MemorySessions::new(300_000, || BREAKERS_AT));
+        let quotas = Arc::new(MemoryQuotas::new(admin_api::service::now));
         let handle = start_with(Options {
             config: database.config(variables),
             far: FarSides {
@@ -117,7 +119,7 @@ impl Hub {
                 nodes: nodes.clone(),
                 breakers: breakers.clone(),
                 sessions: sessions.clone(),
-                quotas: Arc::new(MemoryQuotas::new(admin_api::service::now)),
+                quotas: quotas.clone(),
             },
             listener: Some(TcpListener::bind("127.0.0.1:0").unwrap()),
             when_away: WhenAway::Fail,
@@ -132,6 +134,7 @@ impl Hub {
             nodes,
             breakers,
             sessions,
+            quotas,
         })
     }
 

@@ -80,6 +80,8 @@ async fn opened(hub: Hub) {
     run("UPDATE providers SET id = 1000").await;
     run("DROP INDEX ledger_user_idx, ledger_provider_idx, ledger_interrupted_idx").await;
     run(&ROWS.replace("{now}", &now.0.to_string())).await;
+    run("UPDATE users SET limit_total_nano_usd = 1000000000, budget_generations = 1").await;
+    run("UPDATE providers SET limit_total_nano_usd = 1000000000, budget_generations = 1").await;
     println!("indexes made in {:?}", run(indexes).await);
     let days = Days::new(db.clone(), jiff::tz::TimeZone::UTC).step(now).await.unwrap();
     db.reader().execute_unprepared("ANALYZE").await.unwrap();

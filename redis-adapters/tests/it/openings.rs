@@ -84,6 +84,8 @@ async fn after_a_flush_one_epoch_begins_and_what_is_wanted_opens_when_the_gatewa
     let made = first.post("/api/v1/users", json!({ "name": "Ada" })).await;
     let (id, key_id) = (made["user"]["id"].as_i64().unwrap(), made["key"]["id"].as_i64().unwrap());
     let ada = AccountId::User(UserId(id));
+    let limit = json!({ "limit_total_usd": "1000" });
+    first.client().patch(&format!("/api/v1/users/{id}"), limit).await.expect(200);
     let db = first.handle.admin().db();
     let lent = |seq, record| {
         let place = Some(Place { journal: journal(1), seq, floor: 0 });

@@ -46,6 +46,8 @@ pub struct Model {
     pub is_priority_tier: bool,
     pub admitted_at_ms: Option<i64>,
     pub attempt_admitted_at_ms: Option<i64>,
+    pub held_nano_usd: Option<i64>,
+    pub attempt_held_nano_usd: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
