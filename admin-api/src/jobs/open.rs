@@ -158,7 +158,9 @@ impl Opener {
             EpochNow::Begins(epoch) if self.begin(kept, said, epoch).await? => epoch,
             EpochNow::Begins(_) => return Ok(None),
         };
-        if !self.nodes.is_in_process() {
+        // Before the first one there was nothing to lose.
+        let is_first = kept == 0 && said.is_none();
+        if !self.nodes.is_in_process() && !is_first {
             self.fleet.loses(now_ms);
         }
         tracing::info!(epoch, before = self.epoch, "the store of budgets is in another epoch");

@@ -56,6 +56,7 @@ fn spending(user_id: i64, key_id: i64, cost: i64) -> UsageRecord {
     let mut record = usage_record(1);
     (record.request.caller.user_id, record.request.caller.key_id) = (UserId(user_id), KeyId(key_id));
     record.attempts = vec![AttemptEntry {
+        held: shared::money::NanoUsd::ZERO,
         attempt: 1,
         provider_id: ProviderId(1),
         upstream_model: None,
