@@ -17,7 +17,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from hub import DIRECT
+from hub import DIRECT, script
 
 NOBODY = "cch-nobody-has-this-key-00000000000"
 # Each fault comes with what the hub says then: its status, how often it is asked, and the pauses in between.
@@ -203,6 +203,52 @@ def test_a_flood_of_wrong_keys_is_not_kept_up(hub, front, pauses, sdk):
     throttled(hub, wrong)
     refused(sdk, front, 429, lambda: sdk(front, wrong).ask())
     assert (front.passed, pauses) == ([(429, "false", "300")], [])
+
+
+# --- budgets: money is not asked for again, a moment's rate is ---
+
+
+@STAINLESS
+@STREAM
+def test_a_budget_that_is_used_up_is_not_tried_again(hub, front, pauses, upstream, sdk, stream):
+    key = made_user(hub, sdk, upstream, limit_daily_usd="1.00")["key"]["secret"]
+    # Dearer than anybody would have guessed.
+    sdk(front, key).ask(headers=script(usage={"input": 10, "output": 1_000_000}))
+    front.passed.clear()
+    with pytest.raises(sdk.error) as caught:
+        sdk(front, key).ask(stream)
+    [(status, should_retry, retry_after)] = front.passed
+    assert (status, should_retry, pauses) == (429, "false", [])
+    assert 0 < int(retry_after) <= 90_000
+    assert "The daily budget of this user is used up" in caught.value.message
+    # Its vendor's word for it, which clients show instead of waiting.
+    body = caught.value.body
+    assert body.get("error", body)["type"] == ("billing_error" if sdk is Anthropic else "insufficient_quota")
+
+
+@STAINLESS
+def test_who_asks_too_often_is_told_when_to_come_back(hub, front, pauses, upstream, sdk):
+    key = made_user(hub, sdk, upstream, rpm_limit=1)["key"]["secret"]
+    sdk(front, key).ask()
+    front.passed.clear()
+    refused(sdk, front, 429, lambda: sdk(front, key).ask())
+    assert [should_retry for _, should_retry, _ in front.passed] == ["true"] * 3
+    told = [int(retry_after) for _, _, retry_after in front.passed]
+    assert all(0 < secs <= 65 for secs in told)
+    # Longer than the SDK would wait for anybody, it waits as long as it likes.
+    assert len(pauses) == 2
+
+
+def test_a_seat_reads_how_its_own_budget_stands(hub, front, upstream):
+    key = made_user(hub, Anthropic, upstream, limit_5h_usd="4.00")["key"]["secret"]
+    client = Anthropic(front, key).client
+    ask = {"model": Anthropic.model, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    client.messages.create(**ask, extra_headers=script(usage={"input": 0, "output": 300_001}))
+    answer = client.messages.with_raw_response.create(**ask)
+    told = {name: value for name, value in answer.headers.items() if "ratelimit" in name}
+    assert told["anthropic-ratelimit-unified-5h-utilization"].startswith("0.75"), told
+    assert told["anthropic-ratelimit-unified-status"] == "allowed_warning"
+    assert int(told["anthropic-ratelimit-unified-5h-reset"]) > time.time()
 
 
 # --- what another try may mend: asked three times, after the pauses that the hub names ---

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use shared::contract::usage::{Outcome, UsageRecord};
 use shared::ids::KeyId;
 use shared::money::NanoUsd;
-use shared::rules::quota::need::History;
+use shared::rules::quota::need::{Guess, History};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ impl fmt::Debug for Histories {
 }
 
 impl Histories {
-    /// What a key's requests for a model have cost.
+    /// What a key's requests for a model have cost says of the next one.
     #[must_use]
-    pub fn of(&self, key: KeyId, model: &str) -> History {
+    pub fn guess(&self, key: KeyId, model: &str) -> Guess {
         let known = self.0.get(&(key, model.to_owned()));
-        known.map(|history| history.lock().clone()).unwrap_or_default()
+        known.map(|history| history.lock().guess()).unwrap_or_default()
     }
 
     /// Adds what an answer to a body of so many bytes has cost. Nothing of answers that nobody read to their end.
@@ -91,7 +91,8 @@ mod tests {
             histories.note(&record(Outcome::Failed, UsageFlags::default()), "b", 1_000);
             histories.note(&record(Outcome::Served, estimate), "c", 1_000);
         }
-        let expected = |key, model| histories.of(KeyId(key), model).expected(2_000, None, Factors::default());
+        let expected =
+            |key, model| histories.guess(KeyId(key), model).expected(2_000, None, Factors::default());
         assert_eq!(expected(1, "a"), NanoUsd(6_070));
         for (key, model) in [(2, "a"), (1, "b"), (1, "c")] {
             assert_eq!(expected(key, model), NanoUsd(0), "{key} {model}");

@@ -10,7 +10,7 @@ use shared::money::NanoUsd;
 use shared::protocol::reach::reach;
 use shared::rules::access::effective_groups;
 use shared::rules::pricing::{Catalogue, billing_model, factors};
-use shared::rules::quota::need::{History, Size, Tariff, Tariffs, Unbounded};
+use shared::rules::quota::need::{Guess, Size, Tariff, Tariffs, Unbounded};
 use shared::rules::select::{SelectFacts, may_serve};
 use std::sync::OnceLock;
 
@@ -21,7 +21,7 @@ pub struct Need<'a> {
     principal: &'a Principal,
     asked: &'a Asked,
     size: OnceLock<Size>,
-    history: OnceLock<History>,
+    guess: OnceLock<Guess>,
 }
 
 impl<'a> Need<'a> {
@@ -33,7 +33,7 @@ impl<'a> Need<'a> {
         principal: &'a Principal,
         asked: &'a Asked,
     ) -> Self {
-        Self { histories, arrival, principal, asked, size: OnceLock::new(), history: OnceLock::new() }
+        Self { histories, arrival, principal, asked, size: OnceLock::new(), guess: OnceLock::new() }
     }
 
     /// True when the most that it can cost is put aside.
@@ -74,9 +74,8 @@ impl<'a> Need<'a> {
     }
 
     fn expected(&self, tariffs: &Tariffs<'_>) -> NanoUsd {
-        let history =
-            self.history.get_or_init(|| self.histories.of(self.principal.key.id, &self.asked.model));
-        tariffs.expected(history, u64::try_from(self.asked.body.bytes.len()).unwrap_or(u64::MAX))
+        let guess = self.guess.get_or_init(|| self.histories.guess(self.principal.key.id, &self.asked.model));
+        tariffs.expected(*guess, u64::try_from(self.asked.body.bytes.len()).unwrap_or(u64::MAX))
     }
 
     fn size(&self) -> &Size {

@@ -38,15 +38,16 @@
 
 #[cfg(test)]
 mod corpus;
+mod history;
 mod size;
 mod tariff;
 
+pub use history::{Guess, History};
 pub use tariff::{Tariff, Tariffs};
 
 use crate::model::price::{Factors, ModelPrice};
 use crate::money::{NanoUsd, item_cost};
 use crate::rules::pricing::dearest;
-use std::collections::VecDeque;
 use thiserror::Error;
 
 /// What a request says about its size.
@@ -137,48 +138,6 @@ fn largest_output(size: &Size, model: &ModelPrice) -> Option<u64> {
     }
 }
 
-/// What the requests of a key for a model have cost lately, to guess what the next one costs (design §7, `expected`).
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// Of each request, the oldest first: pico-USD a byte of the body, and nano-USD of output.
-    samples: VecDeque<(u64, i64)>,
-}
-
-impl History {
-    /// Adds what a request of so many bytes has cost.
-    pub fn note(&mut self, body_bytes: u64, input: NanoUsd, output: NanoUsd) {
-        if self.samples.len() == KEPT {
-            self.samples.pop_front();
-        }
-        let input = u128::try_from(input.0).unwrap_or(0) * 1_000 / u128::from(body_bytes.max(1));
-        self.samples.push_back((u64::try_from(input).unwrap_or(u64::MAX), output.0.max(0)));
-    }
-
-    /// What one of so many bytes probably costs: more than 19 of 20 did. Before there are twenty: a token for four bytes at
-    /// the input's price, and 4 096 tokens of output.
-    #[must_use]
-    pub fn expected(&self, body_bytes: u64, model: Option<&ModelPrice>, factors: Factors) -> NanoUsd {
-        if self.samples.len() < ENOUGH {
-            let rates = model.map(|model| model.base).unwrap_or_default();
-            let item = |count, rate: Option<_>| {
-                item_cost(count, rate.unwrap_or_default(), factors.provider, factors.group)
-            };
-            return item(body_bytes.div_ceil(4), rates.input) + item(USUAL_OUTPUT, rates.output);
-        }
-        let per_byte = self.most(|sample| sample.0);
-        let input = u128::from(per_byte) * u128::from(body_bytes) / 1_000;
-        NanoUsd(i64::try_from(input).unwrap_or(i64::MAX)) + NanoUsd(self.most(|sample| sample.1))
-    }
-
-    /// The 95th of a hundred.
-    fn most<T: Ord + Copy + Default>(&self, part: impl Fn(&(u64, i64)) -> T) -> T {
-        let mut sorted: Vec<T> = self.samples.iter().map(part).collect();
-        sorted.sort_unstable();
-        let rank = (sorted.len() * 95).div_ceil(100).saturating_sub(1);
-        sorted.get(rank).copied().unwrap_or_default()
-    }
-}
-
 /// What vendors may add to any request.
 const ADDED: u64 = 512;
 /// What they may add to one with tools: Anthropic's system prompt for tools has up to 804 tokens, its own tools up to 735
@@ -188,12 +147,6 @@ const ADDED_WITH_TOOLS: u64 = 4_096;
 /// beyond `max_uses` is answered with an error, to which the model may answer with another.
 const SERVER_LOOP: u64 = 10;
 const ROUNDING: NanoUsd = NanoUsd(5);
-/// Samples that are kept.
-const KEPT: usize = 64;
-/// Samples that say something.
-const ENOUGH: usize = 20;
-/// Output tokens that are expected of a request about which nothing is known.
-const USUAL_OUTPUT: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -298,23 +251,5 @@ mod tests {
         let searching = Size { server_uses: None, ..size };
         assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::ServerUses);
         assert!(bound(&size, Some(&priced(None, Some(9))), one).is_ok());
-    }
-
-    #[test]
-    fn a_guess_is_the_rule_of_thumb_until_twenty_have_been_seen_then_what_19_of_20_cost() {
-        let (name, one) = ("claude-sonnet-4-5", factors(1_000_000, 1_000_000));
-        let model = SEED.get(name);
-        let mut history = History::default();
-        let usual = NanoUsd(1_000 * 3_000 + 4_096 * 15_000);
-        for n in 0..20 {
-            assert_eq!(history.expected(4_000, model, one), usual, "{n} samples");
-            // Twice as dear as any before.
-            history.note(1_000, NanoUsd(1_000 << n), NanoUsd(10 << n));
-        }
-        assert_eq!(history.expected(2_000, model, one), NanoUsd((2_000 << 18) + (10 << 18)));
-        for _ in 0..64 {
-            history.note(1_000, NanoUsd(500), NanoUsd(7));
-        }
-        assert_eq!(history.expected(2_000, model, one), NanoUsd(1_007), "what is old is forgotten");
     }
 }

@@ -1,6 +1,6 @@
 //! What providers would bill for the same request.
 
-use super::{History, Size, Unbounded, bound};
+use super::{Guess, Size, Unbounded, bound};
 use crate::model::price::{Factors, ModelPrice};
 use crate::money::NanoUsd;
 
@@ -26,8 +26,8 @@ impl<'a> Tariffs<'a> {
 
     /// What it probably costs at the dearest of them.
     #[must_use]
-    pub fn expected(&self, history: &History, body_bytes: u64) -> NanoUsd {
-        let each = self.0.iter().map(|tariff| history.expected(body_bytes, tariff.model, tariff.factors));
+    pub fn expected(&self, guess: Guess, body_bytes: u64) -> NanoUsd {
+        let each = self.0.iter().map(|tariff| guess.expected(body_bytes, tariff.model, tariff.factors));
         each.max().unwrap_or(NanoUsd::ZERO)
     }
 }
@@ -85,9 +85,9 @@ mod tests {
             let each = tariffs.iter().map(|tariff| bound(&size, tariff.model, tariff.factors).unwrap());
             let all: Tariffs<'_> = tariffs.iter().copied().collect();
             prop_assert_eq!(all.bound(&size), Ok(each.max().unwrap_or(NanoUsd::ZERO)));
-            let history = History::default();
-            let each = tariffs.iter().map(|tariff| history.expected(body_bytes, tariff.model, tariff.factors));
-            prop_assert_eq!(all.expected(&history, body_bytes), each.max().unwrap_or(NanoUsd::ZERO));
+            let guess = Guess::default();
+            let each = tariffs.iter().map(|tariff| guess.expected(body_bytes, tariff.model, tariff.factors));
+            prop_assert_eq!(all.expected(guess, body_bytes), each.max().unwrap_or(NanoUsd::ZERO));
         }
     }
 
@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(all.bound(&size), Err(Unbounded::Output));
         let all: Tariffs<'_> = [Tariff { model: None, factors: one }].into_iter().collect();
         assert_eq!(all.bound(&size), Err(Unbounded::Model));
-        assert_eq!(all.expected(&History::default(), 1_000), NanoUsd::ZERO, "nothing is billed");
+        assert_eq!(all.expected(Guess::default(), 1_000), NanoUsd::ZERO, "nothing is billed");
     }
 }

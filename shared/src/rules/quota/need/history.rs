@@ -1,0 +1,102 @@
+//! What a request probably costs, by what others have cost.
+
+use crate::model::price::{Factors, ModelPrice};
+use crate::money::{NanoUsd, item_cost};
+use std::collections::VecDeque;
+
+/// What the requests of a key for a model have cost lately, to guess what the next one costs (design §7, `expected`).
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Of each request, the oldest first: pico-USD a byte of the body, and nano-USD of output.
+    samples: VecDeque<(u64, i64)>,
+}
+
+/// What a history says of the next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guess {
+    /// What 19 of 20 did not pass: pico-USD a byte, and nano-USD of output. `None`: there are too few to say.
+    most: Option<(u64, i64)>,
+}
+
+impl History {
+    /// Adds what a request of so many bytes has cost.
+    pub fn note(&mut self, body_bytes: u64, input: NanoUsd, output: NanoUsd) {
+        if self.samples.len() == KEPT {
+            self.samples.pop_front();
+        }
+        let input = u128::try_from(input.0).unwrap_or(0) * 1_000 / u128::from(body_bytes.max(1));
+        self.samples.push_back((u64::try_from(input).unwrap_or(u64::MAX), output.0.max(0)));
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn guess(&self) -> Guess {
+        let is_telling = self.samples.len() >= ENOUGH;
+        Guess { most: is_telling.then(|| (self.most(|sample| sample.0), self.most(|sample| sample.1))) }
+    }
+
+    /// The 95th of a hundred.
+    fn most<T: Ord + Copy + Default>(&self, part: impl Fn(&(u64, i64)) -> T) -> T {
+        let mut parts = [T::default(); KEPT];
+        let count = self.samples.len();
+        for (place, sample) in parts.iter_mut().zip(&self.samples) {
+            *place = part(sample);
+        }
+        let rank = (count * 95).div_ceil(100).saturating_sub(1);
+        match parts.get_mut(..count) {
+            Some(parts) if rank < count => *parts.select_nth_unstable(rank).1,
+            _ => T::default(),
+        }
+    }
+}
+
+impl Guess {
+    /// What a request of so many bytes probably costs: more than 19 of 20 did. Before there are twenty: a token for four bytes at
+    /// the input's price, and 4 096 tokens of output.
+    #[must_use]
+    pub fn expected(self, body_bytes: u64, model: Option<&ModelPrice>, factors: Factors) -> NanoUsd {
+        let Some((per_byte, output)) = self.most else {
+            let rates = model.map(|model| model.base).unwrap_or_default();
+            let item = |count, rate: Option<_>| {
+                item_cost(count, rate.unwrap_or_default(), factors.provider, factors.group)
+            };
+            return item(body_bytes.div_ceil(4), rates.input) + item(USUAL_OUTPUT, rates.output);
+        };
+        let input = u128::from(per_byte) * u128::from(body_bytes) / 1_000;
+        NanoUsd(i64::try_from(input).unwrap_or(i64::MAX)) + NanoUsd(output)
+    }
+}
+
+/// Samples that are kept.
+const KEPT: usize = 64;
+/// Samples that say something.
+const ENOUGH: usize = 20;
+/// Output tokens that are expected of a request about which nothing is known.
+const USUAL_OUTPUT: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Multiplier;
+    use crate::rules::pricing::seed;
+
+    #[test]
+    fn a_guess_is_the_rule_of_thumb_until_twenty_have_been_seen_then_what_19_of_20_cost() {
+        let one = Factors { provider: Multiplier::ONE, group: Multiplier::ONE };
+        let seed = seed().unwrap();
+        let model = seed.get("claude-sonnet-4-5");
+        let mut history = History::default();
+        let usual = NanoUsd(1_000 * 3_000 + 4_096 * 15_000);
+        for n in 0..20 {
+            assert_eq!(history.guess().expected(4_000, model, one), usual, "{n} samples");
+            // Twice as dear as any before.
+            history.note(1_000, NanoUsd(1_000 << n), NanoUsd(10 << n));
+        }
+        assert_eq!(history.guess().expected(2_000, model, one), NanoUsd((2_000 << 18) + (10 << 18)));
+        for _ in 0..64 {
+            history.note(1_000, NanoUsd(500), NanoUsd(7));
+        }
+        let expected = history.guess().expected(2_000, model, one);
+        assert_eq!(expected, NanoUsd(1_007), "what is old is forgotten");
+    }
+}
