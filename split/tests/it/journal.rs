@@ -7,6 +7,8 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::process::Signal;
+use shared::contract::codec;
+use shared::contract::snapshot::Snapshot;
 use simulator::Script;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -52,6 +54,19 @@ impl Shape {
         }
         let output = command.output().await.unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Waits until a gateway would start by a configuration with so many keys, with nobody there to ask.
+    async fn is_kept(&self, name: &str, keys: usize) {
+        let path = self.directory.path().join(name).join("config.snapshot");
+        eventually("the configuration is on disk", || async {
+            // Behind a line that says when it was confirmed.
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let document = bytes.splitn(2, |byte| *byte == b'\n').nth(1);
+            let kept = document.and_then(|document| codec::unpack::<Snapshot>(document).ok());
+            kept.is_some_and(|snapshot| snapshot.principals.keys.len() == keys)
+        })
+        .await;
     }
 
     /// Waits until nothing is left of the dead, and nothing waits.
@@ -102,6 +117,7 @@ async fn ready() -> (Shape, Admin, Gateway, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_killed_under_two_hundred_streams_has_all_of_them_booked_by_the_next_one() {
     let (shape, admin, mut gateway, secret) = ready().await;
+    shape.is_kept("gateway", 1).await;
     // Nobody books meanwhile, and Redis loses what it has: only the disk knows.
     admin.process.signal(Signal::STOP);
     let cut = streams(&gateway.seats, &secret, 200).await;
