@@ -1,5 +1,6 @@
 //! The soak: seats that ask, providers that misbehave, and every part killed, stopped, emptied and brought back; then
-//! the books beside what the providers told, request by request. A round is drawn from its seed.
+//! the books beside what the providers told, request by request, and the budgets beside the books. A round is drawn from its
+//! seed.
 //!
 //! `make soak SOAK="--rounds 100 --seed 7"`
 
@@ -7,6 +8,7 @@
 
 mod asks;
 mod books;
+mod budgets;
 mod compare;
 mod dice;
 mod parts;
@@ -70,7 +72,7 @@ impl Soak {
                 providers.insert(made["id"].as_i64().unwrap(), provider);
             }
         }
-        let secrets = [office.admin.make_seat("Ada").await.1, office.admin.make_seat("Bea").await.1];
+        let secrets = [seat(&office, "Ada").await, seat(&office, "Bea").await];
         office.admin.in_force_on(2).await;
         let way =
             Way { nodes: [a.address(), b.address()], secrets: secrets.to_vec(), may_hang: manner.may_hang };
@@ -104,6 +106,7 @@ impl Soak {
         for (node, root) in [&a, &b].into_iter().zip(healed) {
             wrong.extend(settled(node, &root).await);
         }
+        wrong.extend(budgets::agree(&office.admin, &postgres).await);
         let kills = [std::mem::take(&mut a.kills), std::mem::take(&mut b.kills)];
         let witness = Witness { number, seen, kills, wrong };
         (Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers }, witness, done)
@@ -175,6 +178,12 @@ fn journals(root: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.is_dir()).collect()
 }
 
+/// The key of a user with a budget that nothing reaches.
+async fn seat(office: &Office, name: &str) -> String {
+    let made = office.admin.post("/api/v1/users", json!({ "name": name, "limit_total_usd": MUCH })).await;
+    made["key"]["secret"].as_str().unwrap().to_owned()
+}
+
 /// A provider and its document. The first one does as the request's script says; the second one, dearer, serves whoever
 /// comes.
 fn provider(api: Api, name: &str, upstream: &Simulator, manner: Manner) -> (Provider, Value) {
@@ -198,6 +207,7 @@ fn provider(api: Api, name: &str, upstream: &Simulator, manner: Manner) -> (Prov
         "request_timeout_non_streaming_ms": manner.patience_ms,
         // Half of its scripts fail: it is to be asked all the same.
         "circuit_breaker_failure_threshold": 0,
+        "limit_total_usd": MUCH,
     });
     (Provider { api, secret, halves: if is_first { 2 } else { 3 } }, document)
 }
@@ -308,6 +318,8 @@ impl Wanted {
     }
 }
 
+/// More than all rounds cost.
+const MUCH: &str = "1000000";
 /// How long faults come in a round.
 const ROUND: Duration = Duration::from_secs(9);
 /// After so many rounds that differ nothing new is learnt.

@@ -1,0 +1,58 @@
+//! What budgets say when all has healed: what the ledger says, to the nano, and nothing is held any more.
+
+use super::parts::LOOK_EVERY;
+use crate::harness::Admin;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use testbed::Postgres;
+use tokio::time::sleep;
+
+/// Waits until they agree; tells what does not. Whoever is not open yet is opened for being looked at.
+pub async fn agree(admin: &Admin, postgres: &Postgres) -> Vec<String> {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = admin.api.get("/api/v1/quotas?limit=100").await;
+        let differences = match answer.status {
+            200 => differences(&answer.json(), postgres),
+            _ => vec![format!("budgets cannot be read: {answer:?}")],
+        };
+        if differences.is_empty() || Instant::now() > until {
+            return differences;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn differences(page: &Value, postgres: &Postgres) -> Vec<String> {
+    let accounts = page["items"].as_array().unwrap();
+    assert!(accounts.len() >= 2, "users and providers have budgets: {page}");
+    accounts.iter().filter_map(|account| difference(account, postgres)).collect()
+}
+
+fn difference(account: &Value, postgres: &Postgres) -> Option<String> {
+    let (kind, id) = (account["kind"].as_str().unwrap(), account["id"].as_i64().unwrap());
+    let sql = match kind {
+        // Of what was cut with its gateway all counts that was put aside.
+        "user" => format!(
+            "SELECT coalesce(sum(greatest(cost, held)), 0) FROM (
+                SELECT sum(cost_nano_usd) AS cost,
+                    max(CASE WHEN outcome = 'interrupted' THEN coalesce(held_nano_usd, 0) ELSE 0 END) AS held
+                FROM ledger WHERE user_id = {id} GROUP BY request_id
+            ) AS requests"
+        ),
+        _ => format!(
+            "SELECT coalesce(sum(greatest(cost_nano_usd,
+                CASE WHEN outcome = 'interrupted' THEN coalesce(attempt_held_nano_usd, 0) ELSE 0 END)), 0)
+            FROM ledger WHERE provider_id = {id}"
+        ),
+    };
+    let booked: i64 = postgres.sql("hub", &sql).trim().parse().unwrap();
+    let window = account["windows"].as_array().unwrap().iter().find(|window| window["window"] == "total");
+    let nano = |field: &str| {
+        let text = window?[field].as_str()?;
+        Some(shared::money::NanoUsd::parse_usd(text).unwrap().0)
+    };
+    let said = (nano("spent_usd"), nano("held_usd"));
+    (said != (Some(booked), Some(0)))
+        .then(|| format!("the budget of {kind} {id} says (spent, held) {said:?}, the ledger {booked}"))
+}
