@@ -175,6 +175,18 @@ impl Book {
         self.body_bytes
     }
 
+    /// What cost more than it could: which attempt (0: the whole request), the bound that was put aside for it, and its cost.
+    #[must_use]
+    pub fn above_bounds(&self) -> Vec<(u32, NanoUsd, NanoUsd)> {
+        let cost_of = |attempt: u32| {
+            let rows = self.attempts.iter().filter(|row| attempt == 0 || row.attempt == attempt);
+            rows.map(|row| row.cost.total).sum::<NanoUsd>()
+        };
+        let bounds = self.holds.iter().filter_map(budgets::Held::bound);
+        let costs = bounds.map(|(attempt, bound)| (attempt, bound, cost_of(attempt)));
+        costs.filter(|(_, bound, cost)| cost > bound).collect()
+    }
+
     /// A provider was chosen, or none was left.
     pub fn chain(&mut self, step: ChainStep) {
         self.entry.decision_chain.steps.push(step);

@@ -6,9 +6,10 @@ use crate::live::disk::DiskError;
 use crate::reject::Reject;
 use shared::contract::begin::BeginError;
 use shared::contract::breaker::{Cause, Circuit, CircuitDoc, Sample};
-use shared::contract::usage::UsageRecord;
+use shared::contract::usage::{RequestEntry, UsageRecord};
 use shared::ids::{JournalId, ProviderId, RequestId, Revision};
 use shared::journal::{Found, Health};
+use shared::money::NanoUsd;
 use shared::ports::PortError;
 use shared::rules::error_rules::Unusable;
 use shared::rules::response::Lost;
@@ -100,6 +101,19 @@ pub fn budgets_back() {
 /// opened anew.
 pub fn budgets_untold(journal: JournalId, first: u64, last: u64) {
     error!(%journal, first, last, "budgets were not told of records that went for want of room: JOURNAL_MAX_MB");
+}
+
+/// What could cost this much at most has cost more: a bug of ours, or a provider that counts what nobody asked it for. It is
+/// charged. `attempt` 0 is the whole request, against its user's budget; others are tries, against the budget of their provider.
+pub fn cost_above_hold(request: &RequestEntry, attempt: u32, need: NanoUsd, cost: NanoUsd) {
+    error!(
+        request_id = %request.id,
+        model = request.model.as_deref(),
+        attempt,
+        need_usd = %need,
+        cost_usd = %cost,
+        "a cost is above the bound that a strict budget put aside for it"
+    );
 }
 
 /// Records cannot be handed over; they wait.

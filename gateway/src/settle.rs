@@ -183,6 +183,7 @@ pub fn row(
 /// Books a finished request, once.
 pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
     let body_bytes = book.body_bytes();
+    let above = book.above_bounds();
     let record = book.close(arrival.elapsed_ms());
     hub.journal.end(&record).await;
     if record.request.admitted_at.is_some()
@@ -190,8 +191,12 @@ pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
     {
         hub.budgets.histories.note(&record, model, body_bytes);
     }
+    for (attempt, need, cost) in &above {
+        events::cost_above_hold(&record.request, *attempt, *need, *cost);
+    }
     events::request_finished(&record);
     if let Some(metrics) = &hub.metrics {
+        metrics.count_costs_above_hold(above.len());
         metrics.count(&record);
     }
 }

@@ -1,11 +1,13 @@
 //! Metrics. Every name and label set is here; no label has free text, so the number of series is bounded by
 //! families × status classes × fixed words.
 
+use crate::budgets::Figures;
 use crate::hub::{Hub, now};
 use crate::journal::Standing;
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use shared::contract::usage::{ChainStep, TokenUsage, UsageRecord};
 use shared::journal::{Ends, Health};
@@ -21,6 +23,7 @@ pub struct Metrics {
     duration: HistogramVec,
     running: IntGauge,
     journal: JournalMetrics,
+    budgets: BudgetMetrics,
     revision: IntGauge,
     config_age: IntGauge,
 }
@@ -75,6 +78,7 @@ impl Metrics {
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
         let journal = JournalMetrics::new(&registry)?;
+        let budgets = BudgetMetrics::new(&registry)?;
         Ok(Self {
             registry,
             requests,
@@ -85,6 +89,7 @@ impl Metrics {
             duration,
             running,
             journal,
+            budgets,
             revision,
             config_age,
         })
@@ -98,6 +103,11 @@ impl Metrics {
     /// Counts a smart probe: `ok`, or whose fault it was that it found nothing well.
     pub fn count_probe(&self, result: &'static str) {
         self.probes.with_label_values(&[result]).inc();
+    }
+
+    /// Counts costs above what a strict budget had put aside for them.
+    pub fn count_costs_above_hold(&self, count: usize) {
+        self.budgets.costs_above_hold.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Counts a finished request.
@@ -162,12 +172,66 @@ impl JournalMetrics {
     }
 }
 
+/// What is told of budgets.
+struct BudgetMetrics {
+    /// Locked while it is set, like that of the journal.
+    asks: Mutex<IntCounterVec>,
+    costs_above_hold: IntCounter,
+    store_up: IntGauge,
+    holds: IntGauge,
+    held: Gauge,
+    untold: IntGauge,
+}
+
+impl BudgetMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let asks = IntCounterVec::new(
+            Opts::new(
+                "cch_budget_asks_total",
+                "Questions to budgets of users and providers by what they came to.",
+            ),
+            &["answer"],
+        )?;
+        let costs_above_hold = IntCounter::new(
+            "cch_budget_costs_above_hold_total",
+            "Costs above the bound that a strict budget had put aside: a bug.",
+        )?;
+        let store_up = IntGauge::new("cch_budget_store_up", "1 while the store of budgets answers, else 0.")?;
+        let holds = IntGauge::new("cch_budget_holds", "Holds of requests and attempts under way.")?;
+        let held = Gauge::new("cch_budget_held_usd", "US dollars that these holds put aside.")?;
+        let untold =
+            IntGauge::new("cch_budget_untold_records", "Records that budgets were not told of yet.")?;
+        registry.register(Box::new(asks.clone()))?;
+        registry.register(Box::new(costs_above_hold.clone()))?;
+        registry.register(Box::new(store_up.clone()))?;
+        registry.register(Box::new(holds.clone()))?;
+        registry.register(Box::new(held.clone()))?;
+        registry.register(Box::new(untold.clone()))?;
+        Ok(Self { asks: Mutex::new(asks), costs_above_hold, store_up, holds, held, untold })
+    }
+
+    fn set(&self, figures: &Figures) {
+        let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let asks = self.asks.lock();
+        for (answer, count) in figures.asks {
+            let told = asks.with_label_values(&[answer]);
+            told.inc_by(count.saturating_sub(told.get()));
+        }
+        self.store_up.set(i64::from(figures.does_store_answer));
+        self.holds.set(big(figures.holds));
+        #[expect(clippy::cast_precision_loss, reason = "a figure to look at, not to count with")]
+        self.held.set(figures.held.0 as f64 / 1e9);
+        self.untold.set(big(figures.untold));
+    }
+}
+
 /// All metrics as Prometheus reads them.
 #[must_use]
 pub fn render(hub: &Hub) -> String {
     let Some(metrics) = &hub.metrics else { return String::new() };
     metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
     metrics.journal.set(&hub.journal.standing());
+    metrics.budgets.set(&hub.budgets.figures());
     let revision = hub.live.load().revision();
     metrics.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));
     if revision.0 > 0 {

@@ -16,6 +16,12 @@ impl Budgets {
     /// Asks the store, or decides by what this node knows: when the store does not answer, and when the account is not opened
     /// in time. Takes two seconds at most.
     pub async fn ask(self: &Arc<Self>, wish: Wish<'_>) -> Answer {
+        let answer = self.decide(wish).await;
+        self.tally.count((&answer).into());
+        answer
+    }
+
+    async fn decide(self: &Arc<Self>, wish: Wish<'_>) -> Answer {
         self.local().asked(wish.account, wish.scopes);
         let ask = Ask {
             hold: wish.hold,
@@ -128,7 +134,7 @@ impl Budgets {
     }
 
     fn held(self: &Arc<Self>, wish: &Wish<'_>, at: Option<UnixMillis>) -> Held {
-        Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, is_kept: false }
+        Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, bound: None, is_kept: false }
     }
 
     /// A request that ended may still be held, because the store has not heard of it. True when there was something to tell.

@@ -5,6 +5,7 @@
 
 mod ask;
 mod declare;
+mod figures;
 mod follower;
 mod history;
 mod limits;
@@ -15,9 +16,12 @@ mod tellings;
 #[cfg(test)]
 mod tests;
 
+pub use figures::Figures;
+
 use crate::hub::now;
 use crate::journal::UsageJournal;
 use crate::live::{InForce, Live};
+use figures::Tally;
 use history::Histories;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
@@ -53,6 +57,7 @@ pub struct Budgets {
     nodes: AtomicU32,
     /// Where days, weeks and months begin.
     calendar: Mutex<Calendar>,
+    tally: Tally,
     /// What requests have cost lately.
     pub histories: Histories,
 }
@@ -114,6 +119,8 @@ pub struct Held {
     account: AccountId,
     id: HoldId,
     at: Option<UnixMillis>,
+    /// The most that it can cost; `None`: nobody has said so.
+    bound: Option<NanoUsd>,
     is_kept: bool,
 }
 
@@ -122,6 +129,19 @@ impl Held {
     #[must_use]
     pub fn at(&self) -> Option<UnixMillis> {
         self.at
+    }
+
+    /// What is put aside is the most that it can cost.
+    #[must_use]
+    pub fn bounded(mut self, bound: NanoUsd) -> Self {
+        self.bound = Some(bound);
+        self
+    }
+
+    /// The most that it was to cost, and which attempt that is; 0: the whole request.
+    #[must_use]
+    pub fn bound(&self) -> Option<(u32, NanoUsd)> {
+        self.bound.map(|bound| (self.id.1, bound))
     }
 
     /// A record of the journal will say what it cost: it is not given up any more.
@@ -167,6 +187,7 @@ impl Budgets {
             },
             nodes: AtomicU32::new(1),
             calendar: Mutex::default(),
+            tally: Tally::default(),
             histories: Histories::default(),
         })
     }

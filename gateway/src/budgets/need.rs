@@ -61,12 +61,15 @@ impl<'a> Need<'a> {
         self.over(&providers.map(|provider| self.tariff(provider)).collect())
     }
 
-    /// When this provider serves it. One whose prices have no bound gets what is expected: a provider's budget refuses nobody
-    /// for what a model does not say.
+    /// When this provider serves it, and whether that is the most that it can cost. One whose prices have no bound gets what is
+    /// expected: a provider's budget refuses nobody for what a model does not say.
     #[must_use]
-    pub fn at(&self, provider: &Provider) -> NanoUsd {
+    pub fn at(&self, provider: &Provider) -> (NanoUsd, bool) {
         let tariffs: Tariffs<'_> = [self.tariff(provider)].into_iter().collect();
-        self.over(&tariffs).unwrap_or_else(|_| self.expected(&tariffs))
+        match self.over(&tariffs) {
+            Ok(need) => (need, self.is_strict()),
+            Err(_) => (self.expected(&tariffs), false),
+        }
     }
 
     fn over(&self, tariffs: &Tariffs<'_>) -> Result<NanoUsd, Unbounded> {

@@ -118,6 +118,16 @@ impl Tellings {
         }
     }
 
+    /// Records of which somebody who is to be told was not told yet.
+    pub fn untold(&self) -> u64 {
+        let state = self.state.lock();
+        let untold = |told: &Told| {
+            let known = told.telling.told(&state.governed).max(told.marks.floor());
+            told.marks.last().saturating_sub(known)
+        };
+        state.journals.iter().map(untold).sum()
+    }
+
     /// When there may be something to do although nothing is written, in milliseconds by the node's own clock.
     pub fn wake_at_ms(&self) -> Option<u64> {
         self.state.lock().journals.iter().filter_map(|told| told.telling.wake_at_ms()).min()

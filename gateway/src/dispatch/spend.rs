@@ -28,7 +28,7 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
     let zone = &job.arrival.live.terms().settings.timezone;
     let scopes = job.hub.budgets.calendar().scopes_of_provider(provider, zone, job.arrival.now());
     let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
-    let need = if has_money { job.need.at(provider) } else { NanoUsd::ZERO };
+    let (need, is_bound) = if has_money { job.need.at(provider) } else { (NanoUsd::ZERO, false) };
     let wish = Wish {
         account: AccountId::Provider(provider.id),
         generation: provider.budget_generation,
@@ -42,6 +42,7 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
     match job.hub.budgets.ask(wish).await {
         Answer::Admitted { hold, .. } => {
             let admitted_at = Some(hold.at().unwrap_or_else(|| job.arrival.now()));
+            let hold = if is_bound { hold.bounded(need) } else { hold };
             Some(Try { number, admitted_at, need, hold: Some(hold) })
         }
         Answer::Refused(_) | Answer::UsedUp(_) | Answer::Unreachable => None,

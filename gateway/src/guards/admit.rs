@@ -46,12 +46,13 @@ pub async fn admit(
     let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
     let need_of_it =
         if has_money { need.of_whoever_serves(only).map_err(Reject::Unbounded)? } else { NanoUsd::ZERO };
+    let is_strict = has_money && need.is_strict();
     let wish = Wish {
         account: AccountId::User(principal.user.id),
         generation,
         hold: HoldId(arrival.id, 0),
         need: need_of_it,
-        is_strict: has_money && need.is_strict(),
+        is_strict,
         scopes: &scopes,
         is_counted: true,
         session: session.map(|session| (session.short_key(), hub.sessions.ttl_ms())),
@@ -60,6 +61,7 @@ pub async fn admit(
         Answer::Admitted { hold, standing } => {
             let now = arrival.now();
             seat.tell(headers::of_standing(asked.family.dialect(), &standing, now));
+            let hold = if is_strict { hold.bounded(need_of_it) } else { hold };
             book.admitted(hold, need_of_it, now);
             Ok(())
         }

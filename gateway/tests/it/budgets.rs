@@ -12,7 +12,8 @@ use shared::rules::quota::{
 };
 use shared::testing;
 use shared::time::Zone;
-use simulator::Script;
+use simulator::{Script, Usage};
+use std::time::{Duration, Instant};
 
 /// In nano-dollars.
 const DOLLAR: i64 = 1_000_000_000;
@@ -293,4 +294,36 @@ async fn when_no_provider_has_room_the_seat_reads_why() {
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("No available providers: limit_reached."), "{}", answer.text());
     assert!(upstream.served().is_empty());
+}
+
+#[tokio::test]
+async fn a_cost_above_what_a_strict_budget_put_aside_is_charged_and_counted() {
+    let upstream = upstream().await;
+    let daily = || limits(|l| l.daily = Some(NanoUsd(DOLLAR)));
+    let governed = Provider { limits: daily(), budget_generation: 1, ..claude(1, &upstream.base_url()) };
+    let mut snapshot = snapshot(vec![governed.clone()], daily());
+    snapshot.core.settings.quota_reservation = QuotaReservation::Strict;
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 0).await;
+    open_provider(&hub, &governed, 0).await;
+    // The second one is billed for more than was asked for.
+    let usage = Usage { output: 1_000, ..Script::default().tokens() };
+    upstream.set_sequence([Script::default(), Script { usage: Some(usage), ..Script::default() }]);
+    for (requests, above) in [(1, 0), (2, 2)] {
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+        let finished = r#"cch_requests_total{endpoint="anthropic_messages",status_class="2xx"}"#;
+        let until = Instant::now() + Duration::from_secs(20);
+        while hub.figure(finished).await < requests {
+            assert!(Instant::now() < until, "the request is counted in time");
+        }
+        assert_eq!(
+            hub.figure("cch_budget_costs_above_hold_total").await,
+            above,
+            "at its user and its provider"
+        );
+        assert_eq!(hub.figure(r#"cch_budget_asks_total{answer="admitted"}"#).await, 2 * requests);
+        assert_eq!(hub.figure("cch_budget_store_up").await, 1);
+    }
+    let records = hub.records(2).await;
+    assert!(records[1].attempts[0].cost.total > NanoUsd(15 * DOLLAR / 1_000), "1 000 tokens are charged");
 }

@@ -243,3 +243,36 @@ async fn a_node_that_stops_leaves_no_hold_behind() {
     heir.govern(1);
     heir.stands(1, 9, 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_what_asks_came_to_what_is_held_and_what_the_store_was_not_told() {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 20, 0).await;
+    let request = bed.request();
+    let held = bed.admitted(request, 40).await;
+    assert!(matches!(bed.ask(bed.request(), 41, false).await, Answer::Refused(_)));
+    let figures = bed.budgets.figures();
+    assert_eq!((figures.holds, figures.held.0, figures.untold), (1, 40, 0));
+    assert!(figures.does_store_answer);
+    bed.cut(true);
+    eventually("the store is seen to be away", || !bed.budgets.figures().does_store_answer).await;
+    bed.end(request, held, 40).await;
+    let alone = bed.admitted(bed.request(), 5).await;
+    assert!(matches!(bed.ask(bed.request(), 40, false).await, Answer::UsedUp(_)));
+    assert!(matches!(bed.ask(bed.request(), 1, true).await, Answer::Unreachable));
+    eventually("what has ended is read, and stays untold", || {
+        let figures = bed.budgets.figures();
+        (figures.holds, figures.held.0, figures.untold) == (1, 5, 1)
+    })
+    .await;
+    let asks = [("admitted", 1), ("refused", 1), ("alone", 1), ("used_up", 1), ("unreachable", 1)];
+    assert_eq!(bed.budgets.figures().asks, asks);
+    bed.cut(false);
+    bed.stands(1, 60, 5).await;
+    drop(alone);
+    eventually("nothing is left to tell", || {
+        let figures = bed.budgets.figures();
+        (figures.holds, figures.untold, figures.does_store_answer) == (0, 0, true)
+    })
+    .await;
+}

@@ -178,6 +178,14 @@ impl Local {
         self.accounts.get(&account).is_some_and(|known| known.holds.contains_key(&id))
     }
 
+    /// What is under way in all accounts: how many holds, and how much money.
+    #[must_use]
+    pub fn held(&self) -> (u64, NanoUsd) {
+        let all = self.accounts.values().flat_map(|known| known.holds.values());
+        all.filter(|own| !own.has_ended)
+            .fold((0, NanoUsd::ZERO), |(count, sum), own| (count + 1, sum + own.hold.need))
+    }
+
     /// What is under way, to be declared to a store that has lost it.
     #[must_use]
     pub fn under_way(&self, account: AccountId) -> Vec<LiveHold> {
@@ -303,6 +311,7 @@ mod tests {
         local.ended(USER, id(2), NanoUsd(5));
         local.ended(USER, id(4), NanoUsd(5));
         assert_eq!(local.under_way(USER), [hold(1, 10), hold(3, 1)]);
+        assert_eq!(local.held(), (2, NanoUsd(11)));
         assert_eq!(local.let_in_alone(USER), [hold(3, 1)]);
         local.declared(USER, id(3));
         assert_eq!(local.let_in_alone(USER), []);
