@@ -40,6 +40,7 @@ impl Identity {
         // Whoever reads of the revision opens budgets by it.
         hub.budgets.notice(&live);
         let revision = live.revision();
+        let (budget_holds, budget_held) = hub.budgets.under_way();
         NodeBeat {
             schema: NODE_SCHEMA,
             id: self.id.clone(),
@@ -51,6 +52,8 @@ impl Identity {
             revision: (revision != Revision(0)).then_some(revision),
             is_ready: Readiness::of(hub, is_draining) == Readiness::Ready,
             quota_epoch: *hub.budgets.quota_epoch().borrow(),
+            budget_holds: Some(budget_holds),
+            budget_held: Some(budget_held),
             running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
         }
     }

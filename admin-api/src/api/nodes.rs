@@ -1,6 +1,6 @@
 //! `/api/v1/nodes`
 
-use super::types::Moment;
+use super::types::{Moment, Usd};
 use crate::error::Error;
 use crate::service::nodes::{NodesNow, now};
 use crate::service::{Actor, Admin};
@@ -45,6 +45,11 @@ pub struct Node {
     is_ready: bool,
     /// Requests in flight.
     running_requests: u64,
+    /// For how many requests and attempts under way it has put money aside: a request counts at its user and at each provider
+    /// that is limited. Null: an earlier release.
+    budget_holds: Option<u64>,
+    /// How much money that is, in US dollars.
+    budget_held_usd: Option<Usd>,
 }
 
 /// What runs on a node.
@@ -86,6 +91,8 @@ impl From<NodeBeat> for Node {
             revision: beat.revision.map(|revision| revision.0),
             is_ready: beat.is_ready,
             running_requests: beat.running_requests,
+            budget_holds: beat.budget_holds,
+            budget_held_usd: beat.budget_held.map(Usd),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a node says of itself, every [`BEAT_MS`].
 
 use crate::ids::Revision;
+use crate::money::NanoUsd;
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,13 @@ pub struct NodeBeat {
     /// and holds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_epoch: Option<u64>,
+    /// For how many requests and attempts under way it has put money aside; a request counts at its user and at each provider
+    /// that is limited. `None`: an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_holds: Option<u64>,
+    /// How much money that is, in nano-USD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_held: Option<NanoUsd>,
 }
 
 /// What runs on a node.

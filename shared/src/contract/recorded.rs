@@ -56,6 +56,8 @@ const CIRCUIT: &str = include_str!("recorded/circuit_schema_1.json");
 const NODE: &str = include_str!("recorded/node_schema_1.json");
 /// That goes by an epoch of the store of budgets.
 const NODE_QUOTA: &str = include_str!("recorded/node_schema_1_quota.json");
+/// That says what it has put aside.
+const NODE_HOLDS: &str = include_str!("recorded/node_schema_1_holds.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 const SESSION: &str = include_str!("recorded/session_schema_1.json");
 const SESSION_MOVED: &str = include_str!("recorded/session_moved_1.json");
@@ -77,6 +79,13 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(USAGE_ADMITTED, &admitted(), says_nothing);
     holds(NODE_QUOTA, &NodeBeat { quota_epoch: Some(3), ..node_beat("node-1") }, |_| false);
     holds(NODE, &node_beat("node-1"), |_| false);
+    let holding = NodeBeat {
+        quota_epoch: Some(3),
+        budget_holds: Some(2),
+        budget_held: Some(NanoUsd(1_500_000_000)),
+        ..node_beat("node-1")
+    };
+    holds(NODE_HOLDS, &holding, |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
     holds(was_half_open.get(), &half_open, |_| false);

@@ -215,6 +215,8 @@ pub fn node_beat(id: &str) -> NodeBeat {
         is_ready: true,
         running_requests: 0,
         quota_epoch: None,
+        budget_holds: None,
+        budget_held: None,
     }
 }
 
