@@ -1,11 +1,13 @@
-//! Who may come in: `Authorization: Bearer <ADMIN_TOKEN>` on everything but a short list of open paths.
+//! Who may come in, by three doors: a few open paths; `/api/v1/me/…` for the holder of a key, who shows that key; and all else
+//! for `Authorization: Bearer <ADMIN_TOKEN>`. No credential opens the other's door.
 //!
-//! The token is compared in constant time. Wrong tokens are counted per address and answered 429 from the
-//! eleventh in a minute on; the right token is never refused for its address, so that nobody can lock the admin
-//! out. The guard also gives each request its id, which every answer carries.
+//! The token is compared in constant time, a key is looked up by its digest. Wrong credentials are counted per address and
+//! answered 429 from the eleventh in a minute on; a right one is never refused for its address, so that nobody can lock
+//! others out. The guard also gives each request its id, which every answer carries.
 
 use crate::error::{Class, Error};
-use crate::service::Actor;
+use crate::service::seats::{Seat, holder};
+use crate::service::{Actor, Admin};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -22,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
-/// Knows the admin token and who has guessed at it.
+/// Knows the admin token and who has guessed at it, or at keys.
 #[derive(Debug)]
 pub struct Gate {
     token: KeyDigest,
@@ -36,25 +38,60 @@ impl Gate {
         Self { token: KeyDigest::of(token.expose()), failures: Mutex::new(Failures::default()) }
     }
 
-    fn admit(&self, request: &ServiceRequest, now: Instant) -> Result<Actor, Error> {
+    fn actor(&self, request: &ServiceRequest) -> Result<Actor, Error> {
         let credential = bearer(request).ok_or(Error::Unauthenticated)?;
         // Digests of equal length are compared: neither the length nor a common prefix of the token shows.
         let given = KeyDigest::of(credential).to_hex();
         let is_admin: bool = given.as_bytes().ct_eq(self.token.to_hex().as_bytes()).into();
-        let address = request.peer_addr().map(|a| a.ip());
-        if is_admin {
-            return Ok(Actor {
-                name: "admin_token",
-                client_ip: address.map(|a| a.to_string()),
-                request_id: None,
-            });
+        if !is_admin {
+            return Err(self.refused(request, Instant::now()));
         }
-        let Some(address) = address else { return Err(Error::Unauthenticated) };
+        let client_ip = request.peer_addr().map(|address| address.ip().to_string());
+        Ok(Actor { name: "admin_token", client_ip, request_id: None })
+    }
+
+    async fn seat(&self, admin: &Admin, request: &ServiceRequest) -> Result<Seat, Error> {
+        let digest = KeyDigest::of(seat_key(request).ok_or(Error::Unauthenticated)?);
+        match admin.run(move |admin| holder(admin, digest)).await {
+            Err(Error::Unauthenticated) => Err(self.refused(request, Instant::now())),
+            known => known,
+        }
+    }
+
+    /// Counts a wrong credential, and says what is answered.
+    fn refused(&self, request: &ServiceRequest, now: Instant) -> Error {
+        let Some(address) = request.peer_addr() else { return Error::Unauthenticated };
         // A panic while holding the lock leaves a whole table behind.
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.note(address, now) {
-            Some(wait) => Err(Error::Throttled { retry_after_secs: wait.as_secs().max(1) }),
-            None => Err(Error::Unauthenticated),
+        match failures.note(address.ip(), now) {
+            Some(wait) => Error::Throttled { retry_after_secs: wait.as_secs().max(1) },
+            None => Error::Unauthenticated,
+        }
+    }
+}
+
+/// Which credential a path wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// None: nothing there shows anything of an installation.
+    Open,
+    /// A seat's key: what is there shows its holder itself alone.
+    Seat,
+    /// The admin token.
+    Admin,
+}
+
+impl Door {
+    /// Whatever is not named here is the admin's.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            "/" | "/api/openapi.json" | "/api/v1/health/live" | "/api/v1/health/ready" | "/swagger-ui" => {
+                Self::Open
+            }
+            path if path.starts_with("/swagger-ui/") => Self::Open,
+            "/api/v1/me" => Self::Seat,
+            path if path.starts_with("/api/v1/me/") => Self::Seat,
+            _ => Self::Admin,
         }
     }
 }
@@ -62,12 +99,13 @@ impl Gate {
 /// Lets requests through or answers them, gives them their id, and logs what was our fault.
 pub async fn guard(
     gate: Data<Gate>,
+    admin: Data<Admin>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let id = new_request_id();
     let path = request.path().to_owned();
-    let mut answer = match admit(&gate, &request, &id) {
+    let mut answer = match admit(&gate, &admin, &request, &id).await {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
     };
@@ -89,27 +127,37 @@ pub async fn guard(
     Ok(answer)
 }
 
-fn admit(gate: &Gate, request: &ServiceRequest, id: &str) -> Result<(), Error> {
-    if is_open(request.path()) {
-        return Ok(());
+/// Lets a request in, and puts beside it for its handler who sent it.
+async fn admit(gate: &Gate, admin: &Admin, request: &ServiceRequest, id: &str) -> Result<(), Error> {
+    match Door::of(request.path()) {
+        Door::Open => return Ok(()),
+        Door::Seat => {
+            let seat = gate.seat(admin, request).await?;
+            request.extensions_mut().insert(seat);
+        }
+        Door::Admin => {
+            let mut actor = gate.actor(request)?;
+            actor.request_id = Some(id.to_owned());
+            request.extensions_mut().insert(actor);
+        }
     }
-    let mut actor = gate.admit(request, Instant::now())?;
-    actor.request_id = Some(id.to_owned());
-    request.extensions_mut().insert(actor);
     // No stored text holds a NUL, and Postgres refuses to look for one.
     if request.path().contains("%00") { Err(Error::NoRoute) } else { Ok(()) }
-}
-
-/// The paths that need no credential. None of them shows anything of an installation.
-fn is_open(path: &str) -> bool {
-    matches!(path, "/" | "/api/openapi.json" | "/api/v1/health/live" | "/api/v1/health/ready" | "/swagger-ui")
-        || path.starts_with("/swagger-ui/")
 }
 
 fn bearer(request: &ServiceRequest) -> Option<&str> {
     let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim()).filter(|c| !c.is_empty())
+}
+
+/// The one key of a request; given twice, it must be the same.
+fn seat_key(request: &ServiceRequest) -> Option<&str> {
+    let header = request.headers().get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    match (bearer(request), header.filter(|key| !key.is_empty())) {
+        (Some(bearer), Some(header)) if bearer != header => None,
+        (bearer, header) => bearer.or(header),
+    }
 }
 
 fn new_request_id() -> String {
@@ -120,7 +168,7 @@ fn new_request_id() -> String {
     RequestId::from_parts(now, &chance).to_string()
 }
 
-/// Wrong tokens by address, in windows of a minute from the first one.
+/// Wrong credentials by address, in windows of a minute from the first one.
 #[derive(Debug, Default)]
 struct Failures(HashMap<IpAddr, (Instant, u32)>);
 
@@ -163,6 +211,22 @@ mod tests {
         assert_eq!(failures.note(here, later), Some(Duration::from_secs(40)));
         assert_eq!(failures.note(there, later), None);
         assert_eq!(failures.note(here, start + WINDOW), None);
+    }
+
+    #[test]
+    fn a_path_that_only_looks_like_anothers_is_the_admins() {
+        for (path, door) in [
+            ("/api/v1/me/quota", Door::Seat),
+            ("/api/v1/me", Door::Seat),
+            ("/swagger-ui/index.html", Door::Open),
+            ("/api/v1/mean", Door::Admin),
+            ("/api/v1/%6de/quota", Door::Admin),
+            ("//api/v1/me/quota", Door::Admin),
+            ("/api/v1/users/me/", Door::Admin),
+            ("/api/v1/health/live/", Door::Admin),
+        ] {
+            assert_eq!(Door::of(path), door, "{path}");
+        }
     }
 
     #[test]

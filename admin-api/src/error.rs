@@ -92,7 +92,7 @@ pub enum Error {
     /// Fields or parameters that cannot be accepted.
     #[error("{} fields cannot be accepted", .0.len())]
     Invalid(Vec<Violation>),
-    /// No credential, or a wrong one.
+    /// No credential, or a wrong one for this path.
     #[error("not authenticated")]
     Unauthenticated,
     /// Too many wrong credentials from this address.
@@ -218,7 +218,7 @@ impl Error {
             Self::Invalid(_) => {
                 (S::UNPROCESSABLE_ENTITY, "validation_failed", "Some fields cannot be accepted")
             }
-            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "A valid bearer token is needed"),
+            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "A valid credential is needed"),
             Self::Throttled { .. } => {
                 (S::TOO_MANY_REQUESTS, "too_many_failures", "Too many wrong credentials; try again later")
             }

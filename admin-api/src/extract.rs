@@ -3,6 +3,7 @@
 //! A field or parameter that is not known is refused and named; so is one of the wrong type, with its path.
 
 use crate::error::{Error, Violation};
+use crate::service::seats::Seat;
 use crate::service::{Actor, IfMatch};
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -110,6 +111,16 @@ impl FromRequest for Actor {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         // The guard has put it there; a route that the guard let through without one is a public route.
         ready(request.extensions().get::<Actor>().cloned().ok_or(Error::Unauthenticated))
+    }
+}
+
+impl FromRequest for Seat {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // The guard has put it there, for the holder of a key.
+        ready(request.extensions().get::<Seat>().copied().ok_or(Error::Unauthenticated))
     }
 }
 

@@ -1,11 +1,14 @@
 //! The OpenAPI 3.1 document: the routes' own words, and what holds for all of them.
 
+use crate::auth::Door;
 use crate::error::{Problem, Violation};
 use crate::routes::Documented;
 use utoipa::OpenApi as _;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     ComponentsBuilder, Content, InfoBuilder, LicenseBuilder, Object, OpenApi, Ref, RefOr, ResponseBuilder,
     Type,
@@ -22,18 +25,22 @@ pub fn document() -> OpenApi {
         .license(Some(LicenseBuilder::new().name("MIT").build()))
         .build();
     let components = document.components.take().unwrap_or_default();
-    let bearer = SecurityScheme::Http(
-        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("ADMIN_TOKEN")).build(),
-    );
+    let bearer = |what| {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what));
+        SecurityScheme::Http(scheme.build())
+    };
+    let header = ApiKeyValue::with_description("x-api-key", "The same key in a header of its own");
     document.components = Some(
         ComponentsBuilder::from(components)
-            .security_scheme("admin_token", bearer)
+            .security_scheme("admin_token", bearer("ADMIN_TOKEN"))
+            .security_scheme("seat_key", bearer("A seat's key, `cch-…`: shows its holder itself alone"))
+            .security_scheme("seat_key_header", SecurityScheme::ApiKey(ApiKey::Header(header)))
             .schema_from::<Problem>()
             .schema_from::<Violation>()
             .build(),
     );
     for (path, item) in &mut document.paths.paths {
-        let is_open = path.starts_with("/api/v1/health/");
+        let door = Door::of(path);
         for (method, operation) in [
             (HttpMethod::Get, &mut item.get),
             (HttpMethod::Post, &mut item.post),
@@ -42,8 +49,8 @@ pub fn document() -> OpenApi {
             (HttpMethod::Delete, &mut item.delete),
         ] {
             if let Some(operation) = operation {
-                if !is_open {
-                    complete(operation, &method, path);
+                if let Some(credentials) = credentials(door) {
+                    complete(operation, &method, path, credentials);
                 }
                 describe(operation);
             }
@@ -52,10 +59,25 @@ pub fn document() -> OpenApi {
     document
 }
 
+/// What opens a door: one of them.
+fn credentials(door: Door) -> Option<Vec<SecurityRequirement>> {
+    let names: &[&str] = match door {
+        Door::Open => return None,
+        Door::Admin => &["admin_token"],
+        Door::Seat => &["seat_key", "seat_key_header"],
+    };
+    Some(names.iter().map(|name| SecurityRequirement::new(*name, [""; 0])).collect())
+}
+
 /// Adds to an operation what every operation of its kind has.
-fn complete(operation: &mut Operation, method: &HttpMethod, path: &str) {
+fn complete(
+    operation: &mut Operation,
+    method: &HttpMethod,
+    path: &str,
+    credentials: Vec<SecurityRequirement>,
+) {
     let has_variable = path.contains('{');
-    operation.security = Some(vec![SecurityRequirement::new("admin_token", [""; 0])]);
+    operation.security = Some(credentials);
     let takes_body = operation.request_body.is_some();
     let is_conditional = matches!(method, HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete);
     let is_change = is_conditional || (matches!(method, HttpMethod::Post) && !path.ends_with("/test"));
@@ -70,7 +92,7 @@ fn complete(operation: &mut Operation, method: &HttpMethod, path: &str) {
     }
     for (status, description, applies) in [
         ("400", "The body is not JSON", takes_body),
-        ("401", "A valid bearer token is needed", true),
+        ("401", "A valid credential is needed", true),
         ("404", "There is no such resource", has_variable),
         ("409", "The change contradicts what is there", is_change),
         ("412", "The resource was changed since it was read", is_conditional),

@@ -2,7 +2,7 @@
 
 use crate::api::{
     audit, circuits, error_rule_test, error_rules, groups, health, in_flight, keys, limit_resets, log_export,
-    logs, nodes, prices, provider_tests, providers, routing, sessions, settings, users,
+    logs, me, nodes, prices, provider_tests, providers, quotas, routing, sessions, settings, users,
 };
 use crate::error::Error;
 use actix_web::web::{PathConfig, PayloadConfig, Redirect, ServiceConfig, to};
@@ -73,6 +73,8 @@ routes! {
     logs::read_log,
     in_flight::list_in_flight_requests,
     nodes::list_nodes,
+    quotas::list_quotas,
+    me::read_my_quota,
     circuits::read_circuit,
     circuits::reset_circuit,
     sessions::list_sessions,

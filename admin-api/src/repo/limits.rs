@@ -2,6 +2,7 @@
 
 use super::entity::{keys, providers, users};
 use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, Condition};
 
 /// What the columns of these names hold; they are described where they are made, in `migrations`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub trait Limited {
     fn is_limited(&self) -> bool;
 }
 
+/// A table of such rows.
+pub trait LimitedRows {
+    /// Those of which [`Limited::is_limited`] is true.
+    fn are_limited() -> Condition;
+}
+
 /// Changes to such a row.
 pub trait SetLimits {
     /// Sets all of them. Of a provider, whose requests of a minute nobody counts, `rpm_limit` is let go.
@@ -37,7 +44,7 @@ pub trait SetLimits {
 
 /// Each row type once: sea-orm makes a type a table, and they share nothing.
 macro_rules! limited {
-    ($table:ident $(, $rpm_limit:ident)?) => {
+    ($table:ident $(, $rpm_limit:ident, $rpm_column:ident)?) => {
         impl Limited for $table::Model {
             fn limit_columns(&self) -> LimitColumns {
                 LimitColumns {
@@ -69,6 +76,20 @@ macro_rules! limited {
             }
         }
 
+        impl LimitedRows for $table::Entity {
+            fn are_limited() -> Condition {
+                use $table::Column::*;
+                Condition::any()
+                    .add(Limit5hNanoUsd.gt(0))
+                    .add(LimitDailyNanoUsd.gt(0))
+                    .add(LimitWeeklyNanoUsd.gt(0))
+                    .add(LimitMonthlyNanoUsd.gt(0))
+                    .add(LimitTotalNanoUsd.gt(0))
+                    .add(LimitConcurrentSessions.gt(0))
+                    $(.add($rpm_column.gt(0)))?
+            }
+        }
+
         impl SetLimits for $table::ActiveModel {
             fn set_limit_columns(&mut self, columns: LimitColumns) {
                 $(self.$rpm_limit = Set(columns.$rpm_limit);)?
@@ -88,6 +109,6 @@ macro_rules! limited {
     };
 }
 
-limited!(users, rpm_limit);
-limited!(keys, rpm_limit);
+limited!(users, rpm_limit, RpmLimit);
+limited!(keys, rpm_limit, RpmLimit);
 limited!(providers);

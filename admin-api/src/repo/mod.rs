@@ -15,6 +15,7 @@ pub mod log_parts;
 pub mod logs;
 pub mod principals;
 pub mod providers;
+pub mod quotas;
 pub mod recount;
 pub mod refusal;
 pub mod revision;

@@ -47,6 +47,15 @@ pub async fn key(db: &impl ConnectionTrait, id: KeyId) -> Result<Option<keys::Mo
     keys::Entity::find_by_id(id.0).filter(keys::Column::DeletedAtMs.is_null()).one(db).await
 }
 
+/// The key that is looked up by this digest, in hex, unless it was deleted.
+pub async fn key_by_digest(db: &impl ConnectionTrait, digest: &str) -> Result<Option<keys::Model>, DbErr> {
+    keys::Entity::find()
+        .filter(keys::Column::Digest.eq(digest))
+        .filter(keys::Column::DeletedAtMs.is_null())
+        .one(db)
+        .await
+}
+
 /// A user's keys by id, after `after`.
 pub async fn keys(
     db: &impl ConnectionTrait,

@@ -7,6 +7,7 @@
 
 use super::change::{Change, Entry};
 use super::providers::{as_published, live as live_provider};
+use super::quotas::SCOPES_A_CALL;
 use super::snapshot::{key_doc, user_doc};
 use super::{Actor, Admin, Changed, keys, limits, settings, users};
 use crate::error::{Error, Resource};
@@ -160,6 +161,3 @@ fn entry(resource: Resource, id: i64, before: &Limits, after: &Limits) -> Entry 
     let (before, after) = (Some(markers(before)), Some(markers(after)));
     Entry { verb: "limits_reset", resource, id: id.to_string(), before, after }
 }
-
-/// A user may have thousands of keys, and a call has a deadline.
-const SCOPES_A_CALL: usize = 100;

@@ -25,6 +25,7 @@ mod principals;
 mod provider_tests;
 mod providers;
 mod publishing;
+mod quotas;
 mod routing;
 mod secrets;
 mod sessions;

@@ -1,0 +1,291 @@
+//! How budgets stand: what their store says of the accounts that the database has under limits.
+//!
+//! What is under limits is read in one moment; then all accounts are asked for side by side, within one deadline. One that is
+//! not open in the store's epoch is wanted, as a gateway would, so that it is known the next time.
+
+use super::Admin;
+use super::providers::as_published;
+use super::settings;
+use super::snapshot::{key_doc, user_doc};
+use crate::error::Error;
+use crate::repo::entity::{keys, providers, users};
+use crate::repo::{catalogue, principals, quotas};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use sea_orm::ConnectionTrait;
+use shared::ids::{KeyId, ProviderId, UserId};
+use shared::model::{Key, User};
+use shared::ports::{PortError, QuotaStore};
+use shared::rules::quota::{
+    AccountId, Kind, ScopeId, Terms, Window, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
+};
+use shared::time::{UnixMillis, Zone};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Which accounts.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Whose: of one kind alone.
+    pub kind: Option<AccountKind>,
+    /// This user's.
+    pub user: Option<UserId>,
+    /// This provider's.
+    pub provider: Option<ProviderId>,
+    /// Those behind this one: users come first, by id.
+    pub after: Option<AccountId>,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// Whose an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountKind {
+    /// A user's, with its keys.
+    User,
+    /// A provider's.
+    Provider,
+}
+
+/// Some accounts.
+#[derive(Clone, Debug)]
+pub struct QuotaPage {
+    /// How they stand.
+    pub items: Vec<Quota>,
+    /// The last one that was looked at, when more follow.
+    pub next: Option<AccountId>,
+}
+
+/// How an account stands.
+#[derive(Clone, Debug)]
+pub struct Quota {
+    /// Whose.
+    pub account: AccountId,
+    /// The user's or the provider's name.
+    pub name: String,
+    /// False: nobody knows yet what was spent.
+    pub is_open: bool,
+    /// Its limited windows: its own, then those of its keys.
+    pub windows: Vec<QuotaWindow>,
+}
+
+/// How a window stands.
+#[derive(Clone, Debug)]
+pub struct QuotaWindow {
+    /// The key it is of, and its name; `None`: the account's own.
+    pub key: Option<(KeyId, String)>,
+    /// Its limit.
+    pub window: Window,
+    /// What the store says of it; `None`: nothing, the account is not open.
+    pub now: Option<WindowNow>,
+}
+
+/// How a key and its user stand.
+#[derive(Clone, Debug)]
+pub struct QuotaOfKey {
+    /// The user.
+    pub user: User,
+    /// The key.
+    pub key: Key,
+    /// The account, without other keys. `None`: nothing of it is limited.
+    pub quota: Option<Quota>,
+}
+
+/// Accounts that are under limits.
+pub async fn list(admin: Admin, wanted: Wanted) -> Result<QuotaPage, Error> {
+    let moment = admin.db().read_moment().await?;
+    let zone = zone(&moment).await?;
+    let (accounts, next) = governed(&moment, &wanted, &zone).await?;
+    moment.rollback().await?;
+    Ok(QuotaPage { items: standings(&admin, accounts).await?, next })
+}
+
+/// One key and its user.
+pub async fn of_key(admin: Admin, key: KeyId) -> Result<QuotaOfKey, Error> {
+    let moment = admin.db().read_moment().await?;
+    // Deleted since it was let in.
+    let key = principals::key(&moment, key).await?.ok_or(Error::Unauthenticated)?;
+    let id = UserId(key.user_id);
+    let user = principals::user(&moment, id).await?.ok_or(Error::Unauthenticated)?;
+    let is_governed = !quotas::governed_users(&moment, Some(id), UserId(0), 1).await?.items.is_empty();
+    let zone = zone(&moment).await?;
+    moment.rollback().await?;
+    let (user, key) = (User::from(user_doc(&user, is_governed)?), Key::from(key_doc(&key)?));
+    if user.budget_generation == 0 {
+        return Ok(QuotaOfKey { user, key, quota: None });
+    }
+    let account = Account::of_user(&user, std::slice::from_ref(&key), &zone, super::now());
+    let quota = standings(&admin, vec![account]).await?.pop();
+    Ok(QuotaOfKey { user, key, quota })
+}
+
+async fn zone(db: &impl ConnectionTrait) -> Result<Zone, Error> {
+    Ok(settings::stored(&catalogue::settings(db).await?)?.settings.published.timezone)
+}
+
+/// Those that are wanted, and the last one that was looked at when more follow.
+async fn governed(
+    db: &impl ConnectionTrait,
+    wanted: &Wanted,
+    zone: &Zone,
+) -> Result<(Vec<Account>, Option<AccountId>), Error> {
+    let Wanted { kind, user, provider, after, limit } = *wanted;
+    let now = super::now();
+    let mut accounts = Vec::new();
+    let mut left = limit;
+    let mut last = None;
+    if kind != Some(AccountKind::Provider)
+        && provider.is_none()
+        && !matches!(after, Some(AccountId::Provider(_)))
+    {
+        let after = if let Some(AccountId::User(id)) = after { id } else { UserId(0) };
+        let rows = quotas::governed_users(db, user, after, left).await?;
+        last = rows.items.last().map(|row| AccountId::User(UserId(row.id)));
+        left = left.saturating_sub(u64::try_from(rows.items.len()).unwrap_or(u64::MAX));
+        let mut keys = keys_by_user(quotas::limited_keys(db, rows.items.iter().map(|row| row.id)).await?);
+        accounts.extend(rows.items.iter().filter_map(|row| {
+            let keys = keys.remove(&row.id).unwrap_or_default();
+            readable(user_of(row, &keys, zone, now))
+        }));
+        if rows.has_more {
+            return Ok((accounts, last));
+        }
+    }
+    if kind == Some(AccountKind::User) || user.is_some() {
+        return Ok((accounts, None));
+    }
+    let after = if let Some(AccountId::Provider(id)) = after { id } else { ProviderId(0) };
+    let rows = quotas::governed_providers(db, provider, after, left).await?;
+    last = rows.items.last().map(|row| AccountId::Provider(ProviderId(row.id))).or(last);
+    accounts.extend(rows.items.iter().filter_map(|row| readable(provider_of(row, zone, now))));
+    Ok((accounts, last.filter(|_| rows.has_more)))
+}
+
+fn keys_by_user(rows: Vec<keys::Model>) -> HashMap<i64, Vec<keys::Model>> {
+    let mut by_user: HashMap<i64, Vec<keys::Model>> = HashMap::new();
+    for row in rows {
+        by_user.entry(row.user_id).or_default().push(row);
+    }
+    by_user
+}
+
+fn user_of(row: &users::Model, keys: &[keys::Model], zone: &Zone, now: UnixMillis) -> Result<Account, Error> {
+    let user = User::from(user_doc(row, !keys.is_empty())?);
+    let keys: Vec<Key> = keys.iter().filter_map(|key| readable(key_doc(key))).map(Key::from).collect();
+    Ok(Account::of_user(&user, &keys, zone, now))
+}
+
+fn provider_of(row: &providers::Model, zone: &Zone, now: UnixMillis) -> Result<Account, Error> {
+    let provider = as_published(row)?;
+    Ok(Account {
+        id: AccountId::Provider(provider.id),
+        generation: provider.budget_generation,
+        name: row.name.clone(),
+        scopes: scopes_of_provider(&provider, zone, now),
+        keys: HashMap::new(),
+    })
+}
+
+/// A row that cannot be read is published to nobody: nothing is spent there.
+fn readable<T>(read: Result<T, Error>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(%error, "row left out of the budgets")).ok()
+}
+
+/// An account that is under limits.
+struct Account {
+    id: AccountId,
+    generation: u32,
+    name: String,
+    /// Its own first.
+    scopes: Vec<(ScopeId, Terms)>,
+    /// Names of keys.
+    keys: HashMap<KeyId, String>,
+}
+
+impl Account {
+    fn of_user(user: &User, keys: &[Key], zone: &Zone, now: UnixMillis) -> Self {
+        let mut scopes = vec![(ScopeId::Owner, Terms::of(&user.limits, zone, now))];
+        for key in keys {
+            let of_key = scopes_of_caller(user, key, zone, now).into_iter();
+            // One without a limit of money has nothing to show.
+            scopes.extend(
+                of_key.filter(|(scope, terms)| *scope != ScopeId::Owner && terms.windows().next().is_some()),
+            );
+        }
+        Self {
+            id: AccountId::User(user.id),
+            generation: user.budget_generation,
+            name: user.name.clone(),
+            scopes,
+            keys: keys.iter().map(|key| (key.id, key.name.clone())).collect(),
+        }
+    }
+
+    /// As the store says, or with limits alone.
+    fn quota(self, standing: Option<HashMap<(ScopeId, Kind), WindowNow>>) -> Quota {
+        let mut windows = Vec::new();
+        for (scope, terms) in &self.scopes {
+            let key = match scope {
+                ScopeId::Owner => None,
+                ScopeId::Key(id) => Some((*id, self.keys.get(id).cloned().unwrap_or_default())),
+            };
+            let mut limited: Vec<Window> = terms.windows().collect();
+            limited.sort_by_key(|window| window.kind);
+            windows.extend(limited.into_iter().map(|window| {
+                let now = standing.as_ref().and_then(|standing| standing.get(&(*scope, window.kind)));
+                QuotaWindow { key: key.clone(), window, now: now.copied() }
+            }));
+        }
+        Quota { account: self.id, name: self.name, is_open: standing.is_some(), windows }
+    }
+}
+
+/// How they all stand, in their order.
+async fn standings(admin: &Admin, accounts: Vec<Account>) -> Result<Vec<Quota>, Error> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let store = admin.quotas();
+    let asked = async {
+        let epoch = store.epoch().await?;
+        let each = accounts.into_iter().map(|account| standing(store, account, epoch));
+        stream::iter(each).buffered(AT_A_TIME).try_collect().await
+    };
+    let asked = tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(PortError::Unavailable));
+    asked.map_err(Error::Quotas)
+}
+
+async fn standing(store: &dyn QuotaStore, account: Account, epoch: Option<u64>) -> Result<Quota, PortError> {
+    let standing = match epoch {
+        Some(epoch) => known(store, &account, epoch_of(epoch, account.generation)).await?,
+        // None has begun: nothing can be open.
+        None => None,
+    };
+    if standing.is_none() {
+        store.want(account.id).await?;
+    }
+    Ok(account.quota(standing))
+}
+
+/// What the store knows of it; `None`: it is not open in this epoch.
+async fn known(
+    store: &dyn QuotaStore,
+    account: &Account,
+    epoch: u64,
+) -> Result<Option<HashMap<(ScopeId, Kind), WindowNow>>, PortError> {
+    let mut all = HashMap::new();
+    for scopes in account.scopes.chunks(SCOPES_A_CALL) {
+        let (is_open, standing) = store.standing(account.id, scopes, epoch).await?.said;
+        if !is_open {
+            return Ok(None);
+        }
+        all.extend(standing.into_iter().map(|window| ((window.scope, window.kind), window)));
+    }
+    Ok(Some(all))
+}
+
+/// Accounts that are asked for side by side.
+const AT_A_TIME: usize = 16;
+/// For all of a page.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// A user may have thousands of keys, and a call has a deadline.
+pub(super) const SCOPES_A_CALL: usize = 100;
