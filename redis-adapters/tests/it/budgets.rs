@@ -1,8 +1,9 @@
 //! A gateway and its budgets over Redis; the test plays the admin side.
 
-use crate::halves::Gateway;
+use crate::halves::{Admin, Gateway};
 use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisNodes, RedisPublisher, RedisQuotas};
+use serde_json::json;
 use shared::ids::{ProviderId, UserId};
 use shared::model::Limits;
 use shared::model::price::{ModelPrice, Rates};
@@ -13,6 +14,7 @@ use shared::testing;
 use shared::time::{UnixMillis, Zone};
 use simulator::{Simulator, SimulatorConfig};
 use std::time::Duration;
+use testbed::Client;
 
 const ACCOUNTS: [AccountId; 2] = [AccountId::User(UserId(1)), AccountId::Provider(ProviderId(1))];
 
@@ -83,4 +85,48 @@ async fn what_a_request_cost_is_told_to_redis_and_again_to_one_that_lost_it() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seat_and_the_admin_see_what_its_request_cost_and_nobody_does_while_redis_is_away() {
+    let mut redis = Redis::start().await;
+    let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let admin = Admin::start(&redis, directory.path(), "one").await;
+    let provider = admin.make_provider(&upstream.base_url()).await["id"].clone();
+    let limits = json!({ "name": "Ada", "limit_daily_usd": "5" });
+    let made = admin.post("/api/v1/users", limits).await;
+    let secret = made["key"]["secret"].as_str().unwrap();
+    let limits = json!({ "limit_total_usd": "7" });
+    admin.client().patch(&format!("/api/v1/providers/{provider}"), limits).await.expect(200);
+    let gateway = Gateway::start(&redis).await;
+    admin.in_force_on(1).await;
+    gateway.answers(secret, 200).await;
+
+    let seat = Client::new(admin.handle.address());
+    let mine = async || seat.send_raw("GET", "/api/v1/me/quota", &[("x-api-key", secret)], "").await;
+    eventually("the seat sees what it spent", || async {
+        let window = mine().await.expect(200)["windows"][0].clone();
+        (window["spent_usd"].is_string(), window["held_usd"] == "0.00") == (true, true)
+            && window["spent_usd"] != "0.00"
+    })
+    .await;
+    let spent = mine().await.expect(200)["windows"][0]["spent_usd"].clone();
+    eventually("the admin sees the same at the provider", || async {
+        let items = admin.get("/api/v1/quotas").await["items"].clone();
+        let of = |n: usize| (items[n]["kind"].clone(), items[n]["windows"][0]["spent_usd"].clone());
+        [of(0), of(1)] == [(json!("user"), spent.clone()), (json!("provider"), spent.clone())]
+    })
+    .await;
+    eventually("nothing is held any more", || async {
+        let node = admin.get("/api/v1/nodes").await["items"][0].clone();
+        (&node["budget_holds"], &node["budget_held_usd"]) == (&json!(0), &json!("0.00"))
+    })
+    .await;
+
+    redis.kill();
+    admin.client().get("/api/v1/quotas").await.expect_problem(503, "quotas_unavailable");
+    mine().await.expect_problem(503, "quotas_unavailable");
+    gateway.stop().await;
+    admin.handle.stop().await.unwrap();
 }
