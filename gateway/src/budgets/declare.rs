@@ -9,7 +9,7 @@ use crate::journal::source::Source;
 use futures::stream::{self, StreamExt as _};
 use shared::ids::JournalId;
 use shared::ports::PortError;
-use shared::rules::quota::local::LiveHold;
+use shared::rules::quota::local::{LiveHold, Local};
 use shared::rules::quota::telling::Governed;
 use shared::rules::quota::{AccountId, Ask, HoldId, Owed, epoch_of, said_by_json};
 use shared::time::UnixMillis;
@@ -101,13 +101,13 @@ impl Budgets {
     fn live_holds(
         &self,
         governed: &Governed,
-        of: impl Fn(&shared::rules::quota::local::Local, AccountId) -> Vec<LiveHold>,
+        of: impl Fn(&mut Local, AccountId) -> Vec<LiveHold>,
     ) -> Vec<Declared> {
         let holds: Vec<(AccountId, u32, Vec<LiveHold>)> = {
-            let local = self.local();
+            let mut local = self.local();
             governed
                 .accounts()
-                .map(|(account, generation)| (account, generation, of(&local, account)))
+                .map(|(account, generation)| (account, generation, of(&mut local, account)))
                 .collect()
         };
         let live = self.live.load_full();

@@ -186,21 +186,28 @@ impl Local {
             .fold((0, NanoUsd::ZERO), |(count, sum), own| (count + 1, sum + own.hold.need))
     }
 
-    /// What is under way, to be declared to a store that has lost it.
+    /// What is under way, to be declared to a store that has lost it. Whatever of it is given up from now on is taken back there:
+    /// its declaration may be on its way.
     #[must_use]
-    pub fn under_way(&self, account: AccountId) -> Vec<LiveHold> {
+    pub fn under_way(&mut self, account: AccountId) -> Vec<LiveHold> {
         self.running(account, |_| true)
     }
 
-    /// What is under way that this node let in alone, to be declared to a store that is back.
+    /// The same of what this node let in alone, for a store that is back.
     #[must_use]
-    pub fn let_in_alone(&self, account: AccountId) -> Vec<LiveHold> {
+    pub fn let_in_alone(&mut self, account: AccountId) -> Vec<LiveHold> {
         self.running(account, |own| own.weight == Weight::Alone)
     }
 
-    fn running(&self, account: AccountId, is_wanted: impl Fn(&Own) -> bool) -> Vec<LiveHold> {
-        let holds = self.accounts.get(&account).into_iter().flat_map(|known| known.holds.values());
-        holds.filter(|own| !own.has_ended && is_wanted(own)).map(|own| own.hold).collect()
+    fn running(&mut self, account: AccountId, is_wanted: impl Fn(&Own) -> bool) -> Vec<LiveHold> {
+        let holds = self.accounts.get_mut(&account).into_iter().flat_map(|known| known.holds.values_mut());
+        let wanted = holds.filter(|own| !own.has_ended && is_wanted(own));
+        wanted
+            .map(|own| {
+                own.doubt = Doubt::MayBeHeld;
+                own.hold
+            })
+            .collect()
     }
 
     /// Forgets accounts that are not governed any more, and holds let in before `oldest`: nothing is heard of these.
@@ -319,6 +326,17 @@ mod tests {
         local.told(USER, id(2));
         assert!(!local.holds(USER, id(2)));
         assert!(local.given_up(USER, id(2)), "nobody knows: it may");
+    }
+
+    #[test]
+    fn what_is_given_up_while_it_is_declared_is_taken_back_from_the_store() {
+        for list in [Local::under_way, Local::let_in_alone] {
+            let mut local = Local::default();
+            assert!(alone(&mut local, 1, 1) && alone(&mut local, 2, 1));
+            assert!(!local.given_up(USER, id(2)), "nobody was told of it");
+            assert_eq!(list(&mut local, USER), [hold(1, 1)]);
+            assert!(local.given_up(USER, id(1)));
+        }
     }
 
     #[test]
