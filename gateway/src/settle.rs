@@ -185,6 +185,7 @@ pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
     let body_bytes = book.body_bytes();
     let above = book.above_bounds();
     let record = book.close(arrival.elapsed_ms());
+    hub.budgets.will_say(&record);
     hub.journal.end(&record).await;
     if record.request.admitted_at.is_some()
         && let Some(model) = &record.request.model

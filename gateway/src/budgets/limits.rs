@@ -4,7 +4,7 @@ use super::Budgets;
 use crate::live::Live;
 use shared::ids::KeyId;
 use shared::model::Limits;
-use shared::rules::quota::{AccountId, ScopeId, Terms, scopes_of_provider};
+use shared::rules::quota::{AccountId, ScopeId, Terms};
 use shared::time::{UnixMillis, Zone};
 use std::collections::HashMap;
 
@@ -34,19 +34,25 @@ impl<'a> Limited<'a> {
         }
         let scopes = match account {
             AccountId::Provider(id) => match self.live.account(id) {
-                Some((provider, _)) => scopes_of_provider(provider, self.zone, self.now),
-                None => vec![(ScopeId::Owner, Terms::of(&Limits::default(), self.zone, self.now))],
+                Some((provider, _)) => {
+                    self.budgets.calendar().scopes_of_provider(provider, self.zone, self.now)
+                }
+                None => vec![(ScopeId::Owner, self.terms(&Limits::default()))],
             },
             AccountId::User(id) => {
                 let of_user = self.live.user(id).map(|user| user.limits.clone()).unwrap_or_default();
                 let of_key = key.map(|key| (key, self.of_key(account, key, &of_user)));
                 let of_key = of_key.map(|(key, limits)| (ScopeId::Key(key), limits));
                 let both = of_key.into_iter().chain([(ScopeId::Owner, of_user)]);
-                both.map(|(scope, limits)| (scope, Terms::of(&limits, self.zone, self.now))).collect()
+                both.map(|(scope, limits)| (scope, self.terms(&limits))).collect()
             }
         };
         self.known.insert((account, key), scopes.clone());
         scopes
+    }
+
+    fn terms(&self, limits: &Limits) -> Terms {
+        self.budgets.calendar().terms(limits, self.zone, self.now)
     }
 
     fn of_key(&self, account: AccountId, key: KeyId, of_user: &Limits) -> Limits {

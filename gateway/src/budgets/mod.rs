@@ -11,6 +11,7 @@ mod history;
 mod limits;
 pub mod need;
 mod releases;
+mod sayings;
 mod teller;
 mod tellings;
 #[cfg(test)]
@@ -25,6 +26,8 @@ use figures::Tally;
 use history::Histories;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
+use sayings::Sayings;
+use shared::contract::usage::UsageRecord;
 use shared::money::NanoUsd;
 use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::local::Local;
@@ -55,6 +58,8 @@ pub struct Budgets {
     clock: Instant,
     /// Gateways that were there when they were last counted, this one included.
     nodes: AtomicU32,
+    /// What records say that are not told yet.
+    sayings: Sayings,
     /// Where days, weeks and months begin.
     calendar: Mutex<Calendar>,
     tally: Tally,
@@ -186,6 +191,7 @@ impl Budgets {
                 look: Notify::new(),
             },
             nodes: AtomicU32::new(1),
+            sayings: Sayings::default(),
             calendar: Mutex::default(),
             tally: Tally::default(),
             histories: Histories::default(),
@@ -196,6 +202,15 @@ impl Budgets {
     #[must_use]
     pub fn quota_epoch(&self) -> watch::Receiver<Option<u64>> {
         self.epochs.declared.subscribe()
+    }
+
+    /// A record is about to be written down. Nothing is done about those that no budget let in.
+    pub fn will_say(&self, record: &UsageRecord) {
+        let is_admitted = record.request.admitted_at.is_some()
+            || record.attempts.iter().any(|attempt| attempt.admitted_at.is_some());
+        if is_admitted {
+            self.sayings.put(record);
+        }
     }
 
     /// For whoever asks whose limits count.

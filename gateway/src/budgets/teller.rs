@@ -17,7 +17,7 @@ use futures::stream::{self, StreamExt as _};
 use shared::ids::{JournalId, Revision};
 use shared::ports::PortError;
 use shared::rules::quota::telling::{Due, Governed, Moment, Outcome};
-use shared::rules::quota::{AccountId, Charge, Owed, Said, ScopeId, Settle, Terms, epoch_of, said_by_json};
+use shared::rules::quota::{AccountId, Charge, Owed, Said, ScopeId, Settle, Terms, epoch_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -166,7 +166,7 @@ impl Teller {
         let mut silent = Vec::new();
         for (seq, json) in (first..).zip(&records) {
             // One that cannot be read is set aside by the books as well.
-            let Said { owed, silent: of_record } = said_by_json(json).unwrap_or_default();
+            let Said { owed, silent: of_record } = budgets.sayings.take(json);
             charges.extend(owed.into_iter().map(|owed| (seq, owed)));
             silent.extend(of_record.into_iter().map(|silent| (seq, silent)));
         }

@@ -42,7 +42,23 @@ pub struct Said {
 /// shows is what the books show.
 #[must_use]
 pub fn owed(record: &UsageRecord) -> Vec<Owed> {
-    said(&Lean::from(record)).owed
+    Said::of(record).owed
+}
+
+impl Said {
+    /// Of a record that is at hand.
+    #[must_use]
+    pub fn of(record: &UsageRecord) -> Self {
+        said(&Lean::from(record))
+    }
+}
+
+/// Which request a record is of, without reading it: where this release writes it. `None`: somewhere else.
+#[must_use]
+pub fn request_in(json: &[u8]) -> Option<RequestId> {
+    let rest = json.strip_prefix(br#"{"schema":1,"request":{"id":""#)?;
+    let (id, _) = rest.split_at_checked(36)?;
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 /// The same of a record as a journal has it, read as far as budgets need it; `None` for what this release cannot read.
@@ -303,6 +319,17 @@ mod tests {
         record.schema = USAGE_SCHEMA + 1;
         assert_eq!(said_by_json(&record.to_json().unwrap()), None, "a later release means something else");
         assert_eq!(said_by_json(crate::journal::UNREADABLE_RECORD.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_record_says_the_same_at_hand_and_as_json() {
+        let mut record = usage_record(1);
+        record.request.admitted_at = Some(UnixMillis(50));
+        record.attempts = vec![attempt(1, Outcome::Failed, 0, None), attempt(2, Outcome::Served, 9, None)];
+        let json = record.to_json().unwrap();
+        assert_eq!(said_by_json(&json).unwrap(), Said::of(&record));
+        assert_eq!(request_in(&json), Some(record.request.id));
+        assert_eq!(request_in(b"{}"), None);
     }
 
     #[test]
