@@ -1,17 +1,24 @@
 //! What would be chosen, and why: the choice of a gateway, made here on the published configuration.
 //!
 //! The same pool and the same function as a gateway's, so the same facts and seed give the same choice. Breakers and
-//! cool-downs are those of now, and count when the question is about now. Limits join with the facts they are decided by.
+//! cool-downs are those of now, and count when the question is about now. So do budgets that are used up; what a request
+//! needs beyond that is not known here.
 
 use super::{Admin, circuits, now};
 use crate::error::{Error, Resource};
+use futures::future::join_all;
 use shared::contract::snapshot::Snapshot;
 use shared::ids::{KeyId, ProviderId, Revision};
-use shared::model::{Client, GroupSet, Key, User};
+use shared::model::{Client, GroupSet, Key, Provider, User};
+use shared::money::NanoUsd;
+use shared::ports::QuotaStore;
 use shared::protocol::Dialect;
 use shared::rules::access;
+use shared::rules::quota::{
+    AccountId, Refusal, ScopeId, Terms, What, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
+};
 use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
-use shared::time::UnixMillis;
+use shared::time::{UnixMillis, Zone};
 use std::collections::BTreeMap;
 
 /// What is asked.
@@ -74,9 +81,17 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
             (groups, refusal(&user, &key, at, client, question.model.as_deref()))
         }
     };
-    let out: Vec<Out> =
+    let budgets = if question.at.is_none() { Budgets::of(&admin, &snapshot, at).await } else { None };
+    let refused = match (refused, &question.caller, &budgets) {
+        (None, Caller::Key(id), Some(budgets)) => budgets.refusal(principal(&snapshot, *id)?).await,
+        (refused, ..) => refused,
+    };
+    let mut out: Vec<Out> =
         question.tried.iter().map(|id| Out { provider_id: *id, why: OutReason::AlreadyTried }).collect();
     let core = &snapshot.core;
+    if let Some(budgets) = &budgets {
+        out.extend(budgets.providers_without_room(&core.providers).await);
+    }
     let unusable = core.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
     let pool = Pool::new(&core.providers, &unusable, &core.settings.timezone);
     // Of another moment nobody knows how providers stood.
@@ -105,6 +120,60 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
         selection,
         names: core.providers.iter().map(|p| (p.id, p.name.clone())).collect(),
     })
+}
+
+/// Budgets as they stand now.
+struct Budgets<'a> {
+    store: &'a dyn QuotaStore,
+    epoch: u64,
+    zone: &'a Zone,
+    at: UnixMillis,
+}
+
+impl<'a> Budgets<'a> {
+    /// `None`: nobody can say.
+    async fn of(admin: &'a Admin, snapshot: &'a Snapshot, at: UnixMillis) -> Option<Self> {
+        let store = admin.quotas();
+        let epoch = store.epoch().await.ok()??;
+        Some(Self { store, epoch, zone: &snapshot.core.settings.timezone, at })
+    }
+
+    /// The first window that is used up, of an account that is open.
+    async fn used_up(
+        &self,
+        account: AccountId,
+        generation: u32,
+        scopes: &[(ScopeId, Terms)],
+    ) -> Option<WindowNow> {
+        if generation == 0 {
+            return None;
+        }
+        let asked = self.store.standing(account, scopes, epoch_of(self.epoch, generation)).await;
+        let (is_open, standing) = asked.ok()?.said;
+        standing.into_iter().find(|window| is_open && window.spent + window.held >= window.limit)
+    }
+
+    async fn refusal(&self, (user, key): (User, Key)) -> Option<(&'static str, String)> {
+        let scopes = scopes_of_caller(&user, &key, self.zone, self.at);
+        let window = self.used_up(AccountId::User(user.id), user.budget_generation, &scopes).await?;
+        let WindowNow { scope, kind, limit, spent, held, resets_at, .. } = window;
+        let what = What::Money { kind, limit, spent, held, need: NanoUsd::ZERO };
+        let refusal = Refusal { scope, what, resets_at };
+        Some((refusal.label(), refusal.message()))
+    }
+
+    async fn providers_without_room(&self, providers: &[Provider]) -> Vec<Out> {
+        let ask = |provider: &Provider| {
+            let (id, generation) = (provider.id, provider.budget_generation);
+            let scopes = scopes_of_provider(provider, self.zone, self.at);
+            async move {
+                let window = self.used_up(AccountId::Provider(id), generation, &scopes).await;
+                window.map(|_| Out { provider_id: id, why: OutReason::LimitReached })
+            }
+        };
+        let governed = providers.iter().filter(|provider| provider.budget_generation > 0);
+        join_all(governed.map(ask)).await.into_iter().flatten().collect()
+    }
 }
 
 fn principal(snapshot: &Snapshot, id: KeyId) -> Result<(User, Key), Error> {

@@ -54,7 +54,7 @@ async fn limited_provider(hub: &Hub, name: &str) -> i64 {
 }
 
 /// Everything, once all of it is open: the one gateway knows of it.
-async fn all_open(hub: &Hub) -> Vec<Value> {
+pub async fn all_open(hub: &Hub) -> Vec<Value> {
     let mut beat = node_beat("gateway");
     beat.revision = Some(hub.revision().await);
     hub.nodes.beat(beat, None).await.unwrap();
@@ -92,7 +92,7 @@ fn hold() -> (u64, HoldId) {
 }
 
 /// A request has cost so many cents.
-async fn spends(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
+pub async fn spends(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
     let (account, epoch, scopes) = asked(hub, id, key).await;
     let (seq, hold) = hold();
     let at = admin_api::service::now();

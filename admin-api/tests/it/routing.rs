@@ -1,6 +1,7 @@
 //! What `routing/explain` says is what a gateway does on the same configuration.
 
 use crate::hub::{Hub, on_both};
+use crate::quotas::{all_open, spends};
 use serde_json::{Value, json};
 use shared::model::{Client, GroupSet};
 use shared::protocol::Dialect;
@@ -12,6 +13,7 @@ on_both!(on:
     an_explanation_is_the_gateways_choice_for_the_same_facts_and_seed,
     each_provider_is_named_with_its_chance_or_its_reason,
     a_caller_that_would_be_refused_is_told_so,
+    budgets_that_are_used_up_are_told_of_now_and_of_no_other_moment,
     facts_that_make_no_sense_are_refused,
 );
 
@@ -137,6 +139,24 @@ async fn a_caller_that_would_be_refused_is_told_so(hub: Hub) {
     hub.client.patch(&format!("/api/v1/keys/{key}"), json!({ "is_enabled": false })).await.expect(200);
     let told = explain(&hub, &format!("format=anthropic&key_id={key}")).await;
     assert_eq!(told["refused"]["code"], "key_disabled");
+}
+
+async fn budgets_that_are_used_up_are_told_of_now_and_of_no_other_moment(hub: Hub) {
+    let full = make(&hub, "full", json!({ "limit_total_usd": "1" })).await;
+    let has_room = make(&hub, "has room", json!({ "limit_total_usd": "1", "priority": 1 })).await;
+    let ada = json!({ "name": "Ada", "limit_daily_usd": "2" });
+    let made = hub.client.post("/api/v1/users", ada).await.expect(201);
+    let [user, key] = ["user", "key"].map(|of| made[of]["id"].as_i64().unwrap());
+    all_open(&hub).await;
+    spends(&hub, full, None, 100).await;
+    spends(&hub, has_room, None, 99).await;
+    spends(&hub, user, Some(key), 200).await;
+    let told = explain(&hub, &format!("format=anthropic&key_id={key}")).await;
+    assert_eq!(told["excluded"], json!([{ "reason": "limit_reached", "count": 1, "provider_ids": [full] }]));
+    assert_eq!(told["provider"]["id"], has_room);
+    assert_eq!(told["refused"]["code"], "limit_daily");
+    let told = explain(&hub, &format!("format=anthropic&key_id={key}&at={AT}")).await;
+    assert_eq!((&told["provider"]["id"], &told["refused"]), (&json!(full), &Value::Null));
 }
 
 async fn facts_that_make_no_sense_are_refused(hub: Hub) {
