@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import PATIENCE_SECS, SENTENCE, script
+from hub import PATIENCE_SECS, SENTENCE, eventually, script
 
 CLIENTS = Path(os.environ["CLIENTS_HOME"], "npm/node_modules/.bin")
 
@@ -104,6 +104,19 @@ def test_claude_code_shows_the_upstream_s_own_words(run, hub, upstream):
     words = "messages.1.content.0: Invalid `data` in `image` block"
     result = claude(run, hub, key, "say hello", exit_status=1, status=400, error={"message": words})
     assert result["result"] == f"API Error: 400 {words}"
+
+
+def test_claude_code_shows_a_budget_that_is_used_up_and_does_not_ask_again(run, hub, upstream):
+    hub.groups += 1
+    group = f"budget-{hub.groups}"
+    provider = {"name": group, "provider_type": "claude", "url": upstream.url, "key": "sk", "group_tag": group}
+    hub.call("POST", "providers", provider)
+    limited = {"name": group, "provider_group": group, "limit_total_usd": "0.000001"}
+    made = hub.call("POST", "users", limited)
+    result = claude(run, hub, made["key"]["secret"], "say hello", exit_status=1)
+    assert "The total budget of this user has no room for this request" in result["result"], result
+    rows = eventually(lambda: hub.call("GET", f"logs?user_id={made['user']['id']}")["items"] or None, "no log row")
+    assert [(row["status"], row["blocked_by"]) for row in rows] == [(429, "limit_total")]
 
 
 def test_claude_code_says_that_the_key_is_wrong(run, hub):
