@@ -8,7 +8,7 @@ use crate::repo::db::Db;
 use crate::repo::entity::{keys, providers, users};
 use crate::repo::limits::Limited;
 use crate::repo::spending::{Ahead, Interrupted, OfKey, ahead, interrupted, parts, rows};
-use crate::repo::{budget_epoch, catalogue, journals, revision, usage_days};
+use crate::repo::{budget_epoch, journals, revision, usage_days};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use shared::ids::{KeyId, ProviderId, Revision, UserId};
 use shared::model::Limits;
@@ -96,7 +96,7 @@ impl Moment {
     ) -> Result<Vec<(AccountId, Opening)>, Error> {
         let Some(now) = due.iter().map(|(_, _, now)| *now).min() else { return Ok(Vec::new()) };
         let books = Books {
-            zone: settings::stored(&catalogue::settings(&self.tx).await?)?.settings.published.timezone,
+            zone: settings::timezone(&self.tx).await?,
             ahead: ahead(&self.tx).await?,
             hold: usage_days::that_hold(&self.tx).await?,
         };

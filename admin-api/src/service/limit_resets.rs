@@ -12,13 +12,13 @@ use super::snapshot::{key_doc, user_doc};
 use super::{Actor, Admin, Changed, keys, limits, settings, users};
 use crate::error::{Error, Resource};
 use crate::repo::limits::SetLimits;
-use crate::repo::{catalogue, entity, principals, providers};
+use crate::repo::{entity, principals, providers};
 use sea_orm::ActiveValue::{Set, Unchanged};
 use serde_json::{Value, json};
 use shared::ids::{KeyId, ProviderId, UserId};
 use shared::model::{Key, Limits, User};
-use shared::rules::quota::{AccountId, ScopeId, Terms, scopes_of_caller, scopes_of_provider};
-use shared::time::{UnixMillis, Zone};
+use shared::rules::quota::{AccountId, ScopeId, Terms, scope_of_key, scopes_of_provider};
+use shared::time::UnixMillis;
 
 /// Which windows begin anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +41,13 @@ pub async fn reset_user(
     let mut user = User::from(user_doc(&users::live(&change.tx, id).await?, false)?);
     let before = user.limits.clone();
     let account = AccountId::User(id);
-    let (zone, at) = (zone(&change).await?, moment(&admin, account).await?);
+    let (zone, at) = (settings::timezone(&change.tx).await?, moment(&admin, account).await?);
     mark(&mut user.limits, window, at);
     let mut scopes = vec![(ScopeId::Owner, Terms::of(&user.limits, &zone, at))];
     for row in principals::all_keys(&change.tx, id).await? {
         // One that cannot be read is published to nobody.
         if let Ok(doc) = key_doc(&row) {
-            scopes.extend(scope_of_key(&user, &doc.into(), &zone, at));
+            scopes.push(scope_of_key(&user, &doc.into(), &zone, at));
         }
     }
     keep(&admin, account, &scopes).await?;
@@ -74,10 +74,9 @@ pub async fn reset_key(
     let user = User::from(user_doc(&users::live(&change.tx, key.user_id).await?, false)?);
     let before = key.limits.clone();
     let account = AccountId::User(key.user_id);
-    let (zone, at) = (zone(&change).await?, moment(&admin, account).await?);
+    let (zone, at) = (settings::timezone(&change.tx).await?, moment(&admin, account).await?);
     mark(&mut key.limits, window, at);
-    let scopes: Vec<_> = scope_of_key(&user, &key, &zone, at).collect();
-    keep(&admin, account, &scopes).await?;
+    keep(&admin, account, &[scope_of_key(&user, &key, &zone, at)]).await?;
     let mut row = entity::keys::ActiveModel {
         id: Unchanged(id.0),
         revision: Set(change.revision_column()),
@@ -100,7 +99,7 @@ pub async fn reset_provider(
     let mut provider = as_published(&live_provider(&change.tx, id).await?)?;
     let before = provider.limits.clone();
     let account = AccountId::Provider(id);
-    let (zone, at) = (zone(&change).await?, moment(&admin, account).await?);
+    let (zone, at) = (settings::timezone(&change.tx).await?, moment(&admin, account).await?);
     mark(&mut provider.limits, window, at);
     keep(&admin, account, &scopes_of_provider(&provider, &zone, at)).await?;
     let mut row = entity::providers::ActiveModel {
@@ -112,12 +111,6 @@ pub async fn reset_provider(
     row.set_limit_columns(limits::columns(&provider.limits));
     providers::update_provider(&change.tx, row).await?;
     change.commit((), entry(Resource::Provider, id.0, &before, &provider.limits)).await
-}
-
-/// By whose clock days begin.
-async fn zone(change: &Change) -> Result<Zone, Error> {
-    let stored = settings::stored(&catalogue::settings(&change.tx).await?)?;
-    Ok(stored.settings.published.timezone)
 }
 
 /// What the store's clock shows.
@@ -132,16 +125,6 @@ fn mark(limits: &mut Limits, window: ResetWindow, at: UnixMillis) {
         ResetWindow::FiveHours => &mut limits.five_hours_reset_at,
     };
     *marker = (*marker).max(Some(at));
-}
-
-/// A key's own, clipped by its user's markers.
-fn scope_of_key(
-    user: &User,
-    key: &Key,
-    zone: &Zone,
-    at: UnixMillis,
-) -> impl Iterator<Item = (ScopeId, Terms)> {
-    scopes_of_caller(user, key, zone, at).into_iter().filter(|(scope, _)| *scope != ScopeId::Owner)
 }
 
 async fn keep(admin: &Admin, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<(), Error> {

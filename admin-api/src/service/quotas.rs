@@ -9,14 +9,14 @@ use super::settings;
 use super::snapshot::{key_doc, user_doc};
 use crate::error::Error;
 use crate::repo::entity::{keys, providers, users};
-use crate::repo::{catalogue, principals, quotas};
+use crate::repo::{principals, quotas};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sea_orm::ConnectionTrait;
 use shared::ids::{KeyId, ProviderId, UserId};
 use shared::model::{Key, User};
 use shared::ports::{PortError, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Kind, ScopeId, Terms, Window, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
+    AccountId, Kind, ScopeId, Terms, Window, WindowNow, epoch_of, scope_of_key, scopes_of_provider,
 };
 use shared::time::{UnixMillis, Zone};
 use std::collections::HashMap;
@@ -93,7 +93,7 @@ pub struct QuotaOfKey {
 /// Accounts that are under limits.
 pub async fn list(admin: Admin, wanted: Wanted) -> Result<QuotaPage, Error> {
     let moment = admin.db().read_moment().await?;
-    let zone = zone(&moment).await?;
+    let zone = settings::timezone(&moment).await?;
     let (accounts, next) = governed(&moment, &wanted, &zone).await?;
     moment.rollback().await?;
     Ok(QuotaPage { items: standings(&admin, accounts).await?, next })
@@ -107,7 +107,7 @@ pub async fn of_key(admin: Admin, key: KeyId) -> Result<QuotaOfKey, Error> {
     let id = UserId(key.user_id);
     let user = principals::user(&moment, id).await?.ok_or(Error::Unauthenticated)?;
     let is_governed = !quotas::governed_users(&moment, Some(id), UserId(0), 1).await?.items.is_empty();
-    let zone = zone(&moment).await?;
+    let zone = settings::timezone(&moment).await?;
     moment.rollback().await?;
     let (user, key) = (User::from(user_doc(&user, is_governed)?), Key::from(key_doc(&key)?));
     if user.budget_generation == 0 {
@@ -116,10 +116,6 @@ pub async fn of_key(admin: Admin, key: KeyId) -> Result<QuotaOfKey, Error> {
     let account = Account::of_user(&user, std::slice::from_ref(&key), &zone, super::now());
     let quota = standings(&admin, vec![account]).await?.pop();
     Ok(QuotaOfKey { user, key, quota })
-}
-
-async fn zone(db: &impl ConnectionTrait) -> Result<Zone, Error> {
-    Ok(settings::stored(&catalogue::settings(db).await?)?.settings.published.timezone)
 }
 
 /// Those that are wanted, and the last one that was looked at when more follow.
@@ -204,13 +200,9 @@ struct Account {
 impl Account {
     fn of_user(user: &User, keys: &[Key], zone: &Zone, now: UnixMillis) -> Self {
         let mut scopes = vec![(ScopeId::Owner, Terms::of(&user.limits, zone, now))];
-        for key in keys {
-            let of_key = scopes_of_caller(user, key, zone, now).into_iter();
-            // One without a limit of money has nothing to show.
-            scopes.extend(
-                of_key.filter(|(scope, terms)| *scope != ScopeId::Owner && terms.windows().next().is_some()),
-            );
-        }
+        let of_keys = keys.iter().map(|key| scope_of_key(user, key, zone, now));
+        // One without a limit of money has nothing to show.
+        scopes.extend(of_keys.filter(|(_, terms)| terms.limit_money()));
         Self {
             id: AccountId::User(user.id),
             generation: user.budget_generation,

@@ -15,7 +15,7 @@ use shared::ports::QuotaStore;
 use shared::protocol::Dialect;
 use shared::rules::access;
 use shared::rules::quota::{
-    AccountId, Refusal, ScopeId, Terms, What, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
+    AccountId, ScopeId, Terms, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
 };
 use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
 use shared::time::{UnixMillis, Zone};
@@ -150,15 +150,13 @@ impl<'a> Budgets<'a> {
         }
         let asked = self.store.standing(account, scopes, epoch_of(self.epoch, generation)).await;
         let (is_open, standing) = asked.ok()?.said;
-        standing.into_iter().find(|window| is_open && window.spent + window.held >= window.limit)
+        standing.into_iter().find(|window| is_open && window.is_used_up())
     }
 
     async fn refusal(&self, (user, key): (User, Key)) -> Option<(&'static str, String)> {
         let scopes = scopes_of_caller(&user, &key, self.zone, self.at);
         let window = self.used_up(AccountId::User(user.id), user.budget_generation, &scopes).await?;
-        let WindowNow { scope, kind, limit, spent, held, resets_at, .. } = window;
-        let what = What::Money { kind, limit, spent, held, need: NanoUsd::ZERO };
-        let refusal = Refusal { scope, what, resets_at };
+        let refusal = window.refusal(NanoUsd::ZERO);
         Some((refusal.label(), refusal.message()))
     }
 

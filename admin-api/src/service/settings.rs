@@ -7,11 +7,12 @@ use crate::error::{Error, Resource, Violation};
 use crate::repo::catalogue;
 use crate::repo::entity::settings::{ActiveModel, Model};
 use sea_orm::ActiveValue::Set;
+use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::ids::Revision;
 use shared::model::Settings;
-use shared::time::UnixMillis;
+use shared::time::{UnixMillis, Zone};
 
 /// All that can be set. A field that is missing in the stored document has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,11 @@ fn check(settings: &AllSettings) -> Result<(), Error> {
         return Err(Error::Invalid(vec![Violation::new("log_retention_days", message)]));
     }
     Ok(())
+}
+
+/// Whose clock schedules and windows go by.
+pub(super) async fn timezone(db: &impl ConnectionTrait) -> Result<Zone, Error> {
+    Ok(stored(&catalogue::settings(db).await?)?.settings.published.timezone)
 }
 
 /// The row as its document; the snapshot and the jobs read the same.

@@ -5,7 +5,7 @@ use crate::hub::now;
 use shared::ports::At;
 use shared::rules::quota::local::{Doubt, Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
-use shared::rules::quota::{AccountId, Admission, Ask, Refusal, ScopeId, Standing, What, epoch_of};
+use shared::rules::quota::{AccountId, Admission, Ask, ScopeId, Standing, epoch_of};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ impl Budgets {
                 }
                 Ok(At { said: Admission::Refused(refusal), .. }) => {
                     held.keep();
-                    let may_help = !has_told && is_about_money(&refusal);
+                    let may_help = !has_told && refusal.is_money();
                     if !(may_help && self.tell_now(wish.account).await) {
                         return Answer::Refused(refusal);
                     }
@@ -159,10 +159,6 @@ fn live_hold(wish: &Wish<'_>, at: UnixMillis) -> LiveHold {
         ScopeId::Owner => None,
     });
     LiveHold { id: wish.hold, key, need: wish.need, at }
-}
-
-fn is_about_money(refusal: &Refusal) -> bool {
-    matches!(refusal.what, What::Money { .. })
 }
 
 /// How long a hold is believed in of which nothing is heard.

@@ -27,7 +27,7 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
     }
     let zone = &job.arrival.live.terms().settings.timezone;
     let scopes = job.hub.budgets.calendar().scopes_of_provider(provider, zone, job.arrival.now());
-    let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
+    let has_money = scopes.iter().any(|(_, terms)| terms.limit_money());
     let (need, is_bound) = if has_money { job.need.at(provider) } else { (NanoUsd::ZERO, false) };
     let wish = Wish {
         account: AccountId::Provider(provider.id),

@@ -10,7 +10,7 @@ use crate::seat::Seat;
 use crate::sessions::Session;
 use shared::ids::ProviderId;
 use shared::money::NanoUsd;
-use shared::rules::quota::{AccountId, HoldId, Refusal, What, WindowNow, headers};
+use shared::rules::quota::{AccountId, HoldId, headers};
 
 /// A request that may be let in.
 pub struct Applicant<'a> {
@@ -43,7 +43,7 @@ pub async fn admit(
     let zone = &arrival.live.terms().settings.timezone;
     let (user, key) = (&principal.user, &principal.key);
     let scopes = hub.budgets.calendar().scopes_of_caller(user, key, zone, arrival.now());
-    let has_money = scopes.iter().any(|(_, terms)| terms.windows().next().is_some());
+    let has_money = scopes.iter().any(|(_, terms)| terms.limit_money());
     let need_of_it =
         if has_money { need.of_whoever_serves(only).map_err(Reject::Unbounded)? } else { NanoUsd::ZERO };
     let is_strict = has_money && need.is_strict();
@@ -66,13 +66,8 @@ pub async fn admit(
             Ok(())
         }
         Answer::Refused(refusal) => Err(Reject::Limit(Box::new((refusal, arrival.now())))),
-        Answer::UsedUp(window) => Err(Reject::Limit(Box::new((used_up(&window, need_of_it), arrival.now())))),
+        // This node's share of it is used up, while nobody can say how the whole stands.
+        Answer::UsedUp(window) => Err(Reject::Limit(Box::new((window.refusal(need_of_it), arrival.now())))),
         Answer::Unreachable => Err(Reject::QuotaUnreachable),
     }
-}
-
-/// This node's share of a window is used up, while nobody can say how the whole stands.
-fn used_up(window: &WindowNow, need: NanoUsd) -> Refusal {
-    let WindowNow { scope, kind, limit, spent, held, resets_at, .. } = *window;
-    Refusal { scope, what: What::Money { kind, limit, spent, held, need }, resets_at }
 }

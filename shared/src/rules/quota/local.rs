@@ -151,6 +151,7 @@ impl Local {
         let weight = own.weight;
         (own.hold.need, own.has_ended) = (cost, true);
         known.weigh(weight, more);
+        known.fit();
     }
 
     /// The store was told what it cost.
@@ -236,6 +237,24 @@ impl Known {
             true
         });
         self.own = self.own - counted;
+        if self.holds.values().all(|own| own.weight == Weight::Store) {
+            // What did not fit was told before all that did.
+            self.own = NanoUsd::ZERO;
+        }
+    }
+
+    /// A store that is away for hours must not fill the memory: of too much that has ended the oldest is forgotten one by one, and goes on
+    /// weighing until all that ended after it is counted.
+    fn fit(&mut self) {
+        if self.holds.len() <= MOST_HOLDS {
+            return;
+        }
+        let mut surplus = self.holds.len() - MOST_HOLDS / 2;
+        self.holds.retain(|_, own| {
+            let is_forgotten = surplus > 0 && own.has_ended;
+            surplus -= usize::from(is_forgotten);
+            !is_forgotten
+        });
     }
 
     fn weigh(&mut self, weight: Weight, more: NanoUsd) {
@@ -254,6 +273,9 @@ impl Known {
         }
     }
 }
+
+/// Of an account, some megabytes: more than requests that run at a time.
+const MOST_HOLDS: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
@@ -337,6 +359,31 @@ mod tests {
             assert_eq!(list(&mut local, USER), [hold(1, 1)]);
             assert!(local.given_up(USER, id(1)));
         }
+    }
+
+    #[test]
+    fn a_store_that_is_away_for_hours_fills_no_memory_and_what_was_spent_meanwhile_weighs_all_the_same() {
+        let mut local = Local::default();
+        let fleet = Fleet { policy: OutagePolicy::Open, nodes: 1 };
+        local.admitted(USER, hold(0, 1), &standing(0, 1));
+        assert_eq!(local.alone(USER, hold(1, 1), Doubt::None, false, fleet), Verdict::Go);
+        let last = 3 * MOST_HOLDS as u64;
+        for n in 2..=last {
+            assert_eq!(local.alone(USER, hold(n, 1), Doubt::None, false, fleet), Verdict::Go);
+            local.ended(USER, id(n), NanoUsd(2));
+        }
+        assert!(local.accounts[&USER].holds.len() <= MOST_HOLDS);
+        assert!(local.holds(USER, id(0)) && local.holds(USER, id(1)), "what runs is known");
+        let all = 1 + 2 * i64::try_from(last - 1).unwrap();
+        assert_eq!(local.accounts[&USER].own, NanoUsd(all));
+        // The store is back, and is told in order. The last word that is heard before the end leaves what is untold.
+        local.declared(USER, id(1));
+        (2..last).for_each(|n| local.told(USER, id(n)));
+        local.admitted(USER, hold(last + 1, 1), &standing(9, 0));
+        assert!(local.accounts[&USER].own > NanoUsd(0));
+        local.told(USER, id(last));
+        local.admitted(USER, hold(last + 2, 1), &standing(9, 0));
+        assert_eq!(local.accounts[&USER].own, NanoUsd(0));
     }
 
     #[test]

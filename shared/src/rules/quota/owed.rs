@@ -188,6 +188,12 @@ pub fn scopes_of_caller(user: &User, key: &Key, zone: &Zone, now: UnixMillis) ->
     Calendar::default().scopes_of_caller(user, key, zone, now)
 }
 
+/// Of [`scopes_of_caller`] the key's alone.
+#[must_use]
+pub fn scope_of_key(user: &User, key: &Key, zone: &Zone, now: UnixMillis) -> (ScopeId, Terms) {
+    Calendar::default().scope_of_key(user, key, zone, now)
+}
+
 /// A key's limits, clipped by its user's markers.
 pub(super) fn limits_of_key(user: &Limits, key: &Limits) -> Limits {
     Limits {
@@ -212,11 +218,11 @@ impl Calendar {
         zone: &Zone,
         now: UnixMillis,
     ) -> Vec<(ScopeId, Terms)> {
-        let of_key = limits_of_key(&user.limits, &key.limits);
-        vec![
-            (ScopeId::Key(key.id), self.terms(&of_key, zone, now)),
-            (ScopeId::Owner, self.terms(&user.limits, zone, now)),
-        ]
+        vec![self.scope_of_key(user, key, zone, now), (ScopeId::Owner, self.terms(&user.limits, zone, now))]
+    }
+
+    fn scope_of_key(&mut self, user: &User, key: &Key, zone: &Zone, now: UnixMillis) -> (ScopeId, Terms) {
+        (ScopeId::Key(key.id), self.terms(&limits_of_key(&user.limits, &key.limits), zone, now))
     }
 
     /// [`scopes_of_provider`], quicker.

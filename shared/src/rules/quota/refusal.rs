@@ -1,7 +1,23 @@
 //! A refusal in the words of logs and of people.
 
-use super::words::{Refusal, ScopeId, What};
+use super::words::{Refusal, ScopeId, What, WindowNow};
+use crate::money::NanoUsd;
 use crate::time::UnixMillis;
+
+impl WindowNow {
+    /// Nothing has room in it any more.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.spent + self.held >= self.limit
+    }
+
+    /// The refusal of what needs so much, as this window stands.
+    #[must_use]
+    pub fn refusal(&self, need: NanoUsd) -> Refusal {
+        let Self { scope, kind, limit, spent, held, resets_at, .. } = *self;
+        Refusal { scope, what: What::Money { kind, limit, spent, held, need }, resets_at }
+    }
+}
 
 impl Refusal {
     /// The stable word for `blocked_by` and `code`: the limit's name in the API, without its unit.
@@ -68,7 +84,6 @@ impl Refusal {
 mod tests {
     use super::*;
     use crate::ids::KeyId;
-    use crate::money::NanoUsd;
     use crate::rules::quota::Kind;
 
     fn money(spent: i64, held: i64, resets_at: Option<i64>) -> Refusal {
@@ -120,6 +135,30 @@ mod tests {
         ] {
             assert_eq!((refusal.label(), refusal.message().as_str()), (label, message));
         }
+    }
+
+    #[test]
+    fn a_window_is_used_up_when_what_is_spent_and_held_fills_it_and_refuses_in_its_own_words() {
+        let window = |spent, held| WindowNow {
+            scope: ScopeId::Owner,
+            kind: Kind::Daily,
+            limit: NanoUsd(10_000_000_000),
+            spent: NanoUsd(spent),
+            held: NanoUsd(held),
+            starts_at: None,
+            resets_at: Some(UnixMillis(7)),
+        };
+        let used_up = |spent, held| window(spent, held).is_used_up();
+        assert_eq!(
+            [
+                used_up(10_000_000_000, 0),
+                used_up(9_000_000_000, 1_000_000_000),
+                used_up(9_000_000_000, 999_999_999)
+            ],
+            [true, true, false]
+        );
+        let refusal = window(9_000_000_000, 750_000_000).refusal(NanoUsd(500_000_000));
+        assert_eq!(refusal, money(9_000_000_000, 750_000_000, Some(7)));
     }
 
     #[test]

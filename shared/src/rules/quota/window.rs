@@ -143,6 +143,12 @@ impl Terms {
         Kind::ALL.into_iter().filter_map(|kind| self.window(kind))
     }
 
+    /// True when any window has a limit.
+    #[must_use]
+    pub fn limit_money(&self) -> bool {
+        self.windows().next().is_some()
+    }
+
     /// One of them.
     #[must_use]
     pub fn window(&self, kind: Kind) -> Option<Window> {

@@ -1,5 +1,6 @@
 //! What a request probably costs, by what others have cost.
 
+use crate::contract::usage::{AttemptEntry, Outcome, UsageRecord};
 use crate::model::price::{Factors, ModelPrice};
 use crate::money::{NanoUsd, item_cost};
 use std::collections::VecDeque;
@@ -19,8 +20,16 @@ pub struct Guess {
 }
 
 impl History {
+    /// Learns from the record of a request of so many bytes; nothing of an answer that nobody read to its end, and of costs that are
+    /// guesses themselves. An attempt before that failed may have cost something too: it is what a request takes that is guessed.
+    pub fn learn(&mut self, record: &UsageRecord, body_bytes: u64) {
+        let Some(last) = record.attempts.last().filter(|attempt| is_telling(attempt)) else { return };
+        let total: NanoUsd = record.attempts.iter().map(|attempt| attempt.cost.total).sum();
+        self.note(body_bytes, total - last.cost.output, last.cost.output);
+    }
+
     /// Adds what a request of so many bytes has cost.
-    pub fn note(&mut self, body_bytes: u64, input: NanoUsd, output: NanoUsd) {
+    fn note(&mut self, body_bytes: u64, input: NanoUsd, output: NanoUsd) {
         if self.samples.len() == KEPT {
             self.samples.pop_front();
         }
@@ -50,6 +59,11 @@ impl History {
     }
 }
 
+fn is_telling(attempt: &AttemptEntry) -> bool {
+    let is_whole = matches!(attempt.outcome, Outcome::Served | Outcome::Drained);
+    is_whole && !attempt.flags.is_estimate && !attempt.flags.is_unpriced
+}
+
 impl Guess {
     /// What a request of so many bytes probably costs: more than 19 of 20 did. Before there are twenty: a token for four bytes at
     /// the input's price, and 4 096 tokens of output.
@@ -77,8 +91,59 @@ const USUAL_OUTPUT: u64 = 4_096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
+    use crate::ids::ProviderId;
     use crate::money::Multiplier;
     use crate::rules::pricing::seed;
+
+    fn record(outcome: Outcome, flags: UsageFlags) -> UsageRecord {
+        let attempt = |attempt, outcome, input, output| AttemptEntry {
+            attempt,
+            provider_id: ProviderId(1),
+            upstream_model: None,
+            outcome,
+            usage: TokenUsage::default(),
+            cost: CostBreakdown {
+                input: NanoUsd(input),
+                output: NanoUsd(output),
+                total: NanoUsd(input + output),
+                ..CostBreakdown::default()
+            },
+            flags,
+            admitted_at: None,
+            held: NanoUsd(0),
+        };
+        let mut record = crate::testing::usage_record(1);
+        record.attempts = vec![attempt(1, Outcome::Failed, 500, 0), attempt(2, outcome, 2_500, 70)];
+        record
+    }
+
+    #[test]
+    fn whole_answers_that_were_counted_and_priced_are_learnt_from() {
+        let [estimate, unpriced, fine] =
+            [(true, false), (false, true), (false, false)].map(|(is_estimate, is_unpriced)| UsageFlags {
+                is_estimate,
+                is_unpriced,
+                ..UsageFlags::default()
+            });
+        for (outcome, flags, expected) in [
+            (Outcome::Served, fine, 6_070),
+            (Outcome::Drained, fine, 6_070),
+            (Outcome::Failed, fine, 0),
+            (Outcome::Cancelled, fine, 0),
+            (Outcome::Interrupted, fine, 0),
+            (Outcome::Served, estimate, 0),
+            (Outcome::Served, unpriced, 0),
+        ] {
+            let mut history = History::default();
+            for _ in 0..ENOUGH {
+                history.learn(&record(outcome, flags), 1_000);
+            }
+            // Nothing is expected where nothing was learnt and nothing is known of the model.
+            let guess = history.guess().expected(2_000, None, Factors::default());
+            assert_eq!(guess, NanoUsd(expected), "{outcome:?} {flags:?}");
+        }
+    }
 
     #[test]
     fn a_guess_is_the_rule_of_thumb_until_twenty_have_been_seen_then_what_19_of_20_cost() {
