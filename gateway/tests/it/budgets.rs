@@ -1,6 +1,6 @@
 //! Budgets before a request: who is let in, what a refusal says in each dialect, what a seat is told of its own.
 
-use crate::harness::{Answer, Hub, claude, message, provider, upstream};
+use crate::harness::{Answer, Hub, PATIENCE, claude, message, provider, upstream};
 use shared::contract::snapshot::Snapshot;
 use shared::ids::{ProviderId, UserId};
 use shared::model::price::{ModelPrice, Rates};
@@ -8,12 +8,13 @@ use shared::model::{Limits, Provider, ProviderType, QuotaReservation};
 use shared::money::{NanoUsd, PicoUsd};
 use shared::ports::{Publisher, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Opening, ScopeId, Spends, epoch_of, scopes_of_caller, scopes_of_provider,
+    AccountId, Opening, ScopeId, Spends, Terms, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
 };
 use shared::testing;
 use shared::time::Zone;
 use simulator::{Script, Usage};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// In nano-dollars.
 const DOLLAR: i64 = 1_000_000_000;
@@ -60,6 +61,22 @@ async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
     let opening = Opening { spends: scopes.into_iter().map(spends).collect(), ..Opening::default() };
     hub.quotas.begin(1).await.unwrap();
     hub.quotas.open(AccountId::Provider(provider.id), epoch_of(1, 1), &opening).await.unwrap();
+}
+
+/// The first limited window of these scopes, once nothing is held any more.
+async fn settled(hub: &Hub, account: AccountId, scopes: &[(ScopeId, Terms)]) -> WindowNow {
+    let nothing_held = async {
+        loop {
+            let (is_open, standing) =
+                hub.quotas.standing(account, scopes, epoch_of(1, 1)).await.unwrap().said;
+            assert!(is_open);
+            if standing[0].held == NanoUsd(0) {
+                return standing[0];
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, nothing_held).await.expect("nothing is held in time")
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
@@ -162,16 +179,8 @@ async fn what_a_request_cost_is_spent_and_what_it_did_not_is_given_back() {
     let (user, key) = (&snapshot.principals.users[0], &snapshot.principals.keys[0]);
     let zone = Zone::default();
     let scopes = scopes_of_caller(&user.clone().into(), &key.clone().into(), &zone, gateway::now());
-    let account = AccountId::User(UserId(1));
-    loop {
-        let (is_open, standing) = hub.quotas.standing(account, &scopes, epoch_of(1, 1)).await.unwrap().said;
-        assert!(is_open);
-        if standing[0].held == NanoUsd(0) {
-            assert_eq!((standing[0].scope, standing[0].spent), (ScopeId::Owner, NanoUsd(cost)));
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+    let settled = settled(&hub, AccountId::User(UserId(1)), &scopes).await;
+    assert_eq!((settled.scope, settled.spent), (ScopeId::Owner, NanoUsd(cost)));
 }
 
 #[tokio::test]
@@ -228,11 +237,13 @@ async fn a_strict_budget_takes_only_what_has_a_bound_and_room_for_it() {
     snapshot.revision.0 += 1;
     snapshot.principals.users[0].quota_reservation = Some(QuotaReservation::Expected);
     hub.feed.publish(snapshot).await.unwrap();
-    while hub.post("/v1/messages", message(false).replace("claude-sonnet-4-5", "nobodys-model")).await.status
-        != 200
-    {
-        tokio::task::yield_now().await;
-    }
+    let unknown = message(false).replace("claude-sonnet-4-5", "nobodys-model");
+    let served = async {
+        while hub.post("/v1/messages", unknown.clone()).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, served).await.expect("served in time");
 }
 
 #[tokio::test]
@@ -268,16 +279,11 @@ async fn a_provider_without_room_is_passed_over_and_one_that_failed_has_its_mone
     let zone = Zone::default();
     for (provider, spends) in [(&providers[1], false), (&providers[2], true)] {
         let scopes = scopes_of_provider(provider, &zone, gateway::now());
-        let account = AccountId::Provider(provider.id);
-        loop {
-            let (_, standing) = hub.quotas.standing(account, &scopes, epoch_of(1, 1)).await.unwrap().said;
-            if standing[0].held == NanoUsd(0) {
-                assert_eq!(standing[0].spent > NanoUsd(0), spends, "{account:?}");
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+        let settled = settled(&hub, AccountId::Provider(provider.id), &scopes).await;
+        assert_eq!(settled.spent > NanoUsd(0), spends, "{provider:?}");
     }
+    let asks = |answer: &str| format!("cch_budget_asks_total{{answer=\"{answer}\"}}");
+    assert_eq!([hub.figure(&asks("admitted")).await, hub.figure(&asks("refused")).await], [2, 1]);
 }
 
 #[tokio::test]

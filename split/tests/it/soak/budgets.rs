@@ -19,6 +19,7 @@ pub async fn agree(admin: &Admin, postgres: &Postgres) -> Vec<String> {
         if differences.is_empty() || Instant::now() > until {
             return differences;
         }
+        // Processes of their own are asked: there is nothing here to wait for.
         sleep(LOOK_EVERY).await;
     }
 }
