@@ -21,9 +21,8 @@ pub(super) fn id(body: &[u8], first: Range<usize>) -> Option<String> {
             leaves.read(second);
         }
     }
-    let digest = leaves.hash.finish();
-    let hex: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("content:{hex}"))
+    let start = leaves.hash.finish().as_ref().first_chunk().map(|bytes| u64::from_be_bytes(*bytes))?;
+    Some(format!("content:{start:016x}"))
 }
 
 struct Leaves {
