@@ -165,6 +165,7 @@ async fn exchange(
     direct_after: &mut Option<ProxyFailure>,
 ) -> Result<(Upstream, ResponseHeader), End> {
     for _ in 0..=STALE_CONNECTIONS {
+        let head = prepared.head().map_err(|_| End::of(How::Ours("head_unusable")))?;
         let connected = job.hub.upstreams.connect(route).await;
         let mut upstream = connected.map_err(|why| {
             // Nothing was sent, so nothing can have been spent.
@@ -173,7 +174,7 @@ async fn exchange(
         })?;
         *direct_after = upstream.direct_after;
         let was_pooled = upstream.is_reused;
-        match upstream.exchange(prepared.head.clone(), prepared.body.iter().cloned(), deadline).await {
+        match upstream.exchange(head, prepared.body.iter().cloned(), deadline).await {
             Ok(()) => match upstream.head().cloned() {
                 Some(head) => return Ok((upstream, head)),
                 None => return Err(End::of(How::Cut(CutPhase::BeforeHead))),

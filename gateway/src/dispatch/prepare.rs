@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::live::Route;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use shared::model::Provider;
@@ -12,8 +13,8 @@ use shared::rules::upstream::{BodyForm, UpstreamTarget, join_url};
 
 /// A request as one provider gets it. The same for each try: nothing in it is used up.
 pub struct Prepared {
-    /// Method, path and headers.
-    pub head: RequestHeader,
+    target: UpstreamTarget,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The body, without a copy of what did not change.
     pub body: Segments,
     /// The model the provider is asked for, when it is another than the seat's.
@@ -46,22 +47,28 @@ pub fn prepare(job: &Job<'_>, provider: &Provider, route: &Route) -> Result<Prep
     let target = join_url(&route.base, &path, asked.target.query.as_deref());
     let form = if asked.body.was_encoded { BodyForm::Decoded } else { BodyForm::AsSent };
     let headers = route.headers.request(job.headers, form);
-    let head = head(&target, headers, body.len()).map_err(|_| "head_unusable")?;
-    Ok(Prepared { head, body, upstream_model, asked_for_usage })
+    Ok(Prepared { target, headers, body, upstream_model, asked_for_usage })
 }
 
-/// The head of a request to a provider.
+impl Prepared {
+    /// Method, path and headers, for one try.
+    pub fn head(&self) -> http::Result<RequestHeader> {
+        head(&self.target, &self.headers, self.body.len())
+    }
+}
+
+/// The head of a request to a provider. Made without Pingora's setters, which parse each name anew.
 pub fn head(
     target: &UpstreamTarget,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: &[(HeaderName, HeaderValue)],
     body_bytes: usize,
-) -> pingora::Result<RequestHeader> {
-    let path = target.path_and_query.as_bytes();
-    let mut head = RequestHeader::build_no_case("POST", path, Some(headers.len() + 2))?;
-    head.insert_header("host", target.origin.authority.as_str())?;
+) -> http::Result<RequestHeader> {
+    let (mut head, ()) = http::Request::post(target.path_and_query.as_str()).body(())?.into_parts();
+    head.headers.try_reserve(headers.len() + 2)?;
+    head.headers.insert(HOST, HeaderValue::from_str(&target.origin.authority)?);
     for (name, value) in headers {
-        head.append_header(name, value)?;
+        head.headers.try_append(name, value.clone())?;
     }
-    head.insert_header("content-length", body_bytes.to_string())?;
-    Ok(head)
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body_bytes));
+    Ok(head.into())
 }

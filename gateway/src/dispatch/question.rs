@@ -51,7 +51,7 @@ async fn exchange(
 ) -> Result<Answered, AttemptEnd<'static>> {
     let began = Instant::now();
     let TestRequest { target, headers, body, .. } = request;
-    let head = head(&target, headers, body.len()).map_err(|_| AttemptEnd::Ours("head_unusable"))?;
+    let head = head(&target, &headers, body.len()).map_err(|_| AttemptEnd::Ours("head_unusable"))?;
     let body = Bytes::from(body);
     loop {
         let mut upstream = upstreams.connect(route).await.map_err(AttemptEnd::ConnectFailed)?;

@@ -12,6 +12,7 @@ use crate::hub::Hub;
 use crate::keep_alive::KeepAlive;
 use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use shared::ids::{KeyId, ProviderId};
 use shared::rules::upstream;
@@ -75,18 +76,23 @@ pub async fn relay(
 }
 
 /// The upstream's head as the seat gets it: hop-by-hop fields off, our request id on.
-fn seat_head(head: &ResponseHeader, arrival: &Arrival) -> pingora::Result<ResponseHeader> {
-    let mut out = ResponseHeader::build_no_case(head.status, Some(head.headers.len() + 2))?;
+fn seat_head(head: &ResponseHeader, arrival: &Arrival) -> http::Result<ResponseHeader> {
+    // Made without Pingora's setters, which parse each name anew.
+    let (mut out, ()) = http::Response::builder().status(head.status).body(())?.into_parts();
     let seat = upstream::response_headers(&head.headers);
+    out.headers.try_reserve(seat.headers.len() + ADDED_HEADERS)?;
     if let Some(length) = seat.content_length {
-        out.insert_header("content-length", length.to_string())?;
+        out.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     for (name, value) in seat.headers {
-        out.append_header(name, value)?;
+        out.headers.try_append(name, value)?;
     }
-    out.insert_header("x-request-id", arrival.id.to_string())?;
-    Ok(out)
+    out.headers.insert(X_REQUEST_ID, HeaderValue::from_str(&arrival.id.to_string())?);
+    Ok(out.into())
 }
 
 /// The status of an answer whose head left before any provider had answered.
 const COMMITTED: u16 = 200;
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Length, id and connection.
+const ADDED_HEADERS: usize = 3;
