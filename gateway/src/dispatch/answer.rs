@@ -50,7 +50,7 @@ pub enum Body {
 /// A stream that has become real.
 pub struct Stream {
     /// The rest of it.
-    pub upstream: Upstream,
+    pub upstream: Box<Upstream>,
     /// Reads along.
     pub tap: StreamTap,
     /// Undoes a content encoding for the tap.

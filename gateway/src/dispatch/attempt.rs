@@ -163,7 +163,7 @@ async fn exchange(
     prepared: &Prepared,
     (deadline, phase): (Option<Instant>, TimerPhase),
     direct_after: &mut Option<ProxyFailure>,
-) -> Result<(Upstream, ResponseHeader), End> {
+) -> Result<(Box<Upstream>, ResponseHeader), End> {
     for _ in 0..=STALE_CONNECTIONS {
         let head = prepared.head().map_err(|_| End::of(How::Ours("head_unusable")))?;
         let connected = job.hub.upstreams.connect(route).await;
@@ -197,7 +197,7 @@ async fn exchange(
 /// An answer whose head has come.
 struct Reply<'a> {
     job: &'a Job<'a>,
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     head: ResponseHeader,
     from: From,
     prepared: Prepared,
@@ -317,7 +317,7 @@ impl Reply<'_> {
         match read {
             Ok(ReadEnd::Complete) => {}
             Ok(ReadEnd::Bound) => {
-                let rest = Some(Box::new(self.upstream));
+                let rest = Some(self.upstream);
                 let spent = Some(Spent::unread(model));
                 let whole = Whole { pieces, rest, spent, stop_reason: None, response_id: None };
                 let body = Body::Whole(whole);

@@ -70,7 +70,7 @@ async fn exchange(
 
 async fn hear(
     upstreams: &Upstreams,
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
     head: &ResponseHeader,
     family: Family,
     began: Instant,

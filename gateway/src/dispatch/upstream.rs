@@ -17,6 +17,7 @@ use shared::rules::classify::ConnectFailure;
 use shared::rules::upstream::{Origin, ProxyFailure, Way};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ impl Upstreams {
     }
 
     /// A connection to the provider, kept or new. Where its proxy fails and that is wanted, it is made directly.
-    pub async fn connect(&self, route: &Route) -> Result<Upstream, ConnectFailure> {
+    pub async fn connect(&self, route: &Route) -> Result<Box<Upstream>, ConnectFailure> {
         let origin = route.base.origin();
         let Some(fallback) = &route.fallback else {
             let connected = self.connect_by(origin, &route.way, self.limits.connect).await;
@@ -68,14 +69,20 @@ impl Upstreams {
                 }
                 let direct = self.connect_by(origin, fallback, half).await;
                 // What is told is the proxy's failure: that is what somebody has to mend.
-                let upstream = direct.map_err(|_| ConnectFailure::Proxy(why))?;
-                Ok(Upstream { direct_after: Some(why), ..upstream })
+                let mut upstream = direct.map_err(|_| ConnectFailure::Proxy(why))?;
+                upstream.direct_after = Some(why);
+                Ok(upstream)
             }
             done => done.map_err(|error| error.failure()),
         }
     }
 
-    async fn connect_by(&self, origin: &Origin, way: &Way, limit: Duration) -> Result<Upstream, DialError> {
+    async fn connect_by(
+        &self,
+        origin: &Origin,
+        way: &Way,
+        limit: Duration,
+    ) -> Result<Box<Upstream>, DialError> {
         let deadline = Instant::now() + limit;
         let addresses = self.dialer.addresses(origin, way).await?;
         for address in addresses.iter() {
@@ -95,19 +102,20 @@ impl Upstreams {
         Ok(self.ready(session, peer, false))
     }
 
-    fn ready(&self, mut session: HttpSession, peer: HttpPeer, is_reused: bool) -> Upstream {
+    /// Boxed: it is more than a kilobyte, and handed on from step to step.
+    fn ready(&self, mut session: HttpSession, peer: HttpPeer, is_reused: bool) -> Box<Upstream> {
         session.set_write_timeout(Some(self.limits.write));
-        Upstream { session, peer, is_reused, is_sent: false, direct_after: None }
+        Box::new(Upstream { session, peer, is_reused, is_sent: false, direct_after: None })
     }
 
     /// Gives a connection back after a complete answer.
-    pub async fn release(&self, upstream: Upstream) {
+    pub async fn release(&self, upstream: Box<Upstream>) {
         if !upstream.is_sent {
             // It waits for the rest of a body: the next request on it would be taken for that.
             return upstream.close().await;
         }
-        let Upstream { session, peer, .. } = upstream;
-        Box::pin(self.pools.keep(session, &peer)).await;
+        let Upstream { session, ref peer, .. } = *upstream;
+        Box::pin(self.pools.keep(session, peer)).await;
     }
 }
 
@@ -140,14 +148,15 @@ impl Upstream {
         body: impl Iterator<Item = Bytes> + Send,
         deadline: Option<Instant>,
     ) -> Result<(), Broken> {
-        let exchange = async {
+        // Pinned here: what is awaited below would move all of it, twice.
+        let exchange = pin!(async {
             let sent = self.send(head, body).await;
             if sent.is_err() {
                 // A provider may refuse early (413, 429) and stop reading: its answer is what counts.
                 return timeout(EARLY_ANSWER, self.read_head()).await.unwrap_or(Err(Broken::Cut));
             }
             self.read_head().await
-        };
+        });
         within(deadline, exchange).await
     }
 
@@ -210,7 +219,7 @@ impl Upstream {
     }
 
     /// Closes the connection (HTTP/1) or resets the stream (HTTP/2).
-    pub async fn close(mut self) {
+    pub async fn close(mut self: Box<Self>) {
         Box::pin(self.session.shutdown()).await;
     }
 

@@ -344,7 +344,7 @@ impl Run<'_> {
     }
 }
 
-async fn give_back(hub: &Hub, mut upstream: Upstream) {
+async fn give_back(hub: &Hub, mut upstream: Box<Upstream>) {
     if upstream.is_done() {
         hub.upstreams.release(upstream).await;
     } else {

@@ -45,7 +45,7 @@ pub async fn relay(
             match timeout(REST_PATIENCE, upstream.read()).await {
                 Ok(Ok(Some(piece))) => seat.send(std::mem::replace(&mut last, piece)).await,
                 Ok(Ok(None)) => {
-                    run.hub.upstreams.release(*upstream).await;
+                    run.hub.upstreams.release(upstream).await;
                     break;
                 }
                 Ok(Err(_)) | Err(_) => {
