@@ -27,10 +27,12 @@ use crate::seat::{Ending, Seat};
 use crate::sessions::Session;
 use crate::settle;
 use http::Method;
+use http::header::{UPGRADE, USER_AGENT};
 use pingora::protocols::http::ServerSession;
 use shared::ids::RequestId;
 use shared::protocol::Dialect;
 use shared::protocol::detect::{Endpoint, Miss, RequestHead, Route, detect};
+use shared::protocol::headers;
 use shared::rules::access::effective_groups;
 use shared::rules::response::Lost;
 use shared::rules::session::identify;
@@ -202,10 +204,10 @@ async fn converse(
 
 fn arrive(hub: &Hub, session: &ServerSession) -> Arrival {
     let at = now();
-    let headers = &session.req_header().headers;
+    let fields = &session.req_header().headers;
     let socket = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
-    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
-    let client = headers.get("user-agent").and_then(|v| v.to_str().ok());
+    let forwarded = fields.get(&headers::X_FORWARDED_FOR).and_then(|v| v.to_str().ok());
+    let client = fields.get(USER_AGENT).and_then(|v| v.to_str().ok());
     Arrival {
         id: request_id(at),
         at,
@@ -228,12 +230,12 @@ fn request_id(at: UnixMillis) -> RequestId {
 fn request_head<'a>(session: &ServerSession, method: &'a Method, path: &'a str) -> RequestHead<'a> {
     let head = session.req_header();
     let is_websocket =
-        head.headers.get("upgrade").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        head.headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
     RequestHead {
         method,
         path,
-        has_anthropic_version: head.headers.contains_key("anthropic-version"),
-        has_goog_api_key: head.headers.contains_key("x-goog-api-key"),
+        has_anthropic_version: head.headers.contains_key(&headers::ANTHROPIC_VERSION),
+        has_goog_api_key: head.headers.contains_key(&headers::X_GOOG_API_KEY),
         is_websocket_upgrade: is_websocket,
     }
 }

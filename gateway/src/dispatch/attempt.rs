@@ -8,6 +8,8 @@ use super::upstream::{Broken, Upstream, within};
 use super::{Job, fault};
 use crate::live::Route;
 use crate::settle::Spent;
+use http::HeaderName;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 use shared::model::Provider;
 use shared::protocol::detect::Family;
@@ -204,13 +206,13 @@ struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    fn header(&self, name: &str) -> &str {
-        self.head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    fn header(&self, name: HeaderName) -> &str {
+        header(&self.head, name)
     }
 
     /// How the body is cut into events, when it is a stream.
     fn framing(&self) -> Option<Framing> {
-        let content_type = self.header("content-type").to_ascii_lowercase();
+        let content_type = self.header(CONTENT_TYPE).to_ascii_lowercase();
         if content_type.starts_with("text/event-stream") {
             Some(Framing::Sse)
         } else if self.job.asked.family == Family::GeminiStreamGenerate && content_type.contains("json") {
@@ -228,7 +230,7 @@ impl Reply<'_> {
             read_up_to(&mut self.upstream, &mut pieces, REFUSAL_BOUND, deadline).await,
             Ok(ReadEnd::Complete)
         );
-        let mut sidecar = Sidecar::new(self.header("content-encoding"));
+        let mut sidecar = Sidecar::new(self.header(CONTENT_ENCODING));
         let plain = plain(&mut sidecar, &pieces);
         let code = self.head.status.as_u16();
         let job = self.job;
@@ -249,7 +251,7 @@ impl Reply<'_> {
 
     /// A stream: held back until it is real.
     async fn stream(mut self, framing: Framing) -> Result<Answer, End> {
-        let mut sidecar = Sidecar::new(self.header("content-encoding"));
+        let mut sidecar = Sidecar::new(self.header(CONTENT_ENCODING));
         let is_readable = !matches!(sidecar, Some(Sidecar::Blind));
         let options = TapOptions { withhold_usage_chunk: self.prepared.asked_for_usage && is_readable };
         let mut tap = StreamTap::new(self.job.asked.family.dialect(), framing, options);
@@ -331,8 +333,7 @@ impl Reply<'_> {
                 }));
             }
         }
-        let encoding = self.head.headers.get("content-encoding").and_then(|v| v.to_str().ok());
-        let plain = plain(&mut Sidecar::new(encoding.unwrap_or_default()), &pieces);
+        let plain = plain(&mut Sidecar::new(header(&self.head, CONTENT_ENCODING)), &pieces);
         let family = self.job.asked.family;
         let expect = if is_generation(family) { Expect::Generation } else { Expect::AnyJson };
         let facts = whole::read(family.dialect(), expect, &plain);
@@ -354,6 +355,11 @@ impl Reply<'_> {
         let whole = Whole { pieces, rest: None, spent: Some(spent), stop_reason, response_id };
         Ok(Answer { head: self.head, from: self.from, body: Body::Whole(whole), label: "served" })
     }
+}
+
+/// The text of a header; empty where there is none.
+fn header(head: &ResponseHeader, name: HeaderName) -> &str {
+    head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn is_generation(family: Family) -> bool {

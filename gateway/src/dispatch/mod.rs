@@ -33,6 +33,7 @@ use pingora::prelude::timeout;
 use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
+use shared::protocol::headers::X_STAINLESS_TIMEOUT;
 use shared::rules::access::effective_groups;
 use shared::rules::affinity::BoundFailure;
 use shared::rules::breaker::table::Table;
@@ -83,7 +84,7 @@ pub async fn find_answer(
     session: &mut Option<Session>,
 ) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
-    let told = job.headers.get("x-stainless-timeout").and_then(|value| value.to_str().ok());
+    let told = job.headers.get(&X_STAINLESS_TIMEOUT).and_then(|value| value.to_str().ok());
     let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
     let mut out: Vec<Out> = Vec::new();
     let mut failures: Vec<Failed> = Vec::new();

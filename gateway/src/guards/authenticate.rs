@@ -7,6 +7,7 @@ use crate::live::{Live, Principal};
 use crate::reject::{FAILURE_WINDOW_SECS, Reject};
 use http::HeaderMap;
 use moka::sync::Cache;
+use shared::protocol::headers::{X_API_KEY, X_GOOG_API_KEY};
 use shared::rules::access;
 use shared::secret::KeyDigest;
 use shared::time::UnixMillis;
@@ -75,7 +76,7 @@ pub fn recognise(headers: &HeaderMap, query: Option<&str>, live: &Live) -> Optio
 fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<String, Reject> {
     let mut found: Option<String> = None;
     let bearers = headers.get_all(http::header::AUTHORIZATION).iter().map(bearer);
-    let keys = ["x-api-key", "x-goog-api-key"].into_iter().flat_map(|name| {
+    let keys = [&X_API_KEY, &X_GOOG_API_KEY].into_iter().flat_map(|name| {
         headers.get_all(name).iter().map(|value| value.to_str().ok().map(str::trim).map(str::to_owned))
     });
     let in_query = query.into_iter().flat_map(query_keys).map(Some);

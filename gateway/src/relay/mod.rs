@@ -12,9 +12,11 @@ use crate::hub::Hub;
 use crate::keep_alive::KeepAlive;
 use crate::seat::{Ending, Seat};
 use crate::settle::BillTerms;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
 use shared::ids::{KeyId, ProviderId};
+use shared::protocol::headers::X_REQUEST_ID;
 use shared::rules::upstream;
 
 /// What an answer is relayed by.
@@ -87,12 +89,11 @@ fn seat_head(head: &ResponseHeader, arrival: &Arrival) -> http::Result<ResponseH
     for (name, value) in seat.headers {
         out.headers.try_append(name, value)?;
     }
-    out.headers.insert(X_REQUEST_ID, HeaderValue::from_str(&arrival.id.to_string())?);
+    out.headers.insert(&X_REQUEST_ID, HeaderValue::from_str(&arrival.id.to_string())?);
     Ok(out.into())
 }
 
 /// The status of an answer whose head left before any provider had answered.
 const COMMITTED: u16 = 200;
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Length, id and connection.
 const ADDED_HEADERS: usize = 3;

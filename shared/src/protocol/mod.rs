@@ -12,6 +12,7 @@ mod dialect;
 pub mod error;
 pub mod facts;
 pub mod gemini;
+pub mod headers;
 pub(crate) mod lenient;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -16,9 +16,10 @@
 mod content;
 
 use crate::ids::KeyId;
+use crate::protocol::headers::{SESSION_ID, X_CLAUDE_CODE_SESSION_ID, X_SESSION_ID};
 use crate::protocol::lenient::{Text, lenient, parse};
 use crate::protocol::scan::SessionHints;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -76,15 +77,15 @@ impl SessionId {
 /// when nothing tells.
 #[must_use]
 pub fn identify(headers: &HeaderMap, hints: &SessionHints, body: &[u8]) -> Option<SessionId> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let found = |text: &str, source| SessionId { text: text.to_owned(), source };
-    if let Some(text) = header("x-claude-code-session-id").and_then(|text| valid(text, CLAUDE_BYTES)) {
+    if let Some(text) = header(&X_CLAUDE_CODE_SESSION_ID).and_then(|text| valid(text, CLAUDE_BYTES)) {
         return Some(found(text, IdSource::ClaudeHeader));
     }
     if let Some(text) = hints.metadata_user_id.as_deref().and_then(of_user_id) {
         return Some(SessionId { text, source: IdSource::MetadataUserId });
     }
-    for name in ["session_id", "x-session-id"] {
+    for name in [&SESSION_ID, &X_SESSION_ID] {
         if let Some(text) = header(name).and_then(|text| valid(text, CODEX_BYTES)) {
             return Some(found(text, IdSource::CodexHeader));
         }
