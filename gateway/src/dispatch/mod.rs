@@ -41,10 +41,11 @@ use shared::rules::cooldown::Preference;
 use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
 use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, reuse, select};
 use spend::{Try, put_aside};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 /// A request that looks for an answer.
 pub struct Job<'a> {
@@ -288,8 +289,8 @@ async fn try_one(
     let (mut end, mut direct_after) = (None, None);
     {
         let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at)));
-        let mut patience = pin!(sleep(DRAIN_PATIENCE));
-        let mut is_drained = false;
+        // Set once the seat has left.
+        let mut patience = None;
         while end.is_none() {
             tokio::select! {
                 biased;
@@ -306,10 +307,9 @@ async fn try_one(
                         break;
                     }
                     // Read on to learn the usage; what would follow is not sought any more.
-                    is_drained = true;
-                    patience.as_mut().reset(Instant::now() + DRAIN_PATIENCE);
+                    patience = Some(Instant::now() + DRAIN_PATIENCE);
                 }
-                () = &mut patience, if is_drained => break,
+                () = passed(patience) => break,
             }
         }
     }
@@ -342,6 +342,14 @@ async fn try_one(
             book.tried(turn.settle(row(Outcome::Cancelled, &Spent::unknown())));
             TryEnd::ClientGone
         }
+    }
+}
+
+/// Waits until then; without a moment, forever.
+async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
     }
 }
 
