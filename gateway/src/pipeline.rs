@@ -166,7 +166,7 @@ async fn steps(
         need: &need,
         session_key,
     };
-    // Boxed, both, and the first is dropped here: an open stream then keeps only the frame of its relay.
+    // Boxed, and dropped here, as the parts of the relay are: an open stream then keeps only the frame of its own.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
     match found {
@@ -176,7 +176,7 @@ async fn steps(
             let keeps = responses::kept_for(&asked, principal.key.id);
             drop(asked);
             let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive, keeps };
-            Ok(Box::pin(relay::relay(relay, seat, book, answer, admission)).await)
+            Ok(relay::relay(relay, seat, book, answer, admission).await)
         }
         dispatch::Found::ClientGone => {
             book.client_closed();

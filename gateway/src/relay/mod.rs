@@ -68,7 +68,8 @@ pub async fn relay(
             if seat.has_begun() {
                 stream.make_plain(&head);
             }
-            stream::Run { relay: run, from, admission }.relay(seat, book, head, stream).await
+            let stream_run = stream::Run { relay: run, from, admission };
+            Box::pin(stream_run.relay(seat, book, head, stream)).await
         }
         Body::Whole(body) if seat.has_begun() => {
             Box::pin(late::tell(run, seat, book, &head, &from, body)).await
