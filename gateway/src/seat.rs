@@ -2,6 +2,9 @@
 
 use crate::wire;
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
 use pingora::protocols::http::ServerSession;
@@ -61,23 +64,29 @@ impl<'a> Seat<'a> {
 
     /// Writes the head, to leave with what follows; once one was written, nothing. A body of unknown length is chunked
     /// where the client can read that.
-    pub async fn start(&mut self, mut head: ResponseHeader) {
+    pub async fn start(&mut self, head: ResponseHeader) {
         if !self.is_here || std::mem::replace(&mut self.has_begun, true) {
             return;
         }
-        for (name, value) in std::mem::take(&mut self.told) {
+        // Changed without Pingora's setters, which parse each name twice.
+        let mut head = Parts::from(head);
+        let told = std::mem::take(&mut self.told);
+        head.headers.reserve(told.len() + 1);
+        for (name, value) in told {
             // Names and values of ours: numbers and fixed words.
-            let _ = head.insert_header(name, value);
+            if let Ok(value) = HeaderValue::try_from(value) {
+                head.headers.insert(HeaderName::from_static(name), value);
+            }
         }
-        let has_length = head.headers.contains_key(http::header::CONTENT_LENGTH);
-        let is_bodyless = head.status == http::StatusCode::NO_CONTENT;
-        let is_http11 = self.session.req_header().version == http::Version::HTTP_11;
+        let has_length = head.headers.contains_key(CONTENT_LENGTH);
+        let is_bodyless = head.status == StatusCode::NO_CONTENT;
+        let is_http11 = self.session.req_header().version == Version::HTTP_11;
         if !has_length && !is_bodyless && is_http11 {
             // Written out, else Pingora ends the body by closing the connection.
-            let _ = head.insert_header(http::header::TRANSFER_ENCODING, "chunked");
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         wire::hold(self.session.stream());
-        let written = self.session.write_response_header(Box::new(head)).await;
+        let written = self.session.write_response_header(Box::new(head.into())).await;
         self.note(written.is_ok());
     }
 
