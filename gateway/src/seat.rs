@@ -24,6 +24,7 @@ pub struct Seat<'a> {
 impl<'a> Seat<'a> {
     /// Takes over a session whose request head has been read.
     pub fn new(session: &'a mut ServerSession) -> Self {
+        session.set_read_timeout(Some(READ_DEADLINE));
         session.set_write_timeout(Some(WRITE_DEADLINE));
         Self { session, is_here: true, has_begun: false, told: Vec::new() }
     }
@@ -165,5 +166,7 @@ impl Ending {
 
 /// Less than a socket gathers, so that it stays there.
 const KEPT_BACK: usize = 1 << 10;
+/// The longest pause between two pieces of a request's body.
+const READ_DEADLINE: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);

@@ -5,7 +5,6 @@ use crate::reject::Reject;
 use crate::seat::Seat;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use pingora::prelude::timeout;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -112,8 +111,8 @@ async fn read(
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     loop {
-        let piece = timeout(PIECE_DEADLINE, session.read_request_body()).await;
-        let Ok(Ok(piece)) = piece else {
+        // Under the seat's deadline for each piece.
+        let Ok(piece) = session.read_request_body().await else {
             // Where a broken body ends nobody can tell: what follows must not be taken for a request.
             session.set_keepalive(None);
             return Err(Reject::BodyIncomplete);
@@ -165,7 +164,5 @@ pub async fn discard(seat: &mut Seat<'_>) {
 pub const MAX_BODY: usize = 100 << 20;
 const DECODE_INLINE: usize = 64 << 10;
 const ROOM_STEP: usize = 256 << 10;
-/// The longest pause between two pieces of a body.
-const PIECE_DEADLINE: Duration = Duration::from_secs(60);
 const DISCARD_DEADLINE: Duration = Duration::from_secs(10);
 const DISCARD_BOUND: usize = 256 << 20;
