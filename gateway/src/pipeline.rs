@@ -154,18 +154,8 @@ async fn steps(
     let applicant = admit::Applicant { arrival, principal, asked: &asked, session: session.as_ref(), only };
     admit::admit(hub, seat, applicant, &need, book).await?;
     // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
-    let headers = seat.session().req_header().headers.clone();
     let session_key = session.as_ref().map(Session::short_key);
-    let job = dispatch::Job {
-        hub,
-        arrival,
-        principal,
-        asked: &asked,
-        headers: &headers,
-        only,
-        need: &need,
-        session_key,
-    };
+    let job = dispatch::Job { hub, arrival, principal, asked: &asked, only, need: &need, session_key };
     // Boxed, and dropped here, as the parts of the relay are: an open stream then keeps only the frame of its own.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;

@@ -1,7 +1,7 @@
 //! One try at one provider: connect, send, read until the answer is real, and judge what came.
 
 use super::answer::{Answer, Body, From, Stream, Whole};
-use super::prepare::{Prepared, prepare};
+use super::prepare::Prepared;
 use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
 use super::upstream::{Broken, Upstream, within};
@@ -65,9 +65,10 @@ pub async fn attempt(
     provider: &Provider,
     route: &Route,
     number: (u32, Option<UnixMillis>),
+    prepared: Result<Prepared, &'static str>,
 ) -> (Tried, Option<ProxyFailure>) {
     let mut direct_after = None;
-    let tried = match run(job, provider, route, number, &mut direct_after).await {
+    let tried = match run(job, provider, route, number, prepared, &mut direct_after).await {
         Ok(answer) => Tried::Answer(Box::new(answer)),
         Err(end) => Tried::Failed(end.judge(job)),
     };
@@ -127,9 +128,10 @@ async fn run(
     provider: &Provider,
     route: &Route,
     (number, admitted_at): (u32, Option<UnixMillis>),
+    prepared: Result<Prepared, &'static str>,
     direct_after: &mut Option<ProxyFailure>,
 ) -> Result<Answer, End> {
-    let prepared = prepare(job, provider, route).map_err(|label| End::of(How::Ours(label)))?;
+    let prepared = prepared.map_err(|label| End::of(How::Ours(label)))?;
     let timers = provider.timers;
     let began = Instant::now();
     let (head_limit, phase) = if job.asked.is_stream {

@@ -28,8 +28,8 @@ use crate::sessions::Session;
 use crate::settle::{self, Spent};
 use answer::Answer;
 use attempt::{Failed, Tried};
-use http::HeaderMap;
 use pingora::prelude::timeout;
+use prepare::prepare;
 use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
@@ -57,8 +57,6 @@ pub struct Job<'a> {
     pub principal: &'a Principal,
     /// What is asked.
     pub asked: &'a Asked,
-    /// The client's headers.
-    pub headers: &'a HeaderMap,
     /// The only provider that may serve; `None`: all may.
     pub only: Option<ProviderId>,
     /// What it may cost.
@@ -85,7 +83,8 @@ pub async fn find_answer(
     session: &mut Option<Session>,
 ) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
-    let told = job.headers.get(&X_STAINLESS_TIMEOUT).and_then(|value| value.to_str().ok());
+    let headers = &seat.session().req_header().headers;
+    let told = headers.get(&X_STAINLESS_TIMEOUT).and_then(|value| value.to_str().ok());
     let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
     let mut out: Vec<Out> = Vec::new();
     let mut failures: Vec<Failed> = Vec::new();
@@ -288,7 +287,8 @@ async fn try_one(
     }
     let (mut end, mut direct_after) = (None, None);
     {
-        let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at)));
+        let prepared = prepare(job, &seat.session().req_header().headers, provider, route);
+        let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at), prepared));
         // Set once the seat has left.
         let mut patience = None;
         while end.is_none() {

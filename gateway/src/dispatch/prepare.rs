@@ -3,7 +3,7 @@
 use super::Job;
 use crate::live::Route;
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use shared::model::Provider;
 use shared::model::rules::redirected;
@@ -23,8 +23,13 @@ pub struct Prepared {
     pub asked_for_usage: bool,
 }
 
-/// Makes a request ready. `Err` names what is wrong with the provider's configuration.
-pub fn prepare(job: &Job<'_>, provider: &Provider, route: &Route) -> Result<Prepared, &'static str> {
+/// Makes a request with these headers ready. `Err` names what is wrong with the provider's configuration.
+pub fn prepare(
+    job: &Job<'_>,
+    headers: &HeaderMap,
+    provider: &Provider,
+    route: &Route,
+) -> Result<Prepared, &'static str> {
     let asked = job.asked;
     let upstream_model = redirected(&provider.model_redirects, &asked.model).map(str::to_owned);
     let mut patches = Vec::new();
@@ -46,7 +51,7 @@ pub fn prepare(job: &Job<'_>, provider: &Provider, route: &Route) -> Result<Prep
     };
     let target = join_url(&route.base, &path, asked.target.query.as_deref());
     let form = if asked.body.was_encoded { BodyForm::Decoded } else { BodyForm::AsSent };
-    let headers = route.headers.request(job.headers, form);
+    let headers = route.headers.request(headers, form);
     Ok(Prepared { target, headers, body, upstream_model, asked_for_usage })
 }
 
