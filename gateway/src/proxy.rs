@@ -79,7 +79,7 @@ async fn connection(hub: Arc<Hub>, stream: Stream, ends: Ends) {
             return session.shutdown().await;
         }
         let kept = HttpPersistentSettings::for_session(&session);
-        let reusable = Box::pin(timeout(END_DEADLINE, (*session).finish())).await;
+        let reusable = timeout(END_DEADLINE, Box::pin((*session).finish())).await;
         let Ok(Ok(Some(reusable))) = reusable else { return };
         let (stream, next_request) = reusable.into_parts();
         *session = ServerSession::new_http1(stream);
