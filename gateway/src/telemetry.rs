@@ -19,7 +19,8 @@ pub struct Metrics {
     refusals: IntCounterVec,
     attempts: IntCounterVec,
     probes: IntCounterVec,
-    tokens: IntCounterVec,
+    /// One for each of [`TOKEN_CLASSES`].
+    tokens: [IntCounter; TOKEN_CLASSES.len()],
     duration: HistogramVec,
     running: IntGauge,
     journal: JournalMetrics,
@@ -75,6 +76,7 @@ impl Metrics {
         registry.register(Box::new(attempts.clone()))?;
         registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(tokens.clone()))?;
+        let tokens = TOKEN_CLASSES.map(|class| tokens.with_label_values(&[class]));
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(running.clone()))?;
         let journal = JournalMetrics::new(&registry)?;
@@ -124,8 +126,8 @@ impl Metrics {
             }
         }
         for attempt in &record.attempts {
-            for (class, count) in classes(&attempt.usage) {
-                self.tokens.with_label_values(&[class]).inc_by(count);
+            for (counter, count) in self.tokens.iter().zip(tokens_by_class(&attempt.usage)) {
+                counter.inc_by(count);
             }
         }
     }
@@ -244,13 +246,14 @@ pub fn render(hub: &Hub) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-fn classes(usage: &TokenUsage) -> [(&'static str, u64); 5] {
+/// In the order of [`TOKEN_CLASSES`].
+fn tokens_by_class(usage: &TokenUsage) -> [u64; TOKEN_CLASSES.len()] {
     [
-        ("input", usage.input_tokens + usage.image_input_tokens),
-        ("cache_write_5m", usage.cache_write_5m_tokens),
-        ("cache_write_1h", usage.cache_write_1h_tokens),
-        ("cache_read", usage.cache_read_tokens),
-        ("output", usage.output_tokens + usage.image_output_tokens),
+        usage.input_tokens + usage.image_input_tokens,
+        usage.cache_write_5m_tokens,
+        usage.cache_write_1h_tokens,
+        usage.cache_read_tokens,
+        usage.output_tokens + usage.image_output_tokens,
     ]
 }
 
@@ -262,3 +265,5 @@ fn status_class(status: u16) -> &'static str {
         _ => "5xx",
     }
 }
+
+const TOKEN_CLASSES: [&str; 5] = ["input", "cache_write_5m", "cache_write_1h", "cache_read", "output"];
