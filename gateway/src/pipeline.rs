@@ -161,8 +161,7 @@ async fn steps(
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
     match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
-        dispatch::Found::Answer(answer, admission) => {
-            let terms = settle::BillTerms::of(&job, &answer);
+        dispatch::Found::Answer(answer, terms, admission) => {
             let keeps = responses::kept_for(&asked, principal.key.id);
             drop(asked);
             let relay = relay::Relay { hub, arrival, terms: &terms, keep_alive, keeps };

@@ -95,7 +95,9 @@ impl BillTerms {
         Self::new(job, provider, answer.from.admitted_at)
     }
 
-    fn new(job: &Job<'_>, provider: Option<&Provider>, admitted_at: Option<UnixMillis>) -> Self {
+    /// The terms for a try at this provider; without one nothing is billed.
+    #[must_use]
+    pub fn new(job: &Job<'_>, provider: Option<&Provider>, admitted_at: Option<UnixMillis>) -> Self {
         let groups = effective_groups(&job.principal.user, &job.principal.key);
         let terms = job.arrival.live.terms();
         let redirected =
@@ -166,18 +168,6 @@ impl BillTerms {
             held: NanoUsd::ZERO,
         })
     }
-}
-
-/// The ledger row of an attempt that gave no answer.
-#[must_use]
-pub fn row(
-    job: &Job<'_>,
-    provider: &Provider,
-    (attempt, admitted_at): (u32, Option<UnixMillis>),
-    outcome: Outcome,
-    spent: &Spent,
-) -> Option<AttemptEntry> {
-    BillTerms::new(job, Some(provider), admitted_at).row(attempt, outcome, spent)
 }
 
 /// Books a finished request, once.

@@ -25,7 +25,7 @@ use crate::live::{Principal, Route};
 use crate::reject::Reject;
 use crate::seat::Seat;
 use crate::sessions::Session;
-use crate::settle::{self, Spent};
+use crate::settle::{BillTerms, Spent};
 use answer::Answer;
 use attempt::{Failed, Tried};
 use pingora::prelude::timeout;
@@ -67,9 +67,9 @@ pub struct Job<'a> {
 
 /// How the search ended.
 pub enum Found {
-    /// With something for the seat: an answer, whose end its breaker waits for, or an upstream's refusal that concerns the
-    /// request itself.
-    Answer(Box<Answer>, Option<Admission>),
+    /// With something for the seat and what it is billed by: an answer, whose end its breaker waits for, or an upstream's
+    /// refusal that concerns the request itself.
+    Answer(Box<Answer>, Box<BillTerms>, Option<Admission>),
     /// The seat left and nothing is owed to it.
     ClientGone,
 }
@@ -106,7 +106,7 @@ pub async fn find_answer(
                     out.clear();
                     continue;
                 }
-                Round::Last => return give_up(failures, nobody),
+                Round::Last => return give_up(job, failures, nobody),
                 Round::ClientGone => return Ok(Found::ClientGone),
             },
         };
@@ -121,7 +121,9 @@ pub async fn find_answer(
         };
         admission.begins(plan.begin());
         let failed = match try_one(job, seat, (provider, route), (turn, admission), book, keep_alive).await {
-            TryEnd::Answer(answer, admission) => return Ok(Found::Answer(answer, Some(admission))),
+            TryEnd::Answer(answer, terms, admission) => {
+                return Ok(Found::Answer(answer, terms, Some(admission)));
+            }
             TryEnd::ClientGone => return Ok(Found::ClientGone),
             TryEnd::Failed(failed) => failed,
         };
@@ -144,7 +146,7 @@ pub async fn find_answer(
             Step::End(_) => break,
         }
     }
-    give_up(failures, Nobody::default())
+    give_up(job, failures, Nobody::default())
 }
 
 /// Asks the breaker of a provider, as it stands by now. `None`: it opened meanwhile, or somebody else probes it.
@@ -262,7 +264,7 @@ fn rest_secs(job: &Job<'_>, table: &Table, id: ProviderId) -> Option<u64> {
 }
 
 enum TryEnd {
-    Answer(Box<Answer>, Admission),
+    Answer(Box<Answer>, Box<BillTerms>, Admission),
     Failed(Failed),
     ClientGone,
 }
@@ -279,8 +281,8 @@ async fn try_one(
     let begun_ms = job.arrival.elapsed_ms();
     // Written down before the provider gets a byte.
     let (number, admitted_at) = (turn.number, turn.admitted_at);
-    let row = |outcome, spent: &Spent| settle::row(job, provider, (number, admitted_at), outcome, spent);
-    let interrupted = row(Outcome::Interrupted, &Spent::unknown());
+    let terms = Box::new(BillTerms::new(job, Some(provider), admitted_at));
+    let interrupted = terms.row(number, Outcome::Interrupted, &Spent::unknown());
     let interrupted = interrupted.map(|row| AttemptEntry { held: turn.need, ..row });
     if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
@@ -329,17 +331,17 @@ async fn try_one(
             book.chain(step(answer.label, Some(status), None));
             admission.opened(status);
             book.hold(turn.hold);
-            TryEnd::Answer(answer, admission)
+            TryEnd::Answer(answer, terms, admission)
         }
         Some(Tried::Failed(failed)) => {
             book.chain(step(failed.verdict.label, failed.status(), failed.verdict.rule));
             admission.failed(&failed.verdict, failed.status(), failed.retry_after_secs);
-            book.tried(turn.settle(row(Outcome::Failed, &failed.spent)));
+            book.tried(turn.settle(terms.row(number, Outcome::Failed, &failed.spent)));
             if seat.is_here() { TryEnd::Failed(failed) } else { TryEnd::ClientGone }
         }
         None => {
             book.chain(step("cancelled", None, None));
-            book.tried(turn.settle(row(Outcome::Cancelled, &Spent::unknown())));
+            book.tried(turn.settle(terms.row(number, Outcome::Cancelled, &Spent::unknown())));
             TryEnd::ClientGone
         }
     }
@@ -354,7 +356,7 @@ async fn passed(moment: Option<Instant>) {
 }
 
 /// What the seat gets when nobody answered.
-fn give_up(mut failures: Vec<Failed>, nobody: Nobody) -> Result<Found, Reject> {
+fn give_up(job: &Job<'_>, mut failures: Vec<Failed>, nobody: Nobody) -> Result<Found, Reject> {
     if let (true, Some(secs)) = (failures.is_empty(), nobody.rate_limited_secs) {
         // What they said to another request holds for this one.
         return Err(Reject::AllRateLimited(secs));
@@ -363,7 +365,10 @@ fn give_up(mut failures: Vec<Failed>, nobody: Nobody) -> Result<Found, Reject> {
     match final_answer(&attempts(&failures)) {
         FinalAnswer::Relay { attempt } if attempt < failures.len() => {
             match failures.swap_remove(attempt).into_answer() {
-                Some(answer) => Ok(Found::Answer(Box::new(answer), None)),
+                Some(answer) => {
+                    let terms = Box::new(BillTerms::of(job, &answer));
+                    Ok(Found::Answer(Box::new(answer), terms, None))
+                }
                 None => Err(none_left(excluded, None)),
             }
         }
