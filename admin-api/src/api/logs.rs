@@ -328,6 +328,11 @@ pub mod chain {
             /// Why the others could not be drawn.
             excluded: Vec<Exclusion>,
         },
+        /// The provider that the session is bound to was taken, without a draw.
+        Reused {
+            /// Who.
+            provider_id: i64,
+        },
         /// Nobody was left to draw.
         Exhausted {
             /// Why each provider was out.

@@ -63,8 +63,12 @@ pub struct ExplainParams {
     at: Option<Moment>,
     /// The seed of the draws, as `routing_seed` of a log row has it. Default: chance.
     seed: Option<u64>,
-    /// Ids of the providers that were tried and failed, separated by commas, in their order: the draw after these is made.
+    /// Ids of the providers that are out already, separated by commas: in the chain of a log row those that were drawn or reused
+    /// before and did not serve.
     tried: Option<String>,
+    /// Which draw of the seed is made, from 0: in the chain of a log row the number of `selected` steps before. Default: one
+    /// for each of `tried`. A provider that a session was bound to took none; one that was drawn in two rounds took two.
+    draw: Option<u64>,
 }
 
 impl ExplainParams {
@@ -92,6 +96,7 @@ impl ExplainParams {
                 None => OsRng.try_next_u64().map_err(|_| Error::NoEntropy)?,
             },
             tried,
+            draw: self.draw,
         })
     }
 }
@@ -103,8 +108,8 @@ pub struct RoutingExplanation {
     revision: u64,
     /// The seed of the draws, a 64-bit number as text: sent back it gives the same choice.
     seed: String,
-    /// Which draw of the seed was made, from 0: one for each provider that was tried before.
-    draw: usize,
+    /// Which draw of the seed was made, from 0.
+    draw: u64,
     at: Moment,
     /// The zone whose clock schedules went by.
     timezone: String,
@@ -159,7 +164,7 @@ pub struct RoutingExclusion {
 }
 
 impl RoutingExplanation {
-    fn of(answer: Answer, seed: u64, draw: usize) -> Self {
+    fn of(answer: Answer, seed: u64) -> Self {
         let name = |id: ProviderId| answer.names.get(&id).cloned().unwrap_or_default();
         let step = match answer.selection {
             Selection::Chosen(chosen) => ChainStep::from(chosen),
@@ -189,7 +194,7 @@ impl RoutingExplanation {
         Self {
             revision: answer.revision.0,
             seed: seed.to_string(),
-            draw,
+            draw: answer.draw,
             at: Moment(answer.at),
             timezone: answer.timezone.clone(),
             groups: super::types::effective_groups(&answer.groups),
@@ -212,7 +217,7 @@ pub async fn explain_routing(
     params: Params<ExplainParams>,
 ) -> Result<Json<RoutingExplanation>, Error> {
     let question = params.0.parse()?;
-    let (seed, draw) = (question.seed, question.tried.len());
+    let seed = question.seed;
     let answer = admin.run(|admin| explain(admin, question)).await?;
-    Ok(Json(RoutingExplanation::of(answer, seed, draw)))
+    Ok(Json(RoutingExplanation::of(answer, seed)))
 }

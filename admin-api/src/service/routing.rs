@@ -36,8 +36,16 @@ pub struct Question {
     pub at: Option<UnixMillis>,
     /// The seed of the draws.
     pub seed: u64,
-    /// Who was tried and failed, in order: the draw after these is made.
+    /// Who is out already: drawn or reused, and did not serve.
     pub tried: Vec<ProviderId>,
+    /// Which draw of the seed is made, from 0; `None`: each one that was tried took one.
+    pub draw: Option<u64>,
+}
+
+impl Question {
+    fn draw(&self) -> u64 {
+        self.draw.unwrap_or_else(|| u64::try_from(self.tried.len()).unwrap_or(u64::MAX))
+    }
 }
 
 /// Who calls.
@@ -62,6 +70,8 @@ pub struct Answer {
     pub groups: GroupSet,
     /// Why the caller would be refused before a choice, if it would: a stable word, and a sentence.
     pub refused: Option<(&'static str, String)>,
+    /// Which draw of the seed was made, from 0.
+    pub draw: u64,
     /// The choice, refused or not.
     pub selection: Selection,
     /// The names of providers.
@@ -86,12 +96,13 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
         (None, Caller::Key(id), Some(budgets)) => budgets.refusal(principal(&snapshot, *id)?).await,
         (refused, ..) => refused,
     };
-    let mut out: Vec<Out> =
-        question.tried.iter().map(|id| Out { provider_id: *id, why: OutReason::AlreadyTried }).collect();
     let core = &snapshot.core;
-    if let Some(budgets) = &budgets {
-        out.extend(budgets.providers_without_room(&core.providers).await);
-    }
+    // First those without room: a gateway that drew one of them has not tried it.
+    let mut out = match &budgets {
+        Some(budgets) => budgets.providers_without_room(&core.providers).await,
+        None => Vec::new(),
+    };
+    out.extend(question.tried.iter().map(|id| Out { provider_id: *id, why: OutReason::AlreadyTried }));
     let unusable = core.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
     let pool = Pool::new(&core.providers, &unusable, &core.settings.timezone);
     // Of another moment nobody knows how providers stood.
@@ -108,15 +119,15 @@ pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> 
         // A dry run goes on from no response.
         only: None,
     };
-    // Each one that was tried took a draw.
-    let drawn = u64::try_from(question.tried.len()).unwrap_or(u64::MAX);
-    let selection = select(&facts, &mut Draws::at(question.seed, drawn));
+    let draw = question.draw();
+    let selection = select(&facts, &mut Draws::at(question.seed, draw));
     Ok(Answer {
         revision: snapshot.revision,
         at,
         timezone: core.settings.timezone.name().to_owned(),
         groups,
         refused,
+        draw,
         selection,
         names: core.providers.iter().map(|p| (p.id, p.name.clone())).collect(),
     })

@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up must stop; clippy only knows functions marked #[test]"
 )]
 
+mod explain;
 mod harness;
 mod life;
 mod metrics;
