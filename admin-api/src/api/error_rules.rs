@@ -1,6 +1,7 @@
 //! `/api/v1/error-rules`
 
 use super::types::{Moment, Page, Patch, decode_cursor, page_limit, present, set};
+use super::words::Word;
 use super::{changed, created, deleted, did, found};
 use crate::error::Error;
 use crate::extract::{Body, Params};
@@ -14,31 +15,8 @@ use shared::ids::ErrorRuleId;
 use shared::model::{ErrorCategory, ErrorMatch};
 use utoipa::{IntoParams, ToSchema};
 
-/// How a rule's pattern is compared. Case never matters.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorMatchName {
-    /// It occurs somewhere in the error's message or body.
-    Contains,
-    /// It is the whole message or body, but for blanks around it.
-    Exact,
-    /// The regular expression matches somewhere. Without look-around and back references.
-    Regex,
-}
-
-/// What kind of fault a rule is about. All are judged alike.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "they are shared::model::ErrorCategory's")]
-pub enum ErrorCategoryName {
-    PromptLimit,
-    ContentFilter,
-    PdfLimit,
-    ThinkingError,
-    ParameterError,
-    InvalidRequest,
-    CacheLimit,
-}
+type ErrorMatchName = Word<ErrorMatch>;
+type ErrorCategoryName = Word<ErrorCategory>;
 
 /// A rule to be made: an error it matches is the request's own fault. Nobody else is asked, no breaker counts it, nothing
 /// cools down, and the seat reads the upstream's words, or those given here.
@@ -68,8 +46,8 @@ impl From<ErrorRuleCreate> for ErrorRuleFields {
     fn from(body: ErrorRuleCreate) -> Self {
         Self {
             pattern: body.pattern,
-            match_type: body.match_type.map_or(ErrorMatch::Contains, ErrorMatch::from),
-            category: body.category.into(),
+            match_type: body.match_type.map_or(ErrorMatch::Contains, |word| word.0),
+            category: body.category.0,
             description: body.description,
             priority: body.priority.unwrap_or(DEFAULT_PRIORITY),
             is_enabled: body.is_enabled.unwrap_or(true),
@@ -113,9 +91,9 @@ impl ErrorRuleUpdate {
         set(&mut fields.pattern, self.pattern);
         set(
             &mut fields.match_type,
-            self.match_type.or_default(ErrorMatchName::Contains).map(ErrorMatch::from),
+            self.match_type.or_default(Word(ErrorMatch::Contains)).map(|word| word.0),
         );
-        set(&mut fields.category, self.category.map(ErrorCategory::from));
+        set(&mut fields.category, self.category.map(|word| word.0));
         set(&mut fields.description, self.description.optional());
         set(&mut fields.priority, self.priority.or_default(DEFAULT_PRIORITY));
         set(&mut fields.is_enabled, self.is_enabled.or_default(true));
@@ -155,8 +133,8 @@ impl From<ErrorRule> for ErrorRuleDocument {
         Self {
             id: stored.id,
             pattern: fields.pattern,
-            match_type: fields.match_type.into(),
-            category: fields.category.into(),
+            match_type: Word(fields.match_type),
+            category: Word(fields.category),
             description: fields.description,
             priority: fields.priority,
             is_enabled: fields.is_enabled,
@@ -293,70 +271,5 @@ pub async fn delete_error_rule(
     Ok(deleted(&admin, done.revision).await)
 }
 
-impl From<ErrorMatchName> for ErrorMatch {
-    fn from(name: ErrorMatchName) -> Self {
-        match name {
-            ErrorMatchName::Contains => Self::Contains,
-            ErrorMatchName::Exact => Self::Exact,
-            ErrorMatchName::Regex => Self::Regex,
-        }
-    }
-}
-
-impl From<ErrorMatch> for ErrorMatchName {
-    fn from(match_type: ErrorMatch) -> Self {
-        match match_type {
-            ErrorMatch::Contains => Self::Contains,
-            ErrorMatch::Exact => Self::Exact,
-            ErrorMatch::Regex => Self::Regex,
-        }
-    }
-}
-
-impl From<ErrorCategoryName> for ErrorCategory {
-    fn from(name: ErrorCategoryName) -> Self {
-        match name {
-            ErrorCategoryName::PromptLimit => Self::PromptLimit,
-            ErrorCategoryName::ContentFilter => Self::ContentFilter,
-            ErrorCategoryName::PdfLimit => Self::PdfLimit,
-            ErrorCategoryName::ThinkingError => Self::ThinkingError,
-            ErrorCategoryName::ParameterError => Self::ParameterError,
-            ErrorCategoryName::InvalidRequest => Self::InvalidRequest,
-            ErrorCategoryName::CacheLimit => Self::CacheLimit,
-        }
-    }
-}
-
-impl From<ErrorCategory> for ErrorCategoryName {
-    fn from(category: ErrorCategory) -> Self {
-        match category {
-            ErrorCategory::PromptLimit => Self::PromptLimit,
-            ErrorCategory::ContentFilter => Self::ContentFilter,
-            ErrorCategory::PdfLimit => Self::PdfLimit,
-            ErrorCategory::ThinkingError => Self::ThinkingError,
-            ErrorCategory::ParameterError => Self::ParameterError,
-            ErrorCategory::InvalidRequest => Self::InvalidRequest,
-            ErrorCategory::CacheLimit => Self::CacheLimit,
-        }
-    }
-}
-
 /// Before the rules that come with a release.
 const DEFAULT_PRIORITY: i32 = 100;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_the_models() {
-        for way in ErrorMatch::ALL {
-            assert_eq!(serde_json::to_value(ErrorMatchName::from(way)).unwrap(), way.as_str());
-            assert_eq!(ErrorMatch::from(ErrorMatchName::from(way)), way);
-        }
-        for category in ErrorCategory::ALL {
-            assert_eq!(serde_json::to_value(ErrorCategoryName::from(category)).unwrap(), category.as_str());
-            assert_eq!(ErrorCategory::from(ErrorCategoryName::from(category)), category);
-        }
-    }
-}

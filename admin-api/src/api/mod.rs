@@ -27,6 +27,7 @@ pub mod sessions;
 pub mod settings;
 pub mod types;
 pub mod users;
+pub mod words;
 
 use crate::service::Admin;
 use actix_web::http::StatusCode;
