@@ -2,6 +2,8 @@
 //!
 //! A field or parameter that is not known is refused and named; so is one of the wrong type, with its path.
 
+mod json;
+
 use crate::error::{Error, Violation};
 use crate::service::seats::Seat;
 use crate::service::{Actor, IfMatch};
@@ -9,11 +11,11 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use json::Strict;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::ids::Revision;
-use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 
@@ -33,7 +35,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
                 return Err(Error::UnsupportedMediaType);
             }
             let bytes = bytes.await.map_err(|error| unread(&error))?;
-            parse_json(&bytes).map(Self)
+            parse_json(&bytes).and_then(understood).map(Self)
         })
     }
 }
@@ -56,8 +58,7 @@ impl Fields {
 
     /// Reads what is left as one document.
     pub fn rest<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let bytes = serde_json::to_vec(&self.0).map_err(|_| Error::MalformedJson)?;
-        parse_json(&bytes)
+        understood(Value::Object(self.0))
     }
 }
 
@@ -73,7 +74,7 @@ impl FromRequest for Fields {
             if bytes.is_empty() {
                 Ok(Self(Map::new()))
             } else if is_json {
-                parse_json::<Object>(&bytes).map(|object| Self(object.0))
+                parse_json(&bytes).and_then(understood).map(Self)
             } else {
                 Err(Error::UnsupportedMediaType)
             }
@@ -138,49 +139,23 @@ fn unread(error: &actix_web::Error) -> Error {
     if status == 413 { Error::BodyTooLarge } else { Error::MalformedJson }
 }
 
-/// An object, each field once.
-struct Object(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
-struct ObjectVisitor;
-
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Object;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Object, A::Error> {
-        let mut map = Map::new();
-        while let Some((name, value)) = fields.next_entry::<String, Value>()? {
-            if map.contains_key(&name) {
-                return Err(serde::de::Error::custom(format!("duplicate field `{name}`")));
-            }
-            map.insert(name, value);
-        }
-        Ok(Object(map))
-    }
-}
-
-fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+/// The text as JSON. Each field of an object is given once.
+fn parse_json(bytes: &[u8]) -> Result<Value, Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut json);
-    match parsed {
-        Ok(value) => json.end().map(|()| value).map_err(|_| Error::MalformedJson),
-        // An enum that is given a number or null is a syntax error to serde_json, though the text is fine JSON.
-        Err(error) if error.inner().is_data() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok() => {
-            let is_data = error.inner().is_data();
-            let text = if is_data { error.inner().to_string() } else { "has the wrong type".to_owned() };
-            Err(Error::Invalid(vec![violation(&error.path().to_string(), &text)]))
+    match serde_path_to_error::deserialize(&mut json) {
+        Ok(Strict(value)) => json.end().map(|()| value).map_err(|_| Error::MalformedJson),
+        Err(error) if error.inner().is_data() => {
+            Err(Error::Invalid(vec![violation(&error.path().to_string(), &error.inner().to_string())]))
         }
         Err(_) => Err(Error::MalformedJson),
     }
+}
+
+/// JSON as one document.
+fn understood<T: DeserializeOwned>(json: Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        Error::Invalid(vec![violation(&error.path().to_string(), &error.inner().to_string())])
+    })
 }
 
 fn parse_query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
@@ -216,6 +191,10 @@ fn violation(path: &str, text: &str) -> Violation {
     }
     if let Some(field) = named("duplicate field `") {
         return Violation::new(inside(path, field), "is given twice");
+    }
+    // Of an enum: it is written as a word.
+    if text.ends_with(", expected string or map") {
+        return Violation::new(path, "has the wrong type");
     }
     if let Some(field) = named("missing field `") {
         return Violation::new(inside(path, field), "is missing");
@@ -262,8 +241,12 @@ mod tests {
         Exact,
     }
 
+    fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
+        parse_json(json.as_bytes()).and_then(understood)
+    }
+
     fn field_of(json: &str) -> String {
-        match parse_json::<Outer>(json.as_bytes()) {
+        match parsed::<Outer>(json) {
             Err(Error::Invalid(violations)) => {
                 violations.iter().map(|v| format!("{}: {}", v.field, v.message)).collect()
             }
@@ -282,6 +265,10 @@ mod tests {
             "rules[0].kind: has the wrong type"
         );
         assert_eq!(field_of(r#"{"name":"x","name":"y"}"#), "name: is given twice");
+        assert_eq!(
+            field_of(r#"{"name":"x","rules":[{"source":"a"},{"source":"a","source":"b"}]}"#),
+            "rules[1].source: is given twice"
+        );
         assert_eq!(field_of(r#"{"name":7}"#), "name: invalid type: integer `7`, expected a string");
     }
 
@@ -305,12 +292,12 @@ mod tests {
 
     #[test]
     fn a_bad_field_of_a_part_is_named_like_any_other() {
-        let field_of = |json: &str| match parse_json::<Around>(json.as_bytes()) {
+        let field_of = |json: &str| match parsed::<Around>(json) {
             Err(Error::Invalid(violations)) => format!("{}: {}", violations[0].field, violations[0].message),
             other => panic!("{json}: {other:?}"),
         };
-        assert!(parse_json::<Around>(br#"{"name":"x"}"#).is_ok());
-        assert!(parse_json::<Around>(br#"{"kind":"Exact","name":"x"}"#).is_ok());
+        assert!(parsed::<Around>(r#"{"name":"x"}"#).is_ok());
+        assert!(parsed::<Around>(r#"{"kind":"Exact","name":"x"}"#).is_ok());
         assert_eq!(field_of(r#"{"name":"x","colour":1}"#), "colour: unknown field");
         assert_eq!(field_of(r#"{"name":"x","outer":{}}"#), "outer: unknown field");
         assert_eq!(field_of(r#"{"kind":"Exact"}"#), "name: is missing");
@@ -329,7 +316,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_told_apart_from_wrong_json() {
         for text in ["", "{", "{\"name\":\"x\"} x", "\u{1}"] {
-            assert!(matches!(parse_json::<Outer>(text.as_bytes()), Err(Error::MalformedJson)), "{text}");
+            assert!(matches!(parsed::<Outer>(text), Err(Error::MalformedJson)), "{text}");
         }
     }
 
