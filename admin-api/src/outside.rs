@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shared::rules::classify::TimerPhase;
 use shared::rules::provider_test::{BodyEnd, TestRequest};
-use shared::rules::upstream::{Origin, ProxyFailure, Reach, Way};
+use shared::rules::upstream::{Detour, FirstTry, NextTry, Origin, ProxyFailure, Reach, Way};
 use std::error::Error as _;
 use std::future::pending;
 use std::io::{self, Read};
@@ -114,15 +114,20 @@ impl Outside {
     ) -> (Result<Connection, DialError>, Taken) {
         let (origin, limit) = (reach.base.origin(), limit.min(CONNECT_LIMIT));
         let usual = if reach.way.proxy.is_some() { Taken::Proxy } else { Taken::Direct };
-        let Some(fallback) = &reach.fallback else {
-            return (self.dial(origin, &reach.way, began + limit).await, usual);
+        // Nothing is remembered of a proxy: an admin asks what it does now.
+        let detour = Detour { has_other_way: reach.fallback.is_some(), is_hung: false };
+        let after = match detour.first(limit) {
+            FirstTry::Direct(after) => after,
+            FirstTry::Usual(share) => match self.dial(origin, &reach.way, began + share).await {
+                Err(error) => match detour.after(error.proxy_failure()) {
+                    NextTry::GiveUp => return (Err(error), usual),
+                    NextTry::Direct { after, .. } => after,
+                },
+                connected => return (connected, usual),
+            },
         };
-        match self.dial(origin, &reach.way, began + limit / 2).await {
-            Err(DialError::Proxy { why, .. }) => {
-                (self.dial(origin, fallback, began + limit).await, Taken::DirectAfter(why))
-            }
-            done => (done, usual),
-        }
+        let way = reach.fallback.as_ref().unwrap_or(&reach.way);
+        (self.dial(origin, way, began + limit).await, Taken::DirectAfter(after))
     }
 
     async fn dial(&self, origin: &Origin, way: &Way, deadline: Instant) -> Result<Connection, DialError> {

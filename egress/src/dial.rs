@@ -227,6 +227,20 @@ impl DialError {
         }
     }
 
+    /// What the proxy failed with, when it was the proxy.
+    #[must_use]
+    pub fn proxy_failure(&self) -> Option<ProxyFailure> {
+        match self {
+            Self::Proxy { why, .. } => Some(*why),
+            Self::Dns
+            | Self::Refused
+            | Self::Reset
+            | Self::Unreachable(_)
+            | Self::TimedOut
+            | Self::Tls(_) => None,
+        }
+    }
+
     /// True when another address of the same name would say the same.
     fn is_last(&self) -> bool {
         match self {

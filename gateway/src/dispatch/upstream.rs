@@ -14,7 +14,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, timeout};
 use pingora::protocols::http::client::HttpSession;
 use shared::rules::classify::ConnectFailure;
-use shared::rules::upstream::{Origin, ProxyFailure, Way};
+use shared::rules::upstream::{Detour, FirstTry, NextTry, Origin, ProxyFailure, Way};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
@@ -51,39 +51,42 @@ impl Upstreams {
     /// A connection to the provider, kept or new. Where its proxy fails and that is wanted, it is made directly.
     pub async fn connect(&self, route: &Route) -> Result<Box<Upstream>, ConnectFailure> {
         let origin = route.base.origin();
-        let Some(fallback) = &route.fallback else {
-            let connected = self.connect_by(origin, &route.way, self.limits.connect).await;
-            return connected.map_err(|error| error.failure());
-        };
-        // The time for a connection is that of both ways together.
-        let half = self.limits.connect / 2;
+        let deadline = Instant::now() + self.limits.connect;
         let key = route.way.pool_key();
-        let tried = match self.hung.get(&key) {
-            Some(()) => Err(DialError::Proxy { why: ProxyFailure::TimedOut, status: None }),
-            None => self.connect_by(origin, &route.way, half).await,
+        let detour = Detour {
+            has_other_way: route.fallback.is_some(),
+            is_hung: route.fallback.is_some() && self.hung.contains_key(&key),
         };
-        match tried {
-            Err(DialError::Proxy { why, .. }) => {
-                if why == ProxyFailure::TimedOut {
-                    self.hung.insert(key, ());
-                }
-                let direct = self.connect_by(origin, fallback, half).await;
-                // What is told is the proxy's failure: that is what somebody has to mend.
-                let mut upstream = direct.map_err(|_| ConnectFailure::Proxy(why))?;
-                upstream.direct_after = Some(why);
-                Ok(upstream)
-            }
-            done => done.map_err(|error| error.failure()),
-        }
+        let after = match detour.first(self.limits.connect) {
+            FirstTry::Direct(after) => after,
+            FirstTry::Usual(limit) => match self.connect_by(origin, &route.way, Instant::now() + limit).await
+            {
+                Ok(upstream) => return Ok(upstream),
+                Err(error) => match detour.after(error.proxy_failure()) {
+                    NextTry::GiveUp => return Err(error.failure()),
+                    NextTry::Direct { after, is_hung } => {
+                        if is_hung {
+                            self.hung.insert(key, ());
+                        }
+                        after
+                    }
+                },
+            },
+        };
+        // What is told is the proxy's failure: that is what somebody has to mend.
+        let failed = ConnectFailure::Proxy(after);
+        let fallback = route.fallback.as_ref().ok_or(failed)?;
+        let mut upstream = self.connect_by(origin, fallback, deadline).await.map_err(|_| failed)?;
+        upstream.direct_after = Some(after);
+        Ok(upstream)
     }
 
     async fn connect_by(
         &self,
         origin: &Origin,
         way: &Way,
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<Box<Upstream>, DialError> {
-        let deadline = Instant::now() + limit;
         let addresses = self.dialer.addresses(origin, way).await?;
         for address in addresses.iter() {
             let peer = peer(*address, origin, way);
