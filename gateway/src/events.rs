@@ -237,6 +237,12 @@ pub fn follow_up_lost(request_id: RequestId, lost: Lost) {
     info!(%request_id, reason = lost.label(), "previous response not found");
 }
 
+/// The process ends, and the store was not told which providers made these responses: another node answers 404 when a
+/// request goes on from one of them.
+pub fn responses_untold(count: usize) {
+    warn!(count, "the store was not told who made some responses");
+}
+
 /// One line per request, at its end.
 pub fn request_finished(record: &UsageRecord) {
     let request = &record.request;

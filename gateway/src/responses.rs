@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// The responses that this node knows, and where they are kept.
 pub struct Responses {
@@ -124,7 +124,8 @@ impl Responses {
     }
 }
 
-/// Tells the store what it could not be told, until `stop` is true, and once more then.
+/// Tells the store what it could not be told, until `stop` is true, and once more then, for a while: who stops this process
+/// waits for it.
 pub async fn run(responses: Arc<Responses>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = async {
@@ -135,7 +136,12 @@ pub async fn run(responses: Arc<Responses>, mut stop: watch::Receiver<bool>) {
         } => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
-    responses.tell().await;
+    // Each call has its deadline, but there may be thousands.
+    let _ = timeout(LAST_WORDS, responses.tell()).await;
+    let untold = responses.untold().len();
+    if untold > 0 {
+        events::responses_untold(untold);
+    }
 }
 
 /// Some ten megabytes.
@@ -143,3 +149,40 @@ const KNOWN_RESPONSES: usize = 100_000;
 /// Half a megabyte; of more, the oldest are known to this node alone.
 const UNTOLD_RESPONSES: usize = 10_000;
 const TELL_EVERY: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use shared::ports::PortError;
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A store that takes nothing, and from its second time on does not answer.
+    #[derive(Default)]
+    struct Away(AtomicU64);
+
+    #[async_trait]
+    impl ResponseStore for Away {
+        async fn remember(&self, _: ResponseKey, _: ProviderId) -> Result<(), PortError> {
+            if self.0.fetch_add(1, Ordering::SeqCst) > 0 {
+                pending::<()>().await;
+            }
+            Err(PortError::Unavailable)
+        }
+
+        async fn maker(&self, _: ResponseKey) -> Result<Option<ProviderId>, PortError> {
+            Err(PortError::Unavailable)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_holds_up_no_stop() {
+        let responses = Responses::new(Arc::new(Away::default()));
+        responses.made(KeyId(1), "resp_1", ProviderId(1)).await;
+        let (_stop, stopped) = watch::channel(true);
+        run(responses.clone(), stopped).await;
+        assert_eq!(responses.untold().len(), 1, "it is still known");
+    }
+}
