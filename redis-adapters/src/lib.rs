@@ -26,4 +26,4 @@ pub use publisher::RedisPublisher;
 pub use quotas::RedisQuotas;
 pub use responses::RedisResponses;
 pub use sessions::RedisSessions;
-pub use usage::RedisUsage;
+pub use usage::{ConsumerName, Nobody, RedisUsage};

@@ -10,29 +10,58 @@ use shared::contract::scripts::{
     USAGE_APPEND, USAGE_BACKLOG, USAGE_SETTLE, USAGE_TAKE, append_usage, place, progress, receipt,
     settle_usage, take_usage, usage_backlog,
 };
-use shared::ids::JournalId;
+use shared::ids::{JournalId, unique_id};
 use shared::ports::{Backlog, Delivery, PortError, Progress, Receipt, UsageBatch, UsageSource, UsageStream};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The stream in Redis.
-pub struct RedisUsage {
+/// The stream in Redis. Everybody may append to it; who takes from it has a name.
+pub struct RedisUsage<Taker = Nobody> {
     link: Arc<Link>,
-    consumer: String,
+    taker: Taker,
+}
+
+/// Takes nothing from the stream.
+#[derive(Debug)]
+pub struct Nobody;
+
+/// Who takes from the stream: one name a process, never used by two at a time.
+#[derive(Clone, Debug)]
+pub struct ConsumerName(String);
+
+impl ConsumerName {
+    /// A name of a process's own: what it held when it died is taken over by another.
+    #[must_use]
+    pub fn of_process(now: UnixMillis, chance: &[u8; 10]) -> Self {
+        Self(unique_id(now, chance))
+    }
+
+    /// This name; `None` when it is empty.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self(name.to_owned()))
+    }
 }
 
 impl RedisUsage {
-    /// The stream behind this link. `consumer` is who takes from it: one name a process, never used by two at a
-    /// time.
+    /// The stream behind this link, for who only appends.
     #[must_use]
-    pub fn new(link: Arc<Link>, consumer: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { link, consumer: consumer.into() })
+    pub fn new(link: Arc<Link>) -> Arc<Self> {
+        Arc::new(Self { link, taker: Nobody })
+    }
+}
+
+impl RedisUsage<ConsumerName> {
+    /// The stream behind this link, for who takes from it.
+    #[must_use]
+    pub fn taken_by(link: Arc<Link>, taker: ConsumerName) -> Arc<Self> {
+        Arc::new(Self { link, taker })
     }
 }
 
 #[async_trait]
-impl UsageStream for RedisUsage {
+impl<Taker: Send + Sync> UsageStream for RedisUsage<Taker> {
     async fn append(&self, batch: UsageBatch) -> Result<Progress, PortError> {
         let reply = self.link.eval(USAGE_APPEND, append_usage(batch), APPEND_DEADLINE).await?;
         let words = words(reply)?;
@@ -44,9 +73,9 @@ impl UsageStream for RedisUsage {
 }
 
 #[async_trait]
-impl UsageSource for RedisUsage {
+impl UsageSource for RedisUsage<ConsumerName> {
     async fn take(&self, max: usize) -> Result<Delivery, PortError> {
-        let reply = self.link.eval(USAGE_TAKE, take_usage(&self.consumer, max), TAKE_DEADLINE).await?;
+        let reply = self.link.eval(USAGE_TAKE, take_usage(&self.taker.0, max), TAKE_DEADLINE).await?;
         let mut delivery = Delivery::default();
         for entry in words(reply)?.chunks_exact(5) {
             let [id, journal, seq, floor, record] = entry else { continue };

@@ -1,6 +1,6 @@
 //! The suite that the in-process adapters pass, over Redis, plain and with TLS.
 
-use crate::redis::{Door, Linked, PATIENCE, Redis};
+use crate::redis::{Door, Linked, PATIENCE, Redis, named};
 use redis_adapters::{
     Link, RedisBreakers, RedisConfig, RedisFeed, RedisNodes, RedisPublisher, RedisQuotas, RedisUsage,
 };
@@ -15,7 +15,7 @@ async fn conforms(redis: &Redis, config: &RedisConfig) {
     let feed = RedisFeed::open(config, link.clone()).unwrap();
     let suite = async {
         conformance::config(&*RedisPublisher::new(link.clone()), &*feed).await;
-        let usage = RedisUsage::new(link.clone(), "one");
+        let usage = RedisUsage::taken_by(link.clone(), named("one"));
         conformance::usage(&*usage, &*usage, USAGE_JOURNAL_BOUND).await;
         conformance::usage_before_a_loss(&*usage, &*usage).await;
         redis.cli(&["FLUSHALL"]);

@@ -1,6 +1,6 @@
 //! Both halves of the product in the test's process, with nothing but Redis between them.
 
-use crate::redis::{Linked, Redis, eventually};
+use crate::redis::{Linked, Redis, eventually, named};
 use admin_api::config::AdminConfig;
 use admin_api::telemetry::Metrics;
 use admin_api::{AdminHandle, FarSides, Options, WhenAway};
@@ -49,7 +49,7 @@ impl Admin {
         let link = Link::open(&redis.config()).unwrap();
         let far = FarSides {
             publisher: RedisPublisher::new(link.clone()),
-            usage: RedisUsage::new(link.clone(), name),
+            usage: RedisUsage::taken_by(link.clone(), named(name)),
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::unannounced(link.clone()),
             sessions: RedisSessions::unannounced(link.clone(), Duration::from_secs(300)),
@@ -135,7 +135,7 @@ impl Gateway {
         let parts = GatewayParts {
             config,
             feed: RedisFeed::open(&redis.config(), link.clone()).unwrap(),
-            usage: RedisUsage::new(link.clone(), ""),
+            usage: RedisUsage::new(link.clone()),
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
             sessions: RedisSessions::open(&redis.config(), link.clone(), Duration::from_secs(300)).unwrap(),

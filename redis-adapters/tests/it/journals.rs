@@ -1,6 +1,6 @@
 //! From a journal into the books over a real Redis that loses things, with two consumers and one that never answers.
 
-use crate::redis::{Linked, Redis};
+use crate::redis::{Linked, Redis, named};
 use admin_api::config::DatabaseUrl;
 use admin_api::jobs::consume::Consumer;
 use admin_api::repo::db::Db;
@@ -19,10 +19,10 @@ async fn whatever_redis_loses_each_record_is_booked_once() {
     let url = DatabaseUrl::Sqlite(directory.path().join("hub.sqlite"));
     let db = Db::open(&url, 2, true).await.unwrap();
     let link = redis.link().await;
-    let stream = RedisUsage::new(link.clone(), "gateway");
-    let consumers =
-        ["one", "other"].map(|name| Consumer::new(db.clone(), RedisUsage::new(link.clone(), name)));
-    let dead = RedisUsage::new(link.clone(), "dead");
+    let stream = RedisUsage::taken_by(link.clone(), named("gateway"));
+    let consumers = ["one", "other"]
+        .map(|name| Consumer::new(db.clone(), RedisUsage::taken_by(link.clone(), named(name))));
+    let dead = RedisUsage::taken_by(link.clone(), named("dead"));
     let hash = usage_journal(journal(1));
     let (mut told, mut booked, mut taken) = (Progress::default(), 0, 0);
     for round in 0..200 {

@@ -1,6 +1,6 @@
 //! Links to a Redis of a test's own.
 
-use redis_adapters::{Link, RedisConfig};
+use redis_adapters::{ConsumerName, Link, RedisConfig};
 use std::sync::Arc;
 pub use testbed::{Door, PATIENCE, Redis, eventually};
 use tokio::time::timeout;
@@ -23,4 +23,9 @@ impl Linked for Redis {
         timeout(PATIENCE, link.connected()).await.expect("a connection in time");
         link
     }
+}
+
+/// Who takes from the stream of usage.
+pub fn named(name: &str) -> ConsumerName {
+    ConsumerName::new(name).expect("a name")
 }

@@ -1,7 +1,7 @@
 //! Usage on its way: whatever of it Redis loses is sent again, and a dead consumer's records are taken over.
 
-use crate::redis::{Linked, Redis};
-use redis_adapters::RedisUsage;
+use crate::redis::{Linked, Redis, named};
+use redis_adapters::{ConsumerName, RedisUsage};
 use shared::contract::keys::{USAGE_BOUND, USAGE_JOURNAL_TTL_SECS, usage_journal};
 use shared::ids::JournalId;
 use shared::ports::{Backlog, Delivery, Progress, Receipt, UsageBatch, UsageSource, UsageStream};
@@ -26,8 +26,8 @@ fn receipts(lent: &Delivery) -> Vec<Receipt> {
 }
 
 /// A stream with the numbers 1 to 6 taken, of which 1 and 2 are booked, and another journal that has none under way.
-async fn under_way(redis: &Redis) -> (Arc<RedisUsage>, JournalId, JournalId) {
-    let stream = RedisUsage::new(redis.link().await, "admin");
+async fn under_way(redis: &Redis) -> (Arc<RedisUsage<ConsumerName>>, JournalId, JournalId) {
+    let stream = RedisUsage::taken_by(redis.link().await, named("admin"));
     let (a, b) = (journal(1), journal(2));
     assert_eq!(stream.append(batch(a, 0, 1..=6)).await, Ok(progress(6, 0)));
     let lent = stream.take(2).await.unwrap();
@@ -87,16 +87,16 @@ async fn a_redis_that_went_back_in_time_gets_again_what_came_since() {
 }
 
 /// Ends the server without a word; it begins again with what it saved last.
-async fn restarted(redis: &mut Redis) -> Arc<RedisUsage> {
+async fn restarted(redis: &mut Redis) -> Arc<RedisUsage<ConsumerName>> {
     redis.kill();
     redis.start_server();
-    RedisUsage::new(redis.link().await, "admin")
+    RedisUsage::taken_by(redis.link().await, named("admin"))
 }
 
 #[tokio::test]
 async fn a_full_stream_leaves_the_rest_with_the_gateway() {
     let redis = Redis::start().await;
-    let stream = RedisUsage::new(redis.link().await, "admin");
+    let stream = RedisUsage::taken_by(redis.link().await, named("admin"));
     // All but two places are taken.
     let fill = "for i = 3, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'record', '-') end";
     redis.cli(&["EVAL", fill, "1", STREAM, &USAGE_BOUND.to_string()]);
@@ -109,7 +109,7 @@ async fn a_full_stream_leaves_the_rest_with_the_gateway() {
 #[tokio::test]
 async fn numbers_keep_all_their_digits_and_a_journal_is_forgotten_after_a_week() {
     let redis = Redis::start().await;
-    let stream = RedisUsage::new(redis.link().await, "admin");
+    let stream = RedisUsage::taken_by(redis.link().await, named("admin"));
     let (a, floor) = (journal(1), (1 << 53) - 9);
     assert_eq!(stream.append(batch(a, floor, floor + 1..=floor + 5)).await, Ok(progress(floor + 5, floor)));
     assert_eq!(stream.append(asks(a, floor)).await, Ok(progress(floor + 5, floor)));
@@ -128,8 +128,8 @@ async fn numbers_keep_all_their_digits_and_a_journal_is_forgotten_after_a_week()
 async fn each_record_is_lent_to_one_and_a_dead_ones_are_taken_over() {
     let redis = Redis::start().await;
     let link = redis.link().await;
-    let one = RedisUsage::new(link.clone(), "one");
-    let other = RedisUsage::new(link, "other");
+    let one = RedisUsage::taken_by(link.clone(), named("one"));
+    let other = RedisUsage::taken_by(link, named("other"));
     one.append(batch(journal(1), 0, 1..=4)).await.unwrap();
     let ones = one.take(2).await.unwrap();
     let others = other.take(9).await.unwrap();
@@ -153,7 +153,7 @@ async fn each_record_is_lent_to_one_and_a_dead_ones_are_taken_over() {
 #[tokio::test]
 async fn what_is_no_record_is_told_apart() {
     let redis = Redis::start().await;
-    let stream = RedisUsage::new(redis.link().await, "admin");
+    let stream = RedisUsage::taken_by(redis.link().await, named("admin"));
     redis.cli(&["XADD", STREAM, "*", "record", "{\"schema\":1}"]);
     redis.cli(&["XADD", STREAM, "*", "something", "else"]);
     let mut later = serde_json::to_value(usage_record(1)).unwrap();

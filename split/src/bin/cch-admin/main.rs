@@ -15,9 +15,8 @@ use clap::{Parser, Subcommand};
 use config::Settings;
 use process::Signals;
 use redis_adapters::{
-    Link, RedisBreakers, RedisNodes, RedisPublisher, RedisQuotas, RedisSessions, RedisUsage,
+    ConsumerName, Link, RedisBreakers, RedisNodes, RedisPublisher, RedisQuotas, RedisSessions, RedisUsage,
 };
-use shared::ids::unique_id;
 use shared::time::UnixMillis;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -97,7 +96,7 @@ async fn live(settings: Settings) -> Result<()> {
 async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Result<AdminHandle> {
     let far = FarSides {
         publisher: RedisPublisher::new(link.clone()),
-        usage: RedisUsage::new(link.clone(), name()),
+        usage: RedisUsage::taken_by(link.clone(), name()),
         nodes: RedisNodes::new(link.clone()),
         breakers: RedisBreakers::unannounced(link.clone()),
         sessions: RedisSessions::unannounced(link.clone(), settings.admin.session_ttl),
@@ -117,10 +116,10 @@ async fn stop(admin: AdminHandle, ops: Ops, link: &Link, drain_delay: Duration) 
 }
 
 /// A consumer's name is one process's: what it held when it died is taken over by another.
-fn name() -> String {
+fn name() -> ConsumerName {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    unique_id(now, &rand::random())
+    ConsumerName::of_process(now, &rand::random())
 }
 
 /// For Redis and signals; the API and the database have threads of their own.

@@ -116,8 +116,7 @@ impl Node {
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
-            // A gateway takes nothing from the stream: the name is nobody's consumer.
-            usage: RedisUsage::new(link.clone(), ""),
+            usage: RedisUsage::new(link.clone()),
             nodes: RedisNodes::new(link.clone()),
             breakers: breakers.clone(),
             sessions: sessions.clone(),
