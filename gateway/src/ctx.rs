@@ -192,6 +192,11 @@ impl Book {
         self.entry.decision_chain.steps.push(step);
     }
 
+    /// What the attempt whose answer is relayed came to after all.
+    pub fn ended(&mut self, attempt: u32, how: &str) {
+        self.entry.decision_chain.ended(attempt, how);
+    }
+
     /// The conversation is known; its draws may be others for that.
     pub fn session(&mut self, id: SessionId, seed: u64) {
         self.entry.session.session_id = Some(id.text);

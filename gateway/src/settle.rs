@@ -130,8 +130,9 @@ impl BillTerms {
         let is_billed = self.family.is_billed();
         // Of an interrupted attempt nobody knows how far it came: its input is taken to have been read.
         let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained | Outcome::Interrupted);
-        if is_billed && is_finished && spent.is_estimate && usage.total_input() == 0 {
-            // A finished generation without a count is never 0.
+        // A generation that was finished, or has begun, has read its input: without a count that is never 0.
+        let has_read = is_finished || usage.output_tokens > 0;
+        if is_billed && has_read && spent.is_estimate && usage.total_input() == 0 {
             let model = catalogue.find(&self.model).map(|(_, model)| model);
             usage.input_tokens = input_estimate(self.body_bytes, model);
         }

@@ -344,11 +344,12 @@ pub mod chain {
             attempt: u32,
             /// Who was tried.
             provider_id: i64,
-            /// A fixed label: `served`, `connect_failed`, `overloaded`, …
+            /// `served`, `drained`, `cancelled` or `interrupted`, as its ledger row has it; of one that failed, how, as a fixed
+            /// label: `connect_refused`, `overloaded`, `cut_after_content`, …
             result: String,
             /// The provider's HTTP status, when it answered.
             status: Option<u16>,
-            /// Milliseconds the try took.
+            /// Milliseconds until its answer was real, or it failed; 0 when nobody knows.
             duration_ms: u64,
             /// The error rule that made its error the request's own fault; absent: none.
             #[serde(default)]
@@ -356,6 +357,10 @@ pub mod chain {
             /// What its egress proxy failed with (`proxy_refused`, …) when the try went on without it; absent: it did not.
             #[serde(default)]
             direct_after: Option<String>,
+            /// How often it was sent again on another connection, because a kept one turned out closed before it took anything
+            /// up; absent: never.
+            #[serde(default)]
+            resends: u32,
         },
         /// Here the chain had no room.
         LeftOut {

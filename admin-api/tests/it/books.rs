@@ -279,6 +279,7 @@ async fn a_request_is_shown_with_its_attempts(hub: Hub) {
                 duration_ms: 4,
                 error_rule_id: Some(ErrorRuleId(7)),
                 direct_after: Some("proxy_refused".to_owned()),
+                resends: 0,
             },
             ChainStep::Exhausted { excluded: vec![] },
         ],
@@ -319,6 +320,7 @@ async fn no_text_of_a_client_can_hold_up_the_books(hub: Hub) {
         duration_ms: u64::MAX,
         error_rule_id: None,
         direct_after: None,
+        resends: 0,
     }];
     let booked = book(hub.handle.admin().db(), std::slice::from_ref(&record)).await.unwrap();
     assert_eq!(booked, Booked { requests: 1, attempts: 1 });

@@ -176,6 +176,7 @@ fn record(n: u64) -> UsageRecord {
             duration_ms: 2_345,
             error_rule_id: None,
             direct_after: None,
+            resends: 0,
         };
         [selected, attempted]
     });

@@ -59,20 +59,29 @@ impl Failed {
     }
 }
 
-/// Tries a provider once. Also tells what its proxy failed with, when the try went on without it.
+/// What a try met on its way, for its chain: none of it is a failure of the provider.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Detours {
+    /// What its proxy failed with, when it went on without it.
+    pub direct_after: Option<ProxyFailure>,
+    /// How often it was sent again, because a kept connection turned out closed.
+    pub resends: u32,
+}
+
+/// Tries a provider once.
 pub async fn attempt(
     job: &Job<'_>,
     provider: &Provider,
     route: &Route,
     number: (u32, Option<UnixMillis>),
     prepared: Result<Prepared, &'static str>,
-) -> (Tried, Option<ProxyFailure>) {
-    let mut direct_after = None;
-    let tried = match run(job, provider, route, number, prepared, &mut direct_after).await {
+) -> (Tried, Detours) {
+    let mut detours = Detours::default();
+    let tried = match run(job, provider, route, number, prepared, &mut detours).await {
         Ok(answer) => Tried::Answer(Box::new(answer)),
         Err(end) => Tried::Failed(end.judge(job)),
     };
-    (tried, direct_after)
+    (tried, detours)
 }
 
 /// An end that is no answer, before it is judged.
@@ -129,7 +138,7 @@ async fn run(
     route: &Route,
     (number, admitted_at): (u32, Option<UnixMillis>),
     prepared: Result<Prepared, &'static str>,
-    direct_after: &mut Option<ProxyFailure>,
+    detours: &mut Detours,
 ) -> Result<Answer, End> {
     let prepared = prepared.map_err(|label| End::of(How::Ours(label)))?;
     let timers = provider.timers;
@@ -140,7 +149,7 @@ async fn run(
         (timers.request_timeout_non_streaming_ms, TimerPhase::Whole)
     };
     let deadline = limit(began, head_limit);
-    let (upstream, head) = exchange(job, route, &prepared, (deadline, phase), direct_after).await?;
+    let (upstream, head) = exchange(job, route, &prepared, (deadline, phase), detours).await?;
     let from = From {
         provider_id: provider.id,
         attempt: number,
@@ -166,9 +175,10 @@ async fn exchange(
     route: &Route,
     prepared: &Prepared,
     (deadline, phase): (Option<Instant>, TimerPhase),
-    direct_after: &mut Option<ProxyFailure>,
+    detours: &mut Detours,
 ) -> Result<(Box<Upstream>, ResponseHeader), End> {
-    for _ in 0..=STALE_CONNECTIONS {
+    for resends in 0..=STALE_CONNECTIONS {
+        detours.resends = resends;
         let head = prepared.head().map_err(|_| End::of(How::Ours("head_unusable")))?;
         let connected = job.hub.upstreams.connect(route).await;
         let mut upstream = connected.map_err(|why| {
@@ -176,7 +186,7 @@ async fn exchange(
             let spent = Spent::nothing(prepared.upstream_model.clone());
             End { spent, ..End::of(How::Connect(why)) }
         })?;
-        *direct_after = upstream.direct_after;
+        detours.direct_after = upstream.direct_after;
         let was_pooled = upstream.is_reused;
         match upstream.exchange(head, prepared.body.iter().cloned(), deadline).await {
             Ok(()) => match upstream.head().cloned() {
@@ -386,7 +396,7 @@ fn limit(from: Instant, ms: u64) -> Option<Instant> {
 }
 
 /// How many pooled connections may turn out closed before a try counts as failed.
-const STALE_CONNECTIONS: usize = 1;
+const STALE_CONNECTIONS: u32 = 1;
 const REFUSAL_BOUND: usize = 256 << 10;
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(10);
 /// A larger body is sent on before it is complete, and its usage stays unread.

@@ -27,7 +27,7 @@ use crate::seat::Seat;
 use crate::sessions::Session;
 use crate::settle::{BillTerms, Spent};
 use answer::Answer;
-use attempt::{Failed, Tried};
+use attempt::{Detours, Failed, Tried};
 use pingora::prelude::timeout;
 use prepare::prepare;
 use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
@@ -287,7 +287,7 @@ async fn try_one(
     if let Some(draft) = interrupted.and_then(|attempt| book.draft(&attempt, begun_ms)) {
         job.hub.journal.begin(job.arrival.id, draft).await;
     }
-    let (mut end, mut direct_after) = (None, None);
+    let (mut end, mut detours) = (None, Detours::default());
     {
         let prepared = prepare(job, &seat.session().req_header().headers, provider, route);
         let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at), prepared));
@@ -296,9 +296,9 @@ async fn try_one(
         while end.is_none() {
             tokio::select! {
                 biased;
-                (tried, without_proxy) = &mut attempt => {
+                (tried, met) = &mut attempt => {
                     end = Some(tried);
-                    direct_after = without_proxy;
+                    detours = met;
                 }
                 came = watch(seat, keep_alive.as_ref()) => {
                     if let (Came::Due, Some(keep_alive)) = (came, keep_alive.as_mut()) {
@@ -323,7 +323,8 @@ async fn try_one(
         status,
         duration_ms,
         error_rule_id,
-        direct_after: direct_after.map(|why| why.label().to_owned()),
+        direct_after: detours.direct_after.map(|why| why.label().to_owned()),
+        resends: detours.resends,
     };
     match end {
         Some(Tried::Answer(answer)) => {

@@ -22,6 +22,7 @@ pub async fn tell(
     let is_refusal = whole.spent.is_none();
     book.broke(if is_refusal { "upstream_error" } else { "answer_without_stream" });
     if let Some(spent) = &whole.spent {
+        book.ended(from.attempt, "answer_without_stream");
         book.attempt(run.terms.row(from.attempt, Outcome::Failed, spent));
     }
     book.entry_mut().stop_reason = whole.stop_reason;

@@ -11,10 +11,11 @@ use crate::dispatch::answer::{Answer, Body};
 use crate::hub::Hub;
 use crate::keep_alive::KeepAlive;
 use crate::seat::{Ending, Seat};
-use crate::settle::BillTerms;
+use crate::settle::{BillTerms, Spent};
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
+use shared::contract::usage::Outcome;
 use shared::ids::{KeyId, ProviderId};
 use shared::protocol::headers::X_REQUEST_ID;
 use shared::rules::upstream;
@@ -61,6 +62,9 @@ pub async fn relay(
     entry.upstream_request_id = upstream::upstream_request_id(&head.headers).map(str::to_owned);
     let Ok(head) = seat_head(&head, run.arrival) else {
         book.broke("head_unusable");
+        book.ended(from.attempt, "head_unusable");
+        let unknown = Spent::unknown();
+        book.attempt(run.terms.row(from.attempt, Outcome::Failed, &unknown));
         return Ending::Cut;
     };
     match body {

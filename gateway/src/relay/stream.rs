@@ -17,7 +17,7 @@ use shared::contract::usage::Outcome;
 use shared::model::ClientAbort;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
 use shared::protocol::tap::{StreamFacts, StreamTap};
-use shared::rules::classify::{AttemptEnd, CutPhase, ErrorFacts, TimerPhase, classify};
+use shared::rules::classify::{AttemptEnd, CutPhase, ErrorFacts, TimerPhase, Verdict, classify};
 use shared::rules::gate::idle_limit_ms;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -270,7 +270,8 @@ impl Run<'_> {
             },
             End::Complete | End::Abandoned => end,
         };
-        self.tell_breaker(end, &facts);
+        let failure = self.failure(end, &facts);
+        self.tell_breaker(end, failure);
         let ending = match end {
             End::Complete => {
                 give_back(self.relay.hub, stream.upstream).await;
@@ -301,27 +302,40 @@ impl Run<'_> {
             (End::Abandoned, _) | (_, false) => Outcome::Cancelled,
             (End::Complete | End::Cut | End::TimedOut, true) => Outcome::Failed,
         };
+        match (outcome, failure) {
+            (Outcome::Failed, Some((verdict, _))) => book.ended(self.from.attempt, verdict.label),
+            (outcome, _) => book.ended(self.from.attempt, outcome.as_str()),
+        }
         book.entry_mut().stop_reason.clone_from(&facts.stop_reason);
         book.attempt(self.relay.terms.row(self.from.attempt, outcome, &Spent::of_stream(&facts, None)));
         ending
     }
 
-    /// What the stream's end means for its provider. One that was given up for its seat means nothing.
-    fn tell_breaker(&mut self, end: End, facts: &StreamFacts) {
-        let Some(admission) = self.admission.take() else { return };
+    /// What is wrong with how the stream ended, and how long its provider asked to wait. `None`: nothing, or it was given up
+    /// for its seat.
+    fn failure(&self, end: End, facts: &StreamFacts) -> Option<(Verdict, Option<u64>)> {
         let model = self.relay.terms.upstream_model.as_deref();
         // Its words have passed as they came; a rule still says whose fault they are.
         let rules = self.relay.arrival.live.error_rules();
         let error = facts.error.as_ref().map(|error| ErrorFacts::read_under(&error.payload, rules));
         let how = match (end, &error) {
-            (End::Abandoned, _) => return,
-            (End::Complete, None) => return admission.served(COMMITTED),
+            (End::Abandoned, _) | (End::Complete, None) => return None,
             (_, Some(facts)) => AttemptEnd::StreamError { facts },
-            (End::Cut, None) => AttemptEnd::Cut(CutPhase::BeforeContent),
+            (End::Cut, None) => AttemptEnd::Cut(CutPhase::AfterContent),
             (End::TimedOut, None) => AttemptEnd::TimedOut(TimerPhase::Progress),
         };
         let told = error.as_ref().and_then(ErrorFacts::retry_after_secs);
-        admission.failed(&classify(&how, model), Some(COMMITTED), told);
+        Some((classify(&how, model), told))
+    }
+
+    /// One that was given up for its seat means nothing for its provider.
+    fn tell_breaker(&mut self, end: End, failure: Option<(Verdict, Option<u64>)>) {
+        let Some(admission) = self.admission.take() else { return };
+        match (end, failure) {
+            (_, Some((verdict, told))) => admission.failed(&verdict, Some(COMMITTED), told),
+            (End::Complete, None) => admission.served(COMMITTED),
+            (End::Abandoned | End::Cut | End::TimedOut, None) => {}
+        }
     }
 
     /// Ends a broken stream so that the client's SDK sees an error, never a short answer.

@@ -20,10 +20,7 @@ pub async fn relay(
     from: &From,
     whole: Whole,
 ) -> Ending {
-    let outcome = if seat.is_here() { Outcome::Served } else { Outcome::Drained };
-    if let Some(spent) = &whole.spent {
-        book.attempt(run.terms.row(from.attempt, outcome, spent));
-    }
+    let mut outcome = if seat.is_here() { Outcome::Served } else { Outcome::Drained };
     book.entry_mut().stop_reason = whole.stop_reason;
     if whole.rest.is_none() {
         let length: usize = whole.pieces.iter().map(bytes::Bytes::len).sum();
@@ -50,8 +47,12 @@ pub async fn relay(
                 }
                 Ok(Err(_)) | Err(_) => {
                     book.broke("upstream_cut");
+                    let cut = classify(&AttemptEnd::Cut(CutPhase::AfterContent), None);
+                    if let Some(spent) = &whole.spent {
+                        book.ended(from.attempt, cut.label);
+                        book.attempt(run.terms.row(from.attempt, Outcome::Failed, spent));
+                    }
                     if let Some(admission) = admission {
-                        let cut = classify(&AttemptEnd::Cut(CutPhase::BeforeContent), None);
                         admission.failed(&cut, Some(status), None);
                     }
                     upstream.close().await;
@@ -61,10 +62,15 @@ pub async fn relay(
             if !seat.is_here() {
                 // Given up for its seat: that says nothing of the provider.
                 admission = None;
+                outcome = Outcome::Cancelled;
                 upstream.close().await;
                 break;
             }
         }
+    }
+    if let Some(spent) = &whole.spent {
+        book.ended(from.attempt, outcome.as_str());
+        book.attempt(run.terms.row(from.attempt, outcome, spent));
     }
     if let Some(admission) = admission {
         admission.served(status);

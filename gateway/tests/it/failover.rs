@@ -133,3 +133,27 @@ async fn when_nobody_is_left_the_seat_learns_the_reason_classes_but_no_names() {
     assert!(!text.contains("provider-1"), "{text}");
     assert_eq!(bad.served().len(), 2, "two tries at the only provider");
 }
+
+#[tokio::test]
+async fn a_kept_connection_that_turns_out_closed_is_told_in_the_chain_and_is_no_failure() {
+    let upstream = upstream().await;
+    upstream.set_sequence([Script::default(), Script::cutting(Cut::BeforeHead), Script::default()]);
+    let hub = Hub::start(vec![claude(1, &upstream.base_url())]).await;
+    for _ in 0..2 {
+        assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
+    }
+    assert_eq!(upstream.served().len(), 3, "it was sent again");
+    let told: Vec<(String, u32, usize)> = hub
+        .records(2)
+        .await
+        .iter()
+        .flat_map(|record| record.request.decision_chain.steps.iter().map(move |step| (record, step)))
+        .filter_map(|(record, step)| match step {
+            ChainStep::Attempted { result, resends, .. } => {
+                Some((result.clone(), *resends, record.attempts.len()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [("served".to_owned(), 0, 1), ("served".to_owned(), 1, 1)]);
+}

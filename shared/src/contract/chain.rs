@@ -8,6 +8,17 @@ use crate::ids::ProviderId;
 pub const MAX_CHAIN_BYTES: usize = 4 << 10;
 
 impl DecisionChain {
+    /// What an attempt came to after all: its answer had begun.
+    pub fn ended(&mut self, attempt: u32, how: &str) {
+        let step = self.steps.iter_mut().rev().find_map(|step| match step {
+            ChainStep::Attempted { attempt: number, result, .. } if *number == attempt => Some(result),
+            _ => None,
+        });
+        if let Some(result) = step {
+            how.clone_into(result);
+        }
+    }
+
     /// Cuts the chain to [`MAX_CHAIN_BYTES`]. In this order, as far as it is needed: candidates of a later
     /// draw that follow from the draw before; the ids of exclusions; candidates of the first draw beyond
     /// [`KEPT_CANDIDATES`], and candidates and exclusions of later draws; steps in the middle.
@@ -70,7 +81,7 @@ impl DecisionChain {
             }
             ChainStep::Exhausted { excluded: list } => 40 + excluded(list),
             ChainStep::Attempted { result, direct_after, .. } => {
-                230 + result.len() + direct_after.as_ref().map_or(0, String::len)
+                255 + result.len() + direct_after.as_ref().map_or(0, String::len)
             }
             ChainStep::Reused { .. } | ChainStep::LeftOut { .. } => 60,
         });
@@ -173,6 +184,7 @@ mod tests {
             duration_ms: 12,
             error_rule_id: None,
             direct_after: None,
+            resends: 0,
         }
     }
 
@@ -187,6 +199,16 @@ mod tests {
         let mut chain = whole.clone();
         chain.fit();
         assert_eq!(chain, whole);
+    }
+
+    #[test]
+    fn an_answer_that_broke_is_told_at_its_own_attempt() {
+        let mut chain = DecisionChain { steps: vec![attempted(1)], ..DecisionChain::default() };
+        chain.ended(2, "cut_after_content");
+        assert_eq!(chain.steps, [attempted(1)]);
+        chain.ended(1, "cut_after_content");
+        assert!(matches!(&chain.steps[0], ChainStep::Attempted { result, status: Some(529), .. }
+            if result == "cut_after_content"));
     }
 
     #[test]

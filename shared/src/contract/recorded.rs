@@ -300,6 +300,7 @@ fn usage() -> UsageRecord {
                 duration_ms: 12,
                 error_rule_id: None,
                 direct_after: None,
+                resends: 0,
             },
             ChainStep::Exhausted { excluded },
             ChainStep::LeftOut { steps: 4 },
@@ -326,6 +327,7 @@ fn ruled() -> UsageRecord {
         duration_ms: 12,
         direct_after: None,
         error_rule_id: Some(ErrorRuleId(7)),
+        resends: 0,
     };
     made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps: vec![step] };
     made
@@ -341,6 +343,7 @@ fn direct() -> UsageRecord {
         duration_ms: 12,
         error_rule_id: None,
         direct_after: Some("proxy_refused".to_owned()),
+        resends: 0,
     }];
     made.request.decision_chain = DecisionChain { revision: Revision(812), seed: 7, steps };
     made

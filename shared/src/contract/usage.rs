@@ -32,6 +32,24 @@ impl UsageRecord {
         serde_json::to_vec(self).map(Bytes::from)
     }
 
+    /// The process died during the last attempt: its chain says so as well.
+    pub fn was_interrupted(&mut self) {
+        let last = self.attempts.last().filter(|row| row.outcome == Outcome::Interrupted);
+        let Some(row) = last else { return };
+        let chain = &mut self.request.decision_chain;
+        chain.steps.push(ChainStep::Attempted {
+            attempt: row.attempt,
+            provider_id: row.provider_id,
+            result: row.outcome.as_str().to_owned(),
+            status: None,
+            duration_ms: 0,
+            error_rule_id: None,
+            direct_after: None,
+            resends: 0,
+        });
+        chain.fit();
+    }
+
     /// What [`Self::to_json`] wrote; `None` for what this release cannot read.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Option<Self> {
@@ -323,11 +341,12 @@ pub enum ChainStep {
         attempt: u32,
         /// Who was tried.
         provider_id: ProviderId,
-        /// A fixed label: `served`, `connect_failed`, `overloaded`, …
+        /// `served`, `drained`, `cancelled` or `interrupted`, as its ledger row has it; of one that failed, how, as a fixed
+        /// label: `connect_refused`, `overloaded`, `cut_after_content`, …
         result: String,
         /// The provider's HTTP status, when it answered.
         status: Option<u16>,
-        /// Milliseconds the try took.
+        /// Milliseconds until its answer was real, or it failed; 0 when nobody knows.
         duration_ms: u64,
         /// The rule that made its error the request's own fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -335,6 +354,10 @@ pub enum ChainStep {
         /// What its egress proxy failed with (`proxy_refused`, …) when the try went on without it.
         #[serde(default, skip_serializing_if = "is_default")]
         direct_after: Option<String>,
+        /// How often it was sent again on another connection, because a kept one turned out closed: its other side had gone
+        /// away before and took nothing up.
+        #[serde(default, skip_serializing_if = "is_default")]
+        resends: u32,
     },
     /// Here the chain had no room.
     LeftOut {

@@ -111,6 +111,8 @@ pub enum CutPhase {
     BeforeHead,
     /// A head, no content.
     BeforeContent,
+    /// A part of the answer, which is the seat's already.
+    AfterContent,
 }
 
 /// What gave a fake success away.
@@ -226,6 +228,7 @@ pub fn classify(end: &AttemptEnd<'_>, model: Option<&str>) -> Verdict {
         AttemptEnd::TimedOut(phase) => timed_out(timer_label(*phase)),
         AttemptEnd::Cut(CutPhase::BeforeHead) => again(FailureClass::Transport, "cut_before_head"),
         AttemptEnd::Cut(CutPhase::BeforeContent) => again(FailureClass::Transport, "cut_before_content"),
+        AttemptEnd::Cut(CutPhase::AfterContent) => again(FailureClass::Transport, "cut_after_content"),
         AttemptEnd::Status { code, facts } => by_body(facts, Some(*code), model)
             .or_else(|| by_rule(facts, Some(*code)))
             .unwrap_or_else(|| by_status(*code)),

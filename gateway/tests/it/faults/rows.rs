@@ -1,5 +1,6 @@
 //! The faults, in the order in which an attempt can meet them.
 
+use super::asks::ask;
 use super::seen::{Bill, Mode};
 use super::table::{
     Asked, How, Means, NOTHING, PATIENT_MS, PIECES, Row, SERVED, SHORT_MS, Then, UNKNOWN, guessed,
@@ -77,7 +78,9 @@ fn silences() -> Vec<Row> {
     };
     let drip =
         |bytes, drip_every_ms| Script { drip: NonZeroUsize::new(bytes), drip_every_ms, ..Script::default() };
-    let stalled = |dialect, _| Means::committed(Then::Broken { by_timer: true }, heard(dialect)).counts();
+    let stalled = |dialect, _| {
+        Means::committed("timeout_progress", Then::Broken { by_timer: true }, heard(dialect)).counts()
+    };
     vec![
         plays("hangs before the head", Script::hanging(Hang::BeforeHead), |_, mode| {
             late(mode, "timeout_head")
@@ -110,19 +113,16 @@ fn silences() -> Vec<Row> {
             .only(STREAM, EVERY)
             .timed(PATIENT_MS),
         plays("keeps its stream open behind its end", pings(false, 99), |dialect, _| match dialect {
-            Anthropic | OpenaiChat | OpenaiResponses => Means::committed(Then::Served, SERVED),
+            Anthropic | OpenaiChat | OpenaiResponses => Means::served(),
             // Google's streams end with their bytes, and with nothing before that.
             Gemini => {
                 let told = Bill { outcome: Outcome::Failed, ..SERVED };
-                Means::committed(Then::Broken { by_timer: true }, told).counts()
+                Means::committed("timeout_progress", Then::Broken { by_timer: true }, told).counts()
             }
         })
         .only(STREAM, EVERY)
         .timed(PATIENT_MS),
-        plays("drips, an event within each limit", drip(512, 30), |_, _| {
-            Means::committed(Then::Served, SERVED)
-        })
-        .timed(PATIENT_MS),
+        plays("drips, an event within each limit", drip(512, 30), |_, _| Means::served()).timed(PATIENT_MS),
         plays("drips too slowly for an event, or the whole", drip(1, 20), |_, mode| {
             late(mode, "timeout_progress")
         })
@@ -131,7 +131,8 @@ fn silences() -> Vec<Row> {
 }
 
 fn cuts() -> Vec<Row> {
-    let broken = |dialect, _| Means::committed(Then::Broken { by_timer: false }, heard(dialect));
+    let broken =
+        |dialect, _| Means::committed("cut_after_content", Then::Broken { by_timer: false }, heard(dialect));
     vec![
         plays("cuts before the head", Script::cutting(Cut::BeforeHead), |_, _| Means::cut("cut_before_head")),
         plays("cuts after the head", Script::cutting(Cut::AfterHead), |_, _| {
@@ -173,11 +174,12 @@ fn error_events() -> Vec<Row> {
         })
         .only(STREAM, EVERY),
         plays("says it is overloaded, after content", at(ErrorEvent::AfterContent(3), None), |dialect, _| {
-            Means::committed(Then::ServedWithError, heard_three(dialect)).cools_for_overload()
+            Means::committed("overloaded", Then::ServedWithError, heard_three(dialect)).cools_for_overload()
         })
         .only(STREAM, EVERY),
         plays("says it broke, after content", at(ErrorEvent::AfterContent(3), internal()), |dialect, _| {
-            Means::committed(Then::ServedWithError, heard_three(dialect)).counts()
+            let label = if dialect == Gemini { "server_error" } else { "stream_error" };
+            Means::committed(label, Then::ServedWithError, heard_three(dialect)).counts()
         })
         .only(STREAM, EVERY),
     ]
@@ -296,12 +298,18 @@ fn opened(dialect: Dialect) -> Bill {
     }
 }
 
+/// The input of a stream that broke before it was counted: four bytes a token.
+fn not_counted(dialect: Dialect) -> u64 {
+    let (_, body) = ask(dialect, Mode::Stream);
+    u64::try_from(body.len().div_ceil(4)).expect("a small body")
+}
+
 /// What is told and guessed of a stream after [`PAST_CONTENT`] events.
 fn heard(dialect: Dialect) -> Bill {
     match dialect {
         Anthropic => guessed(25, 8),
-        OpenaiChat => guessed(0, 11),
-        OpenaiResponses => guessed(0, 6),
+        OpenaiChat => guessed(not_counted(dialect), 11),
+        OpenaiResponses => guessed(not_counted(dialect), 6),
         Gemini => guessed(25, 12),
     }
 }
@@ -310,7 +318,7 @@ fn heard(dialect: Dialect) -> Bill {
 fn heard_three(dialect: Dialect) -> Bill {
     match dialect {
         Anthropic => guessed(25, 5),
-        OpenaiChat | OpenaiResponses => guessed(0, 5),
+        OpenaiChat | OpenaiResponses => guessed(not_counted(dialect), 5),
         Gemini => guessed(25, 5),
     }
 }

@@ -264,9 +264,14 @@ impl Means {
         Self::new(label, Asked::Twice, Then::Next("invalid_upstream_answer")).counts()
     }
 
-    /// The gate has opened: the answer is the seat's.
-    pub fn committed(then: Then, bill: Bill) -> Self {
-        Self { bill, ..Self::new("served", Asked::Once, then) }.at_200()
+    /// The gate has opened: the answer is the seat's, and broke in its hands.
+    pub fn committed(label: &'static str, then: Then, bill: Bill) -> Self {
+        Self { bill, ..Self::new(label, Asked::Once, then) }.at_200()
+    }
+
+    /// It got an answer.
+    pub fn served() -> Self {
+        Self::committed("served", Then::Served, SERVED)
     }
 
     fn at_200(self) -> Self {

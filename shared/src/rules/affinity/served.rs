@@ -54,6 +54,7 @@ mod tests {
             duration_ms,
             direct_after: None,
             error_rule_id: None,
+            resends: 0,
         }
     }
 

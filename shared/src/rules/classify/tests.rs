@@ -161,6 +161,7 @@ fn what_never_left_here_cost_nothing_and_what_was_cut_may_have() {
         (AttemptEnd::Ours("secret_unreadable"), "secret_unreadable", Next::NextProvider, false),
         (AttemptEnd::Cut(CutPhase::BeforeHead), "cut_before_head", Next::RetrySameProvider, true),
         (AttemptEnd::Cut(CutPhase::BeforeContent), "cut_before_content", Next::RetrySameProvider, true),
+        (AttemptEnd::Cut(CutPhase::AfterContent), "cut_after_content", Next::RetrySameProvider, true),
         (AttemptEnd::TimedOut(TimerPhase::Head), "timeout_head", Next::NextProviderElseSame, true),
         (AttemptEnd::TimedOut(TimerPhase::Whole), "timeout_whole", Next::NextProviderElseSame, true),
         (
