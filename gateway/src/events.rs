@@ -206,13 +206,38 @@ pub fn journal_done(id: JournalId) {
     info!(journal = %id, "a usage journal is in the books to the last record");
 }
 
-/// This process ends before its records are in the books.
-pub fn journal_stays(unbooked: u64, is_on_disk: bool) {
-    if is_on_disk {
+/// This process ends before its records are in the books; so many of them are in its memory alone.
+pub fn journal_stays(unbooked: u64, in_memory_alone: usize) {
+    if in_memory_alone == 0 {
         info!(unbooked, "usage that is not in the books yet stays in the journal for the next process");
     } else {
-        error!(unbooked, "usage records end with this process");
+        error!(
+            unbooked,
+            lost = in_memory_alone,
+            "usage records end with this process: the disk did not take them"
+        );
     }
+}
+
+/// All is in the books, and the disk does not let the journal go: the next process finds that out.
+pub fn journal_left(journal: JournalId) {
+    warn!(%journal, "the disk does not answer; the usage journal stays, though all of it is in the books");
+}
+
+/// This process ends while its disk has the journal: nobody can look at what is in it.
+pub fn journal_held(unbooked_at_most: u64) {
+    error!(
+        unbooked_at_most,
+        "the disk does not answer; what it did not take of the usage journal ends with this process"
+    );
+}
+
+/// The process ends, and some of its tasks do not.
+pub fn tasks_stay(tasks: usize, unbooked_at_most: u64) {
+    error!(
+        tasks,
+        unbooked_at_most, "not all that runs beside the requests has ended in time; it is left behind"
+    );
 }
 
 /// The grace of a stop is over with connections still open, requests running on some of them.
@@ -274,16 +299,17 @@ pub fn request_finished(record: &UsageRecord) {
     );
 }
 
-/// `7:overloaded(529) 9:served(200)[direct:proxy_auth]`: the attempts in order.
+/// `7:overloaded(529) 9:served(200)[direct:proxy_auth][resent]`: the attempts in order.
 fn chain(record: &UsageRecord) -> String {
     use shared::contract::usage::ChainStep;
     let mut text = String::new();
     for step in &record.request.decision_chain.steps {
         let part = match step {
-            ChainStep::Attempted { provider_id, result, status, direct_after, .. } => {
+            ChainStep::Attempted { provider_id, result, status, direct_after, resends, .. } => {
                 let status = status.map(|status| format!("({status})")).unwrap_or_default();
                 let direct = direct_after.as_ref().map(|why| format!("[direct:{why}]")).unwrap_or_default();
-                format!("{provider_id}:{result}{status}{direct}")
+                let resent = if *resends > 0 { "[resent]" } else { "" };
+                format!("{provider_id}:{result}{status}{direct}{resent}")
             }
             ChainStep::Exhausted { .. } => "exhausted".to_owned(),
             ChainStep::LeftOut { .. } => "…".to_owned(),

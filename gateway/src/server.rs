@@ -240,7 +240,9 @@ impl GatewayHandle {
         }
         let _ = stop.ops_closed.send(true);
         let _ = stop.all_closed.send(true);
-        let _ = timeout(TASKS_END, stop.tasks.wait()).await;
+        if timeout(TASKS_END, stop.tasks.wait()).await.is_err() {
+            events::tasks_stay(stop.tasks.len(), hub.journal.marks().unbooked());
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The process's variables.
 #[must_use]
@@ -81,8 +82,32 @@ pub fn run(threads: usize, life: impl Future<Output = anyhow::Result<()>>) -> Ex
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), ExitCode::FAILURE),
     };
-    match runtime.block_on(life) {
+    let ended = runtime.block_on(life);
+    // A thread that waits for a disk that does not answer would wait for ever.
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+/// For threads that end by themselves.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_process_ends_though_one_of_its_threads_waits_for_ever() {
+        let (never, waits) = mpsc::channel::<()>();
+        let code = run(1, async move {
+            // Detached: nobody waits for it but the runtime.
+            drop(tokio::task::spawn_blocking(move || waits.recv()));
+            Ok(())
+        });
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        drop(never);
     }
 }

@@ -1,7 +1,6 @@
 //! Keeps the journal's files: syncs what was written, takes away what nobody needs, and notices when the disk is full,
 //! broken or does not answer.
 
-use super::directory::Unsynced;
 use super::{SYNC_EVERY, UsageJournal};
 use crate::events;
 use shared::journal::Health;
@@ -27,7 +26,7 @@ pub async fn run(journal: Arc<UsageJournal>, mut stop: watch::Receiver<bool>) {
             }
             () = sleep(LOOK_EVERY) => false,
         };
-        keep(&journal, &mut synced).await;
+        keep(&journal, &mut synced, &mut stop).await;
         let health = journal.journal.lock().health();
         if health != told && journal.root.is_some() {
             events::journal_health(health);
@@ -46,7 +45,7 @@ pub(super) async fn is_over(stop: &mut watch::Receiver<bool>) -> bool {
 }
 
 /// One look; `synced` is the newest segment that has reached the disk.
-async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
+async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64, stop: &mut watch::Receiver<bool>) {
     let is_dirty = journal.is_dirty.swap(false, Ordering::AcqRel);
     let unsynced = {
         let mut inner = journal.journal.lock();
@@ -56,7 +55,8 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
     };
     if let Some(unsynced) = unsynced {
         let newest = unsynced.newest;
-        if let Err(error) = sync(journal, unsynced).await {
+        let synced_now = sync(journal, move || unsynced.sync(), STALLED_AFTER, stop).await;
+        if let Err(error) = synced_now {
             let is_news = {
                 let mut inner = journal.journal.lock();
                 // Removed meanwhile, because nothing of it is needed any more: the process ends.
@@ -80,15 +80,24 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64) {
     }
 }
 
-/// Syncs. While the disk does not answer, it is not written to either: that would stop a thread that serves seats.
-async fn sync(journal: &UsageJournal, unsynced: Unsynced) -> io::Result<()> {
-    let mut syncing: JoinHandle<io::Result<()>> = spawn_blocking(move || unsynced.sync());
-    if let Ok(synced) = timeout(STALLED_AFTER, &mut syncing).await {
+/// Syncs. While the disk does not answer, it is not written to either: that would stop a thread that serves seats. A process
+/// that ends does not wait for it.
+async fn sync(
+    journal: &UsageJournal,
+    unsynced: impl FnOnce() -> io::Result<()> + Send + 'static,
+    patience: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut syncing: JoinHandle<io::Result<()>> = spawn_blocking(unsynced);
+    if let Ok(synced) = timeout(patience, &mut syncing).await {
         return synced?;
     }
     journal.journal.lock().stall(true);
     events::journal_health(Health::Stalled);
-    let synced = syncing.await;
+    let synced = tokio::select! {
+        synced = &mut syncing => synced,
+        _ = is_over(stop) => return Err(io::ErrorKind::TimedOut.into()),
+    };
     journal.journal.lock().stall(false);
     synced?
 }
@@ -97,3 +106,36 @@ async fn sync(journal: &UsageJournal, unsynced: Unsynced) -> io::Result<()> {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A disk that takes longer for a sync is taken to be gone.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::JournalConfig;
+    use shared::ids::JournalId;
+    use shared::time::UnixMillis;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_sync_that_hangs_holds_up_no_stop_and_nothing_is_written_meanwhile() {
+        let config = JournalConfig { root: None, total_bytes: 1 << 30 };
+        let journal = UsageJournal::new(JournalId::from_parts(UnixMillis(1), &[1; 10]), &config);
+        let (stop, mut stopped) = watch::channel(false);
+        let (answer, waits) = mpsc::channel::<()>();
+        let hangs = move || {
+            // Until the test is over.
+            let _ = waits.recv();
+            Ok(())
+        };
+        let syncing = sync(&journal, hangs, Duration::from_millis(1), &mut stopped);
+        let stopping = async {
+            while journal.standing().health != Health::Stalled {
+                tokio::task::yield_now().await;
+            }
+            stop.send(true).unwrap();
+        };
+        let (synced, ()) = tokio::join!(syncing, stopping);
+        assert_eq!(synced.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(journal.standing().health, Health::Stalled);
+        drop(answer);
+    }
+}

@@ -3,40 +3,25 @@
 
 use super::directory::Abandoned;
 use super::source::Adopted;
-use super::{ASK_EVERY, Cache, UsageJournal};
+use super::{Cache, UsageJournal};
 use crate::events;
 use shared::contract::begin::Begin;
 use shared::ids::JournalId;
-use shared::journal::{Next, Replay, records};
-use shared::ports::{PortError, Progress, UsageBatch, UsageStream};
+use shared::journal::{Handover, Level, Next, Replay, Step, records};
+use shared::ports::{PortError, UsageBatch, UsageStream};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A journal that was adopted.
 pub struct Left {
     directory: Abandoned,
     found: shared::journal::Found,
-    progress: Progress,
+    handover: Handover,
     /// For whoever tells budgets what it says.
     adopted: Arc<Adopted>,
-    asked_at: Option<Instant>,
-    /// Its disk did not answer: it is looked at again then.
-    rests_until: Option<Instant>,
     cache: Cache,
-}
-
-/// How a step went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Records moved.
-    Moved,
-    /// There was nothing to do, or no room.
-    Idle,
-    /// Its disk does not answer.
-    Stuck,
 }
 
 impl Left {
@@ -73,26 +58,22 @@ impl Left {
         }
         let found = replay.finish();
         for (id, begin) in &found.open {
-            match Begin::read(*id, begin).and_then(|record| Ok(record.to_json()?)) {
+            let cut = Begin::read(*id, begin).and_then(|mut record| {
+                record.was_interrupted();
+                Ok(record.to_json()?)
+            });
+            match cut {
                 Ok(json) => journal.end_at_once(*id, &json),
                 Err(error) => events::begin_unreadable(*id, &error),
             }
         }
         events::journal_adopted(directory.id, &found);
-        let progress = Progress { taken: found.floor, watermark: found.floor };
+        let handover = Handover::from(found.floor);
         let handed_on = journal.journal.lock().last_seq();
         let path = directory.path().to_owned();
         let adopted = Arc::new(Adopted::new(directory.id, found.clone(), path, handed_on));
         journal.note_adopted(adopted.clone());
-        Some(Self {
-            directory,
-            found,
-            progress,
-            adopted,
-            asked_at: None,
-            rests_until: None,
-            cache: Cache::default(),
-        })
+        Some(Self { directory, found, handover, adopted, cache: Cache::default() })
     }
 
     /// Whose it was.
@@ -100,46 +81,41 @@ impl Left {
         self.directory.id
     }
 
-    /// Hands a batch over and takes away what is booked and told. `own_done` says up to which number that is so of our own.
+    /// Hands a batch over and takes away what is booked and told. `own` says how far that is so of our own.
     pub async fn step(
         &mut self,
-        own_done: u64,
-        max: usize,
+        own: Level,
+        (max, now_ms): (usize, u64),
         stream: &Arc<dyn UsageStream>,
     ) -> Result<Step, PortError> {
-        let first = self.progress.taken + 1;
+        let first = self.handover.first();
         let records = match self.found.next(first, max) {
             Next::Nothing => Vec::new(),
             Next::Here(records) => records,
             Next::There(number) => {
                 let last = self.found.end_of(number);
-                if self.rests_until.is_some_and(|until| Instant::now() < until) {
+                if !self.handover.may_read(now_ms) {
                     return Ok(Step::Stuck);
                 }
                 let Ok(segment) = self.cache.segment(number, last, self.directory.segment(number)).await
                 else {
-                    self.rests_until = Some(Instant::now() + UNREADABLE_RESTS);
+                    self.handover.unreadable(now_ms);
                     return Ok(Step::Stuck);
                 };
                 records(&segment, first, last, max)
             }
         };
-        let before = self.progress.taken;
-        let may_ask = self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY);
-        if self.progress.watermark < self.found.last_seq && (may_ask || !records.is_empty()) {
-            self.asked_at = Some(Instant::now());
-            let batch = UsageBatch { journal: self.id(), floor: self.progress.watermark, first, records };
-            self.progress = stream.append(batch).await?;
+        let mut step = Step::Idle;
+        if self.handover.asks(!records.is_empty(), self.found.last_seq, now_ms) {
+            let batch = UsageBatch { journal: self.id(), floor: self.handover.watermark(), first, records };
+            step = self.handover.heard(stream.append(batch).await?);
         }
         let marks = &self.adopted.marks;
-        marks.set_floor(self.progress.watermark);
-        // Its begins are needed until our own ends for them are booked and told.
-        if own_done >= self.adopted.handed_on {
-            for number in self.found.take_removable(self.progress.watermark.min(marks.told())) {
-                let _ = tokio::fs::remove_file(self.directory.segment(number)).await;
-            }
+        marks.set_floor(self.handover.watermark());
+        for number in self.found.take_needless(marks.level(), own, self.adopted.handed_on) {
+            let _ = tokio::fs::remove_file(self.directory.segment(number)).await;
         }
-        Ok(if self.progress.taken == before { Step::Idle } else { Step::Moved })
+        Ok(step)
     }
 
     /// True when nothing of it is needed any more.
@@ -157,6 +133,3 @@ impl Left {
         }
     }
 }
-
-/// How soon a segment that could not be read is tried again.
-const UNREADABLE_RESTS: Duration = Duration::from_secs(10);

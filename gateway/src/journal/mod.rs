@@ -225,6 +225,13 @@ impl UsageJournal {
         journal
     }
 
+    /// The same, unless somebody has it for longer than that: a disk may not answer.
+    fn try_locked(&self, patience: Duration) -> Option<MutexGuard<'_, Journal<Directory>>> {
+        let mut journal = self.journal.try_lock_for(patience)?;
+        journal.set_told(self.marks.told());
+        Some(journal)
+    }
+
     /// One wake-up for all that is written until the keeper comes by.
     fn note_written(&self) {
         self.news.notify_one();
@@ -297,8 +304,6 @@ const MEMORY_BYTES: usize = 64 << 20;
 /// How often somebody who waits for another's write lets others go first, before it waits on its thread: a write takes
 /// some microseconds.
 const YIELDS: usize = 32;
-/// How often the far side is asked how far the books are when there is nothing to hand over.
-const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long what is only looked at waits for the journal: a beat must not wait for a disk.
 const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a loss of power may cost (design §8).
@@ -335,6 +340,36 @@ mod tests {
         assert_eq!(journal.running(1), None);
         drop(held);
         assert_eq!(journal.running(1), Some((Vec::new(), 0)));
+    }
+
+    struct NoStream;
+
+    #[async_trait::async_trait]
+    impl shared::ports::UsageStream for NoStream {
+        async fn append(&self, _: shared::ports::UsageBatch) -> Result<Progress, PortError> {
+            Err(PortError::Unavailable)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_has_the_journal_holds_up_no_stop() {
+        let journal = Arc::new(in_memory());
+        journal.end(&shared::testing::usage_record(1)).await;
+        let (told, is_held) = std::sync::mpsc::channel();
+        let (release, waits) = std::sync::mpsc::channel::<()>();
+        let holder = journal.clone();
+        let hung = std::thread::spawn(move || {
+            let _held = holder.journal.lock();
+            told.send(()).unwrap();
+            let _ = waits.recv();
+        });
+        is_held.recv().unwrap();
+        let (_stop, stopped) = tokio::sync::watch::channel(true);
+        tokio::time::pause();
+        ship::Shipper::new(journal.clone(), Arc::new(NoStream)).run(stopped).await;
+        assert_eq!(journal.marks().unbooked(), 1);
+        drop(release);
+        hung.join().unwrap();
     }
 
     #[tokio::test]

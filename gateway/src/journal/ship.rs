@@ -1,10 +1,11 @@
 //! Hands the records over: this process's own and those that dead ones left. Nobody waits for it.
 
 use super::keeper::is_over;
-use super::left::{Left, Step};
-use super::{ASK_EVERY, Cache, UsageJournal};
+use super::left::Left;
+use super::{Cache, LOCK_PATIENCE, UsageJournal};
 use crate::events;
-use shared::ports::{PortError, Progress, UsageBatch, UsageStream};
+use shared::journal::{Handover, Step, last_patience_ms};
+use shared::ports::{PortError, UsageBatch, UsageStream};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 pub struct Shipper {
     journal: Arc<UsageJournal>,
     stream: Arc<dyn UsageStream>,
-    progress: Progress,
+    handover: Handover,
     cache: Cache,
     left: VecDeque<Left>,
     /// A look for more of them. A disk that does not answer holds it up, and nothing else.
     adopting: Option<JoinHandle<Vec<Left>>>,
     adopt_at: Instant,
-    asked_at: Option<Instant>,
     was_fine: bool,
 }
 
@@ -33,12 +33,11 @@ impl Shipper {
         Self {
             journal,
             stream,
-            progress: Progress::default(),
+            handover: Handover::default(),
             cache: Cache::default(),
             left: VecDeque::new(),
             adopting: None,
             adopt_at: Instant::now(),
-            asked_at: None,
             was_fine: true,
         }
     }
@@ -60,27 +59,46 @@ impl Shipper {
         self.finish().await;
     }
 
-    /// What the disk has can wait for the next process; what only memory has is worth some patience.
+    /// Hands over what there still is, for a while: a disk that does not answer, or has the journal, holds up no end.
     async fn finish(mut self) {
-        let is_safe = self.journal.journal.lock().is_on_disk();
-        let patience = if is_safe { SHORT_PATIENCE } else { LONG_PATIENCE };
+        let is_safe = self.journal.try_locked(LOCK_PATIENCE).is_some_and(|journal| journal.is_on_disk());
+        let patience = Duration::from_millis(last_patience_ms(is_safe));
         let _ = timeout(patience, async {
-            while !self.journal.locked().is_settled() {
-                // It must hear the end of it: asks at each turn.
-                self.asked_at = None;
-                if !matches!(self.step().await, Ok(Step::Moved)) {
-                    sleep(IDLE_PAUSE).await;
+            loop {
+                let is_settled = self.journal.try_locked(Duration::ZERO).map(|journal| journal.is_settled());
+                match is_settled {
+                    Some(true) => return,
+                    Some(false) => {
+                        // It must hear the end of it: asks at each turn.
+                        self.handover.hurry();
+                        if !matches!(self.step().await, Ok(Step::Moved)) {
+                            sleep(IDLE_PAUSE).await;
+                        }
+                    }
+                    None => sleep(IDLE_PAUSE).await,
                 }
             }
         })
         .await;
-        let mut journal = self.journal.locked();
-        if journal.is_settled() {
-            // One that stays is adopted by the next process, and found to be in the books.
-            let _ = journal.disk_mut().remove();
-            events::journal_done(self.journal.id());
-        } else {
-            events::journal_stays(journal.last_seq() - journal.watermark(), journal.is_on_disk());
+        let journal = self.journal.clone();
+        // One that stays is adopted by the next process, and found to be in the books.
+        let removing = spawn_blocking(move || {
+            let mut journal = journal.try_locked(LOCK_PATIENCE)?;
+            let is_settled = journal.is_settled();
+            if is_settled {
+                let _ = journal.disk_mut().remove();
+            }
+            is_settled.then_some(())
+        });
+        if let Ok(Ok(Some(()))) = timeout(REMOVE_PATIENCE, removing).await {
+            return events::journal_done(self.journal.id());
+        }
+        match self.journal.try_locked(LOCK_PATIENCE) {
+            Some(journal) if journal.is_settled() => events::journal_left(self.journal.id()),
+            Some(journal) => {
+                events::journal_stays(journal.last_seq() - journal.watermark(), journal.in_memory_alone());
+            }
+            None => events::journal_held(self.journal.marks.unbooked()),
         }
     }
 
@@ -122,25 +140,26 @@ impl Shipper {
     }
 
     async fn step(&mut self) -> Result<Step, PortError> {
-        let first = self.progress.taken + 1;
+        // One that is written to by a disk that does not answer is not waited for on this thread.
+        let Some(floor) = self.journal.journal.try_lock_for(LOCK_PATIENCE).map(|it| it.watermark()) else {
+            return Ok(Step::Stuck);
+        };
+        let first = self.handover.first();
         let records = self.journal.read(first, BATCH, &mut self.cache).await?;
-        let is_level = self.progress.watermark == self.progress.taken;
-        if records.is_empty() && (is_level || self.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY)) {
+        let (last, now_ms) = (self.journal.marks.last(), self.journal.now_ms());
+        if !self.handover.asks(!records.is_empty(), last, now_ms) {
             return Ok(Step::Idle);
         }
-        self.asked_at = Some(Instant::now());
-        let floor = self.journal.journal.lock().watermark();
         let batch = UsageBatch { journal: self.journal.id(), floor, first, records };
         let progress = self.stream.append(batch).await?;
         self.journal.advance(progress);
-        let before = std::mem::replace(&mut self.progress, progress).taken;
-        Ok(if progress.taken == before { Step::Idle } else { Step::Moved })
+        Ok(self.handover.heard(progress))
     }
 
     async fn step_left(&mut self) -> Result<Step, PortError> {
         let Some(oldest) = self.left.front_mut() else { return Ok(Step::Idle) };
-        let own_done = self.journal.locked().watermark().min(self.journal.marks().told());
-        let step = oldest.step(own_done, BATCH, &self.stream).await?;
+        let (own, now_ms) = (self.journal.marks.level(), self.journal.now_ms());
+        let step = oldest.step(own, (BATCH, now_ms), &self.stream).await?;
         if oldest.is_done() {
             if let Some(done) = self.left.pop_front() {
                 let _ = spawn_blocking(move || done.remove()).await;
@@ -159,5 +178,5 @@ const IDLE_PAUSE: Duration = Duration::from_millis(20);
 const FAILED_PAUSE: Duration = Duration::from_millis(250);
 /// A process that shares the directory may end at any time.
 const ADOPT_EVERY: Duration = Duration::from_secs(2);
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-const LONG_PATIENCE: Duration = Duration::from_secs(10);
+/// For a directory that is taken away.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use super::directory::segment;
 use super::{Cache, UsageJournal};
 use bytes::Bytes;
 use shared::ids::JournalId;
-use shared::journal::{Found, Next, records};
+use shared::journal::{Found, Level, Next, records};
 use shared::ports::PortError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +37,16 @@ impl Marks {
     /// All up to this number were told to whoever counts what is spent.
     pub fn told(&self) -> u64 {
         self.told.load(Ordering::SeqCst)
+    }
+
+    /// Records that are not in the books, as far as is known.
+    pub fn unbooked(&self) -> u64 {
+        self.last().saturating_sub(self.floor())
+    }
+
+    /// How far it is in both.
+    pub(super) fn level(&self) -> Level {
+        Level { floor: self.floor(), told: self.told() }
     }
 
     /// From now on nothing goes that is above this number.
@@ -135,8 +145,7 @@ impl Source {
     /// A dead process's journal of which nobody needs anything any more, once `own` is as far as it must be.
     pub fn finished(&self, own: &Marks) -> Option<&Arc<Adopted>> {
         let Of::Adopted(adopted) = &self.of else { return None };
-        let (own_done, done) = (own.floor().min(own.told()), adopted.marks.floor().min(adopted.marks.told()));
-        (done >= adopted.marks.last() && own_done >= adopted.handed_on).then_some(adopted)
+        adopted.found.is_finished(adopted.marks.level(), own.level(), adopted.handed_on).then_some(adopted)
     }
 
     /// The records from this number on that are still there, at most `max`.

@@ -20,6 +20,7 @@
 
 mod facts;
 mod frame;
+mod handover;
 mod replay;
 mod running;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod write;
 
 pub use facts::{Bounds, Ends, Health, Kept, Next, Segment};
 pub use frame::{Draft, ends};
+pub use handover::{Handover, Level, Step, last_patience_ms};
 pub use replay::{Found, Replay, UNREADABLE_RECORD, records};
 
 use crate::ids::RequestId;
@@ -201,6 +203,12 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub fn is_on_disk(&self) -> bool {
         self.unwritten_bytes == 0
+    }
+
+    /// Ends that memory alone has.
+    #[must_use]
+    pub fn in_memory_alone(&self) -> usize {
+        self.recent.iter().filter(|recent| !recent.is_written).count()
     }
 
     /// The records have come this far; what need not be held in memory any more goes.
