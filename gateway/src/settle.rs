@@ -13,7 +13,7 @@ use shared::model::price::Factors;
 use shared::money::NanoUsd;
 use shared::protocol::Dialect;
 use shared::protocol::detect::Family;
-use shared::protocol::tally::UsageState;
+use shared::protocol::tally::{Extras, UsageState};
 use shared::protocol::tap::StreamFacts;
 use shared::protocol::whole::WholeFacts;
 use shared::rules::access::effective_groups;
@@ -24,10 +24,17 @@ use std::sync::Arc;
 /// What an attempt took, as the provider counted it.
 #[derive(Debug, Clone, Default)]
 pub struct Spent {
-    usage: TokenUsage,
+    counted: Box<Counted>,
     is_estimate: bool,
-    service_tier: Option<String>,
     upstream_model: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Counted {
+    usage: TokenUsage,
+    service_tier: Option<String>,
+    extras: Extras,
+    advisor: Option<String>,
 }
 
 impl Spent {
@@ -52,24 +59,27 @@ impl Spent {
     /// What a whole body counts.
     #[must_use]
     pub fn of_whole(facts: &WholeFacts, upstream_model: Option<String>) -> Self {
-        Self {
+        let counted = Counted {
             usage: facts.usage,
-            is_estimate: facts.usage_state != UsageState::Final,
             service_tier: facts.service_tier.clone(),
-            upstream_model,
-        }
+            extras: facts.extras,
+            advisor: facts.advisor.clone(),
+        };
+        let is_estimate = facts.usage_state != UsageState::Final;
+        Self { counted: Box::new(counted), is_estimate, upstream_model }
     }
 
     /// What a stream has counted up to here; its output is estimated when the last word is missing.
     #[must_use]
     pub fn of_stream(facts: &StreamFacts, upstream_model: Option<String>) -> Self {
         let is_estimate = facts.usage_state() != UsageState::Final;
-        Self {
+        let counted = Counted {
             usage: if is_estimate { facts.estimated_usage() } else { facts.usage() },
-            is_estimate,
             service_tier: facts.service_tier.clone(),
-            upstream_model,
-        }
+            extras: facts.extras(),
+            advisor: facts.advisor.clone(),
+        };
+        Self { counted: Box::new(counted), is_estimate, upstream_model }
     }
 }
 
@@ -126,7 +136,7 @@ impl BillTerms {
         let (provider_id, factors) = self.provider?;
         let terms = self.live.terms();
         let catalogue = Catalogue::new(terms.prices);
-        let mut usage = spent.usage;
+        let Counted { mut usage, ref service_tier, extras, ref advisor } = *spent.counted;
         let is_billed = self.family.is_billed();
         // Of an interrupted attempt nobody knows how far it came: its input is taken to have been read.
         let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained | Outcome::Interrupted);
@@ -143,13 +153,17 @@ impl BillTerms {
             model: Some(&self.model),
             upstream_model: upstream_model.as_deref(),
             requested_tier: self.requested_tier.as_deref(),
-            actual_tier: spent.service_tier.as_deref(),
+            actual_tier: service_tier.as_deref(),
             usage: &usage,
+            extras,
+            advisor: advisor.as_deref(),
             factors,
         });
+        // What is stored is what was taken in all; of a request with advice the price is of two models.
+        let usage = usage.plus(&extras.advised);
         let has_usage = usage != TokenUsage::default();
         let (cost, flags) = if is_billed && (has_usage || is_finished) {
-            let is_estimate = spent.is_estimate;
+            let is_estimate = spent.is_estimate || priced.flags.is_estimate;
             (priced.cost, UsageFlags { is_estimate, ..priced.flags })
         } else {
             (

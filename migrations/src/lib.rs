@@ -26,6 +26,7 @@ mod m20261126_000014_error_rules;
 mod m20261126_000015_egress;
 mod m20261126_000016_limits;
 mod m20261126_000017_budgets;
+mod m20261126_000018_premiums;
 
 use sea_orm_migration::prelude::*;
 
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000015_egress::Migration),
             Box::new(m20261126_000016_limits::Migration),
             Box::new(m20261126_000017_budgets::Migration),
+            Box::new(m20261126_000018_premiums::Migration),
         ]
     }
 }

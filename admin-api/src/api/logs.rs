@@ -131,6 +131,10 @@ pub struct LedgerItem {
     is_unpriced: bool,
     is_long_context: bool,
     is_priority_tier: bool,
+    /// Served in Anthropic's fast mode, at a multiple of the price.
+    is_fast: bool,
+    /// Served in the US alone, which costs more.
+    is_us_only: bool,
 }
 
 /// Which requests.
@@ -302,6 +306,8 @@ fn ledger_item(row: ledger::Model) -> LedgerItem {
         is_unpriced: row.is_unpriced,
         is_long_context: row.is_long_context,
         is_priority_tier: row.is_priority_tier,
+        is_fast: row.is_fast,
+        is_us_only: row.is_us_only,
     }
 }
 

@@ -212,7 +212,7 @@ fn last_provider(row: &request_log::Model, attempts: &[ledger::Model]) -> i64 {
 /// The log row of a record.
 pub(super) fn request_row(record: &UsageRecord) -> request_log::Model {
     let UsageRecord { schema: _, request, attempts } = record;
-    let usage = attempts.iter().fold(TokenUsage::default(), |sum, a| add_usage(sum, &a.usage));
+    let usage = attempts.iter().fold(TokenUsage::default(), |sum, a| sum.plus(&a.usage));
     let cost = attempts.iter().fold(CostBreakdown::default(), |sum, a| add_cost(sum, &a.cost));
     request_log::Model {
         id: request.id.to_string(),
@@ -305,20 +305,8 @@ pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledg
         attempt_admitted_at_ms: admitted_at.map(|at| at.0),
         held_nano_usd: put_aside(request.held),
         attempt_held_nano_usd: put_aside(*held),
-    }
-}
-
-fn add_usage(sum: TokenUsage, part: &TokenUsage) -> TokenUsage {
-    TokenUsage {
-        input_tokens: sum.input_tokens.saturating_add(part.input_tokens),
-        cache_write_5m_tokens: sum.cache_write_5m_tokens.saturating_add(part.cache_write_5m_tokens),
-        cache_write_1h_tokens: sum.cache_write_1h_tokens.saturating_add(part.cache_write_1h_tokens),
-        cache_read_tokens: sum.cache_read_tokens.saturating_add(part.cache_read_tokens),
-        output_tokens: sum.output_tokens.saturating_add(part.output_tokens),
-        reasoning_tokens: sum.reasoning_tokens.saturating_add(part.reasoning_tokens),
-        image_input_tokens: sum.image_input_tokens.saturating_add(part.image_input_tokens),
-        image_output_tokens: sum.image_output_tokens.saturating_add(part.image_output_tokens),
-        web_search_requests: sum.web_search_requests.saturating_add(part.web_search_requests),
+        is_fast: flags.is_fast,
+        is_us_only: flags.is_us_only,
     }
 }
 

@@ -179,12 +179,13 @@ fn entry(verb: &'static str, model: &str, before: Option<Value>, after: Option<V
 }
 
 /// Fields of the bundled table that say what a model is, not what it costs.
-const DESCRIPTIVE: [&str; 8] = [
+const DESCRIPTIVE: [&str; 9] = [
     "deprecation_date",
     "litellm_provider",
     "max_tokens",
     "metadata",
     "mode",
+    "provider_specific_entry",
     "search_context_cost_per_query",
     "source",
     "tpm",

@@ -217,6 +217,9 @@ impl Doc<'_> {
                 is_unpriced: self.is_unpriced,
                 is_long_context: self.is_long_context,
                 is_priority_tier: self.is_priority_tier,
+                // Only an answer's count says so.
+                is_fast: false,
+                is_us_only: false,
             },
             admitted_at: self.attempt_admitted_at,
             held: self.attempt_held,

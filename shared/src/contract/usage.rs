@@ -245,6 +245,22 @@ impl TokenUsage {
             .saturating_add(self.cache_read_tokens)
             .saturating_add(self.image_input_tokens)
     }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            cache_write_5m_tokens: self.cache_write_5m_tokens.saturating_add(other.cache_write_5m_tokens),
+            cache_write_1h_tokens: self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_add(other.reasoning_tokens),
+            image_input_tokens: self.image_input_tokens.saturating_add(other.image_input_tokens),
+            image_output_tokens: self.image_output_tokens.saturating_add(other.image_output_tokens),
+            web_search_requests: self.web_search_requests.saturating_add(other.web_search_requests),
+        }
+    }
 }
 
 /// A cost and its rounded items; `total` is always their sum.
@@ -292,6 +308,12 @@ pub struct UsageFlags {
     /// The priority tier's rates applied.
     #[serde(skip_serializing_if = "is_default")]
     pub is_priority_tier: bool,
+    /// The provider says that it served in fast mode (Anthropic's `usage.speed`), which costs a multiple.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_fast: bool,
+    /// The provider says that it served in the US alone (Anthropic's `usage.inference_geo`), which costs more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_us_only: bool,
 }
 
 /// How a request found its provider: enough to replay the draws, at most 4 KiB as JSON.

@@ -19,6 +19,12 @@ pub struct ModelPrice {
     pub per_request: PicoUsd,
     /// A fee per web search the model ran at the provider, in pico-USD.
     pub per_web_search: PicoUsd,
+    /// What its tokens cost in fast mode, as a multiple; `None`: see [`Self::in_fast_mode`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fast: Option<Multiplier>,
+    /// What they cost in the US alone, as a multiple; `None`: see [`Self::in_us_only`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub us_only: Option<Multiplier>,
     /// The largest input the model takes, in tokens.
     pub max_input_tokens: Option<u64>,
     /// The largest output the model gives, in tokens.
@@ -31,6 +37,20 @@ impl ModelPrice {
     #[must_use]
     pub fn has_price(&self) -> bool {
         self.base.input.is_some() || self.base.output.is_some() || self.per_request > PicoUsd(0)
+    }
+
+    /// The factor on its tokens in Anthropic's fast mode: of an entry that does not say, twice, as for each model that has the mode
+    /// (platform.claude.com "Fast mode": Opus 4.8, 5 and 5.5; November 2026).
+    #[must_use]
+    pub fn in_fast_mode(&self) -> Multiplier {
+        self.fast.unwrap_or(Multiplier(2_000_000))
+    }
+
+    /// The factor on its tokens where Anthropic ran it in the US alone: of an entry that does not say, 1.1 (platform.claude.com
+    /// "Pricing", data residency).
+    #[must_use]
+    pub fn in_us_only(&self) -> Multiplier {
+        self.us_only.unwrap_or(Multiplier(1_100_000))
     }
 }
 

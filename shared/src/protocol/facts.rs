@@ -3,7 +3,7 @@
 //! The rooms' `response.rs` fill an [`EventFacts`]; [`super::tap`] folds them into the facts of the stream
 //! and [`crate::rules::gate`] decides on the [`EventKind`]. Knows nothing of any one dialect.
 
-use super::tally::UsagePatch;
+use super::tally::{Searches, UsagePatch};
 use std::borrow::Cow;
 
 /// What an event is to a gate and to a timer.
@@ -88,6 +88,10 @@ pub struct EventFacts<'a> {
     pub service_tier: Option<Cow<'a, str>>,
     /// The tokens it counts.
     pub usage: Option<UsagePatch>,
+    /// The model that was asked for advice, whose tokens are the usage's `advised`.
+    pub advisor: Option<Cow<'a, str>>,
+    /// Web searches that it shows.
+    pub searches: Option<Searches>,
     /// True for the extra chat chunk (`choices: []` with usage) that comes only when asked for.
     pub is_usage_only: bool,
     /// The error it carries; `Some` exactly when `kind` is [`EventKind::Error`].
@@ -107,6 +111,8 @@ impl EventFacts<'_> {
             stop_reason: None,
             service_tier: None,
             usage: None,
+            advisor: None,
+            searches: None,
             is_usage_only: false,
             error: None,
         }
@@ -126,6 +132,8 @@ impl EventFacts<'_> {
             stop_reason: own(self.stop_reason),
             service_tier: own(self.service_tier),
             usage: self.usage,
+            advisor: own(self.advisor),
+            searches: self.searches,
             is_usage_only: self.is_usage_only,
             error: self.error.map(ErrorFacts::into_owned),
         }

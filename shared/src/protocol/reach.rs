@@ -19,8 +19,17 @@ pub struct Reach {
     pub outgrows_body: bool,
     /// It brings tools.
     pub has_tools: bool,
-    /// How often the provider may take a turn of its own; `None`: it may as often as it likes.
+    /// How often the provider may take a turn of its own, searches of the next field not counted; `None`: it may as often as it likes.
     pub server_uses: Option<u64>,
+    /// It lets the model search the web by OpenAI's tool, which has no limit of its own.
+    pub searches: bool,
+    /// `max_tool_calls`: how many calls of OpenAI's own tools there may be in an answer of the Responses API, all together ("any
+    /// further attempts to call a tool by the model will be ignored", OpenAI API reference).
+    pub max_tool_calls: Option<u64>,
+    /// It asks for Anthropic's fast mode.
+    pub is_fast: bool,
+    /// It says where the model may run (Anthropic's `inference_geo`), and that is everywhere. Else a workspace may have another default.
+    pub is_anywhere: bool,
     /// How many inputs it brings that are read each by itself: prompts to complete, texts to embed. At least 1.
     pub inputs: u64,
     /// It foretells its answer; what of that does not come is billed as output all the same.
@@ -41,6 +50,10 @@ pub fn reach(body: &[u8]) -> Reach {
             outgrows_body: true,
             has_tools: true,
             server_uses: None,
+            searches: true,
+            max_tool_calls: None,
+            is_fast: true,
+            is_anywhere: false,
             inputs: 1,
             foretells: true,
             swelling: 0,
@@ -50,6 +63,10 @@ pub fn reach(body: &[u8]) -> Reach {
         outgrows_body: found.outgrows_body,
         has_tools: found.tools > 0,
         server_uses: (!found.is_unbounded).then_some(found.uses),
+        searches: found.searches,
+        max_tool_calls: found.max_tool_calls,
+        is_fast: found.is_fast,
+        is_anywhere: found.geos == (Geos { anywhere: true, elsewhere: false }),
         inputs: found.inputs.max(1),
         foretells: found.foretells,
         swelling: found.swelling,
@@ -62,6 +79,10 @@ struct Found {
     tools: u64,
     uses: u64,
     is_unbounded: bool,
+    searches: bool,
+    max_tool_calls: Option<u64>,
+    is_fast: bool,
+    geos: Geos,
     inputs: u64,
     foretells: bool,
     swelling: u64,
@@ -69,9 +90,18 @@ struct Found {
     tool: Tool,
 }
 
+/// What a request says of where the model may run, be it twice.
+#[derive(Default, PartialEq, Eq)]
+struct Geos {
+    anywhere: bool,
+    elsewhere: bool,
+}
+
 #[derive(Default)]
 struct Tool {
     is_server: bool,
+    /// It is OpenAI's search of the web.
+    searches: bool,
     /// Its kind is one whose turns `max_uses` bounds.
     heeds_max_uses: bool,
     max_uses: Option<u64>,
@@ -104,6 +134,10 @@ enum Place {
     ToolType,
     /// A tool's bound.
     MaxUses,
+    /// The bound of all tools together.
+    MaxToolCalls,
+    Speed,
+    Geo,
     /// Where a tool runs.
     Environment,
     /// What lets the provider go on by itself: servers to call, searches, other models to ask.
@@ -127,6 +161,9 @@ impl Place {
                 "prediction" => Self::Prediction,
                 "context_management" => Self::Management,
                 "requests" => Self::Requests,
+                "max_tool_calls" => Self::MaxToolCalls,
+                "speed" => Self::Speed,
+                "inference_geo" => Self::Geo,
                 "input" => Self::Input,
                 "messages" | "contents" | "content" | "system" | "instructions" | "systemInstruction"
                 | "system_instruction" => Self::Content,
@@ -216,9 +253,13 @@ impl<'de> Visitor<'de> for Node<'_> {
             Place::Entry => found.inputs += 1,
             Place::ToolType => {
                 found.tool.is_server |= is_server_tool(text);
+                found.tool.searches |= is_search_tool(text);
                 found.tool.heeds_max_uses = matches!(text, "web_search_20250305" | "web_fetch_20250910");
             }
             Place::Environment => found.tool.is_server |= text != "local",
+            Place::Speed => found.is_fast |= text == "fast",
+            Place::Geo if text == "global" => found.geos.anywhere = true,
+            Place::Geo => found.geos.elsewhere = true,
             Place::Servers => found.is_unbounded |= !text.is_empty(),
             Place::Management => found.is_unbounded |= text.starts_with("compact"),
             _ => {}
@@ -227,8 +268,10 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        if self.place == Place::MaxUses {
-            self.found.tool.max_uses = Some(number);
+        match self.place {
+            Place::MaxUses => self.found.tool.max_uses = Some(number),
+            Place::MaxToolCalls => self.found.max_tool_calls = self.found.max_tool_calls.max(Some(number)),
+            _ => {}
         }
         Ok(())
     }
@@ -296,6 +339,7 @@ impl Found {
             Tool { heeds_max_uses: true, max_uses: Some(uses), .. } => {
                 self.uses = self.uses.saturating_add(uses);
             }
+            Tool { searches: true, .. } => self.searches = true,
             Tool { .. } => self.is_unbounded = true,
         }
     }
@@ -313,6 +357,14 @@ fn swelling(text: &str) -> u64 {
 /// True for a part whose content is elsewhere, or media.
 fn is_kind_that_outgrows(kind: &str) -> bool {
     matches!(kind, "item_reference" | "container_upload" | "base64" | "image_generation_call")
+}
+
+/// True for OpenAI's search of the web, in any of its releases.
+fn is_search_tool(kind: &str) -> bool {
+    matches!(
+        kind,
+        "web_search" | "web_search_2025_08_26" | "web_search_preview" | "web_search_preview_2025_03_11"
+    )
 }
 
 /// True for a tool that the provider runs itself. Those that the caller runs have a type of their own at Anthropic and Codex.

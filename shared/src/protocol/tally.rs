@@ -46,12 +46,39 @@ pub struct UsagePatch {
     pub image_output: Option<u64>,
     /// Web searches run by the provider.
     pub web_search: Option<u64>,
+    /// What other models took on the way, whom this one asked: Anthropic's advisors. In none of the fields above.
+    pub advised: Option<TokenUsage>,
+    /// Served in fast mode.
+    pub is_fast: Option<bool>,
+    /// Served in the US alone.
+    pub is_us_only: Option<bool>,
+}
+
+/// Web searches that are told by what they leave in the answer, not by the usage object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searches {
+    /// So many more than events before told of.
+    More(u64),
+    /// So many in the whole answer, or up to here.
+    InAll(u64),
+}
+
+/// What is billed beside the tokens of the model that answered, or makes them dearer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// See [`UsagePatch::advised`].
+    pub advised: TokenUsage,
+    /// See [`UsagePatch::is_fast`].
+    pub is_fast: bool,
+    /// See [`UsagePatch::is_us_only`].
+    pub is_us_only: bool,
 }
 
 /// The fold of all patches of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTally {
     counted: UsagePatch,
+    searches: u64,
 }
 
 impl UsageTally {
@@ -83,7 +110,29 @@ impl UsageTally {
             image_input: patch.image_input.or(before.image_input),
             image_output: patch.image_output.or(before.image_output),
             web_search: patch.web_search.or(before.web_search),
+            advised: patch.advised.or(before.advised),
+            is_fast: patch.is_fast.or(before.is_fast),
+            is_us_only: patch.is_us_only.or(before.is_us_only),
         };
+    }
+
+    /// Takes the searches that an event told of.
+    pub fn note_searches(&mut self, searches: Searches) {
+        self.searches = match searches {
+            Searches::More(more) => self.searches.saturating_add(more),
+            Searches::InAll(all) => self.searches.max(all),
+        };
+    }
+
+    /// What is billed beside the tokens, or makes them dearer.
+    #[must_use]
+    pub fn extras(&self) -> Extras {
+        let UsagePatch { advised, is_fast, is_us_only, .. } = self.counted;
+        Extras {
+            advised: advised.unwrap_or_default(),
+            is_fast: is_fast.unwrap_or(false),
+            is_us_only: is_us_only.unwrap_or(false),
+        }
     }
 
     /// The stream ended as its protocol wants: a running count was the last one.
@@ -114,7 +163,7 @@ impl UsageTally {
             reasoning_tokens: counted.reasoning.unwrap_or(0),
             image_input_tokens: counted.image_input.unwrap_or(0),
             image_output_tokens: counted.image_output.unwrap_or(0),
-            web_search_requests: counted.web_search.unwrap_or(0),
+            web_search_requests: counted.web_search.unwrap_or(0).max(self.searches),
         }
     }
 }

@@ -7,7 +7,7 @@ pub use super::upstream_error::{UpstreamError, read_error};
 
 use super::Dialect;
 use super::facts::EventKind;
-use super::tally::{UsageState, UsageTally};
+use super::tally::{Extras, UsageState, UsageTally};
 use crate::contract::usage::TokenUsage;
 use std::borrow::Cow;
 
@@ -37,6 +37,10 @@ pub struct WholeFacts {
     pub stop_reason: Option<String>,
     /// The service tier it names.
     pub service_tier: Option<String>,
+    /// What is billed beside the tokens, or makes them dearer.
+    pub extras: Extras,
+    /// The model that was asked for advice.
+    pub advisor: Option<String>,
 }
 
 /// Whether a body is an answer.
@@ -92,6 +96,9 @@ pub fn read(dialect: Dialect, expect: Expect, body: &[u8]) -> WholeFacts {
     if let Some(patch) = &facts.usage {
         tally.absorb(patch);
     }
+    if let Some(searches) = facts.searches {
+        tally.note_searches(searches);
+    }
     WholeFacts {
         verdict,
         usage: tally.tokens(),
@@ -100,6 +107,8 @@ pub fn read(dialect: Dialect, expect: Expect, body: &[u8]) -> WholeFacts {
         response_id: facts.response_id.map(Cow::into_owned),
         stop_reason: facts.stop_reason.map(Cow::into_owned),
         service_tier: facts.service_tier.map(Cow::into_owned),
+        extras: tally.extras(),
+        advisor: facts.advisor.map(Cow::into_owned),
     }
 }
 
@@ -113,6 +122,8 @@ impl WholeFacts {
             response_id: None,
             stop_reason: None,
             service_tier: None,
+            extras: Extras::default(),
+            advisor: None,
         }
     }
 }

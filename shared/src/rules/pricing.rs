@@ -14,6 +14,13 @@
 //! 3. **Derived**, for what the model names nowhere: 5-minute cache write = 1.25 × input; 1-hour write = 2 ×
 //!    input, else the 5-minute rate; cache read = 0.1 × input, else 0.1 × output; image tokens as text. Input
 //!    and output are here those of the default tier, in the band that applies.
+//! 4. **Premium.** What the provider says it served in fast mode, or in the US alone, costs the model's factor for it, each class of
+//!    tokens; both multiply. Fees stay as they are.
+//!
+//! What another model took that was asked for advice is billed at that model's rates, and added item by item.
+//!
+//! Searches are billed each, but Gemini's up to 2.5, which Google bills by the request (ai.google.dev "Grounding with Google
+//! Search", pricing). Nothing is known here of what a vendor gives away each day: the price is that beyond it.
 
 mod catalogue;
 mod litellm;
@@ -28,6 +35,7 @@ use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
 use crate::model::price::{Factors, ModelPrice};
 use crate::model::{BillingModelSource, GroupSet, Provider, Settings, TierSource};
 use crate::money::{Multiplier, NanoUsd, PicoUsd, item_cost};
+use crate::protocol::tally::Extras;
 use rates::{RateCard, Tier};
 
 /// What a price depends on.
@@ -47,6 +55,10 @@ pub struct PriceQuery<'a, 'c> {
     pub actual_tier: Option<&'a str>,
     /// What was used.
     pub usage: &'a TokenUsage,
+    /// What is billed beside it, or makes it dearer.
+    pub extras: Extras,
+    /// The model that the extras' `advised` is of.
+    pub advisor: Option<&'a str>,
     /// See [`factors`].
     pub factors: Factors,
 }
@@ -56,7 +68,8 @@ pub struct PriceQuery<'a, 'c> {
 pub struct Priced<'c> {
     /// The rounded items and their sum.
     pub cost: CostBreakdown,
-    /// `is_unpriced`, `is_long_context`, `is_priority_tier`; never `is_estimate`, which the caller knows.
+    /// All but `is_estimate`, which the caller knows; but true where nobody knows the price of the model that gave advice: that was
+    /// then billed at the rates of the one that asked.
     pub flags: UsageFlags,
     /// The catalogue's name for the model it was priced by; `None` when it has none.
     pub priced_as: Option<&'c str>,
@@ -72,27 +85,79 @@ pub fn price<'c>(query: &PriceQuery<'_, 'c>) -> Priced<'c> {
         return Priced { cost, flags, priced_as: None };
     };
     let usage = query.usage;
+    let Extras { advised, is_fast, is_us_only } = query.extras;
     let card = RateCard { model, tier: tier(query), total_input: usage.total_input() };
-    let rates = card.rates();
+    let premium = Premium { is_fast, is_us_only };
+    let mut cost = of_tokens(&card, premium, usage, query.factors);
     let item = |count, rate| item_cost(count, rate, query.factors.provider, query.factors.group);
-    let mut cost = CostBreakdown {
+    let searches = billed_searches(name, usage.web_search_requests);
+    cost.fees = item(1, model.per_request) + item(searches, model.per_web_search);
+    let mut is_estimate = false;
+    if advised != TokenUsage::default() {
+        let advisor = query.advisor.and_then(|advisor| catalogue.find(advisor));
+        is_estimate = advisor.is_none();
+        let model = advisor.map_or(model, |(_, model)| model);
+        let card = RateCard { model, tier: Tier::Default, total_input: advised.total_input() };
+        // Fast mode is the answering model's own.
+        let premium = Premium { is_fast: false, is_us_only };
+        let part = of_tokens(&card, premium, &advised, query.factors);
+        cost.input += part.input;
+        cost.cache_write_5m += part.cache_write_5m;
+        cost.cache_write_1h += part.cache_write_1h;
+        cost.cache_read += part.cache_read;
+        cost.output += part.output;
+    }
+    cost.total =
+        cost.input + cost.cache_write_5m + cost.cache_write_1h + cost.cache_read + cost.output + cost.fees;
+    let flags = UsageFlags {
+        is_estimate,
+        is_unpriced: false,
+        is_long_context: card.is_long_context(),
+        is_priority_tier: card.uses_priority_rates(),
+        is_fast,
+        is_us_only,
+    };
+    Priced { cost, flags, priced_as: Some(name) }
+}
+
+/// The items of tokens; no fees, no total.
+fn of_tokens(card: &RateCard<'_>, premium: Premium, usage: &TokenUsage, factors: Factors) -> CostBreakdown {
+    let rates = card.rates();
+    let item = |count, rate| item_cost(count, premium.on(card.model, rate), factors.provider, factors.group);
+    CostBreakdown {
         input: item(usage.input_tokens, rates.input) + item(usage.image_input_tokens, rates.image_input),
         cache_write_5m: item(usage.cache_write_5m_tokens, rates.cache_write_5m),
         cache_write_1h: item(usage.cache_write_1h_tokens, rates.cache_write_1h),
         cache_read: item(usage.cache_read_tokens, rates.cache_read),
         output: item(usage.output_tokens, rates.output) + item(usage.image_output_tokens, rates.image_output),
-        fees: item(1, model.per_request) + item(usage.web_search_requests, model.per_web_search),
+        fees: NanoUsd::ZERO,
         total: NanoUsd::ZERO,
-        factors: query.factors,
-    };
-    cost.total =
-        cost.input + cost.cache_write_5m + cost.cache_write_1h + cost.cache_read + cost.output + cost.fees;
-    let flags = UsageFlags {
-        is_long_context: card.is_long_context(),
-        is_priority_tier: card.uses_priority_rates(),
-        ..UsageFlags::default()
-    };
-    Priced { cost, flags, priced_as: Some(name) }
+        factors,
+    }
+}
+
+/// What makes each token dearer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Premium {
+    /// Fast mode.
+    pub is_fast: bool,
+    /// Served in the US alone.
+    pub is_us_only: bool,
+}
+
+impl Premium {
+    /// A rate of the model with it.
+    #[must_use]
+    pub fn on(self, model: &ModelPrice, rate: PicoUsd) -> PicoUsd {
+        let rate = if self.is_fast { rate.times(model.in_fast_mode()) } else { rate };
+        if self.is_us_only { rate.times(model.in_us_only()) } else { rate }
+    }
+}
+
+/// How many searches of a request are billed by this entry of the catalogue.
+fn billed_searches(name: &str, searches: u64) -> u64 {
+    let is_by_request = ["gemini-1", "gemini-2"].iter().any(|family| name.contains(family));
+    if is_by_request { searches.min(1) } else { searches }
 }
 
 /// The most that a token of a model can cost here, of whatever class, service tier and band.

@@ -48,6 +48,8 @@ pub struct Model {
     pub attempt_admitted_at_ms: Option<i64>,
     pub held_nano_usd: Option<i64>,
     pub attempt_held_nano_usd: Option<i64>,
+    pub is_fast: bool,
+    pub is_us_only: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

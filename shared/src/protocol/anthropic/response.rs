@@ -26,6 +26,7 @@ pub fn classify<'a>(name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
             model: event.message.model.filled(),
             response_id: event.message.id.filled(),
             usage: event.message.usage.patch(UsageState::Started),
+            advisor: event.message.usage.advisor(),
             service_tier: event.message.usage.service_tier.filled(),
             ..EventFacts::of(EventKind::Preamble)
         },
@@ -48,6 +49,7 @@ pub fn classify<'a>(name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
             EventFacts {
                 finish,
                 usage: event.usage.patch(state),
+                advisor: event.usage.advisor(),
                 service_tier: event.usage.service_tier.filled(),
                 stop_reason,
                 ..EventFacts::of(kind)
@@ -90,6 +92,7 @@ pub fn classify_whole(body: &[u8]) -> EventFacts<'_> {
         model: message.model.filled(),
         response_id: message.id.filled(),
         usage: message.usage.patch(UsageState::Final),
+        advisor: message.usage.advisor(),
         service_tier: message.usage.service_tier.filled(),
         stop_reason,
         ..EventFacts::of(if is_answer { EventKind::Content } else { EventKind::Other })

@@ -6,8 +6,10 @@
 use super::usage::Usage;
 use crate::protocol::facts::{EventFacts, EventKind, Finish, Phase};
 use crate::protocol::lenient::{Flag, Fold, Many, Raw, Text, lenient, parse};
-use crate::protocol::tally::UsageState;
+use crate::protocol::tally::{Searches, UsageState};
 use crate::protocol::upstream_error::read_error;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// What an event says.
 #[must_use]
@@ -70,6 +72,30 @@ lenient! {
     struct WireCandidate<'a> {
         content: Content = "content",
         finish_reason: Text<'a> = "finishReason",
+        grounding: Grounding<'a> = "groundingMetadata",
+    }
+}
+
+lenient! {
+    struct Grounding<'a> {
+        queries: Many<Queries<'a>> = "webSearchQueries",
+    }
+}
+
+/// The queries that were searched for. "We ignore the empty web search queries when counting unique queries" (ai.google.dev,
+/// "Grounding with Google Search").
+#[derive(Clone, Debug, Default)]
+struct Queries<'a>(BTreeSet<Cow<'a, str>>);
+
+impl Fold for Queries<'_> {
+    fn fold(&mut self, mut next: Self) {
+        self.0.append(&mut next.0);
+    }
+}
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Queries<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Text::deserialize(deserializer)?.filled().into_iter().collect()))
     }
 }
 
@@ -97,6 +123,7 @@ struct Candidate<'a> {
     parts: usize,
     has_answer: bool,
     finish_reason: Text<'a>,
+    queries: Queries<'a>,
 }
 
 impl Fold for Candidate<'_> {
@@ -106,13 +133,19 @@ impl Fold for Candidate<'_> {
         if !next.finish_reason.as_str().is_empty() {
             self.finish_reason = next.finish_reason;
         }
+        self.queries.fold(next.queries);
     }
 }
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Candidate<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireCandidate { content, finish_reason } = WireCandidate::deserialize(deserializer)?;
-        Ok(Self { parts: content.parts.count, has_answer: content.parts.folded.is_answer, finish_reason })
+        let WireCandidate { content, finish_reason, grounding } = WireCandidate::deserialize(deserializer)?;
+        Ok(Self {
+            parts: content.parts.count,
+            has_answer: content.parts.folded.is_answer,
+            finish_reason,
+            queries: grounding.queries.folded,
+        })
     }
 }
 
@@ -141,7 +174,9 @@ impl<'a> Chunk<'a> {
     }
 
     fn into_facts(self) -> EventFacts<'a> {
-        let Candidate { parts, has_answer, finish_reason } = self.candidates.folded;
+        let Candidate { parts, has_answer, finish_reason, queries: Queries(queries) } =
+            self.candidates.folded;
+        let searched = u64::try_from(queries.len()).unwrap_or(u64::MAX);
         let feedback = self.feedback.filled();
         let block_reason = feedback.and_then(|json| parse::<Feedback<'_>>(json.as_bytes()));
         // The zero value of the enum is sent by some while the model still runs.
@@ -166,6 +201,7 @@ impl<'a> Chunk<'a> {
             model: self.model.filled(),
             response_id: self.id.filled(),
             stop_reason,
+            searches: (searched > 0).then_some(Searches::InAll(searched)),
             usage: usage.and_then(|usage| usage.patch(state)),
             ..EventFacts::of(kind)
         }

@@ -6,8 +6,8 @@
 
 use super::usage::Usage;
 use crate::protocol::facts::{EventFacts, EventKind, Finish, Phase};
-use crate::protocol::lenient::{Raw, Text, lenient, parse};
-use crate::protocol::tally::UsageState;
+use crate::protocol::lenient::{Fold, Many, Raw, Text, lenient, parse};
+use crate::protocol::tally::{Searches, UsageState};
 use crate::protocol::upstream_error::read_error;
 
 /// What an event says.
@@ -33,7 +33,11 @@ pub fn classify<'a>(name: &[u8], data: &'a [u8]) -> EventFacts<'a> {
             let phase = if is_thinking { Phase::Thinking } else { Phase::Answering };
             EventFacts { phase: Some(phase), ..EventFacts::of(EventKind::Content) }
         }
-        Name::ItemDone => EventFacts { phase: Some(Phase::Answering), ..EventFacts::of(EventKind::Content) },
+        Name::ItemDone => EventFacts {
+            phase: Some(Phase::Answering),
+            searches: event.item.is_search().then_some(Searches::More(1)),
+            ..EventFacts::of(EventKind::Content)
+        },
         Name::Delta => EventFacts::of(EventKind::Content),
         Name::Completed if !event.response.is_failed() => {
             event.response.into_facts(EventKind::Content, Finish::End)
@@ -150,6 +154,38 @@ lenient! {
 lenient! {
     struct Item<'a> {
         item_type: Text<'a> = "type",
+        action: Action<'a> = "action",
+    }
+}
+
+lenient! {
+    struct Action<'a> {
+        action_type: Text<'a> = "type",
+    }
+}
+
+impl Item<'_> {
+    /// "Search actions incur a tool call cost" (OpenAI, "Web search"): to open a page and to look in it do not. An item of the first
+    /// releases says no action: it searched.
+    fn is_search(&self) -> bool {
+        self.item_type.as_str() == "web_search_call"
+            && matches!(self.action.action_type.as_str(), "search" | "")
+    }
+}
+
+/// The searches among the items of an answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct SearchItems(u64);
+
+impl Fold for SearchItems {
+    fn fold(&mut self, next: Self) {
+        self.0 += next.0;
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SearchItems {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Item::deserialize(deserializer).map(|item| Self(u64::from(item.is_search())))
     }
 }
 
@@ -158,7 +194,16 @@ impl<'a> Response<'a> {
         self.error.is_filled() || matches!(self.status.as_str(), "failed" | "cancelled")
     }
 
+    /// Most answers have none: only then the items are read.
+    fn searches(&self) -> Option<Searches> {
+        let items = self.output.filled()?;
+        memchr::memmem::find(items.as_bytes(), b"web_search_call")?;
+        let items: Many<SearchItems> = parse(items.as_bytes())?;
+        Some(Searches::InAll(items.folded.0))
+    }
+
     fn into_facts(self, kind: EventKind, finish: Finish) -> EventFacts<'a> {
+        let searches = self.searches();
         let state = if finish == Finish::End { UsageState::Final } else { UsageState::Running };
         // Only an end has a reason: a response that runs says `in_progress`.
         let stop_reason = match finish {
@@ -167,6 +212,7 @@ impl<'a> Response<'a> {
         };
         EventFacts {
             finish,
+            searches,
             model: self.model.filled(),
             response_id: self.id.filled(),
             service_tier: self.service_tier.filled(),

@@ -5,6 +5,10 @@ const NOTHING: Reach = Reach {
     outgrows_body: false,
     has_tools: false,
     server_uses: Some(0),
+    searches: false,
+    max_tool_calls: None,
+    is_fast: false,
+    is_anywhere: false,
     inputs: 1,
     foretells: false,
     swelling: 0,
@@ -99,7 +103,6 @@ fn tools_of_the_provider_are_told_from_the_callers_and_counted() {
     for tool in [
         json!({"type": "web_search_20250305", "name": "web_search"}),
         json!({"type": "code_execution_20250825", "name": "code_execution"}),
-        json!({"type": "web_search"}),
         json!({"type": "file_search", "vector_store_ids": ["vs_1"]}),
         json!({"type": "mcp", "server_url": "https://example.com"}),
         // Bound by no `max_uses`: each run of code is another turn, and so is each question to the other model.
@@ -114,6 +117,36 @@ fn tools_of_the_provider_are_told_from_the_callers_and_counted() {
     }
     assert_eq!(with(json!([{"type": "shell", "environment": {"type": "local"}}])).server_uses, Some(0));
     assert_eq!(with(json!({"googleSearch": {}})), Reach { has_tools: true, server_uses: None, ..NOTHING });
+}
+
+/// The dated releases too. What bounds one bounds no other tool, and only where it is the API's own field.
+#[test]
+fn openais_searches_are_bound_by_the_limit_over_all_tools_alone() {
+    for kind in ["web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"]
+    {
+        let body = json!({"tools": [{"type": kind, "external_web_access": false}, {"type": "custom", "name": "apply_patch"}]});
+        assert_eq!(of(&body), Reach { has_tools: true, searches: true, ..NOTHING }, "{kind}");
+    }
+    let limited = json!({"tools": [{"type": "web_search"}], "max_tool_calls": 3});
+    assert_eq!(of(&limited), Reach { has_tools: true, searches: true, max_tool_calls: Some(3), ..NOTHING });
+    let twice = reach(br#"{"max_tool_calls": 1, "max_tool_calls": 8, "max_tool_calls": 2}"#);
+    assert_eq!(twice.max_tool_calls, Some(8), "whichever of them counts");
+    let other = json!({"tools": [{"type": "web_search"}, {"type": "code_interpreter"}], "max_tool_calls": 3});
+    assert_eq!(of(&other).server_uses, None);
+    let elsewhere =
+        json!({"metadata": {"max_tool_calls": 3}, "tools": [{"type": "web_search", "max_tool_calls": 3}]});
+    assert_eq!(of(&elsewhere).max_tool_calls, None);
+}
+
+#[test]
+fn what_makes_tokens_dearer_is_seen() {
+    assert!(of(&json!({"speed": "fast"})).is_fast);
+    assert!(!of(&json!({"speed": "standard", "messages": [{"speed": "fast"}]})).is_fast);
+    assert!(reach(br#"{"speed": "fast", "speed": "standard"}"#).is_fast);
+    assert!(of(&json!({"inference_geo": "global"})).is_anywhere);
+    assert!(!of(&json!({"inference_geo": "us"})).is_anywhere);
+    assert!(!of(&json!({})).is_anywhere, "a workspace has a default of its own");
+    assert!(!reach(br#"{"inference_geo": "global", "inference_geo": "us"}"#).is_anywhere);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::text::generated_bytes;
 use crate::contract::usage::TokenUsage;
 use crate::protocol::Dialect;
 use crate::protocol::facts::{ErrorFacts, EventFacts, EventKind, Finish, Phase};
-use crate::protocol::tally::{UsageState, UsageTally};
+use crate::protocol::tally::{Extras, UsageState, UsageTally};
 
 /// What is known of a stream so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct StreamFacts {
     pub stop_reason: Option<String>,
     /// The service tier the provider says it gave.
     pub service_tier: Option<String>,
+    /// The model that was asked for advice.
+    pub advisor: Option<String>,
     /// True while the model thinks, or a Responses stream waits for its first item.
     pub allows_long_silence: bool,
     /// True once something real of an answer has passed.
@@ -88,6 +90,10 @@ impl StreamFacts {
         if let Some(patch) = &facts.usage {
             self.tally.absorb(patch);
         }
+        set_last(&mut self.advisor, facts.advisor.as_deref());
+        if let Some(searches) = facts.searches {
+            self.tally.note_searches(searches);
+        }
         if let Some(error) = &facts.error
             && self.error.is_none()
         {
@@ -115,6 +121,12 @@ impl StreamFacts {
     #[must_use]
     pub fn usage(&self) -> TokenUsage {
         self.tally.tokens()
+    }
+
+    /// What is billed beside [`Self::usage`], or makes it dearer.
+    #[must_use]
+    pub fn extras(&self) -> Extras {
+        self.tally.extras()
     }
 
     /// True once an event has said that nothing follows: the end by its protocol's word, or an error.

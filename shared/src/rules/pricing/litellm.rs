@@ -2,7 +2,7 @@
 //! float. Fields this product does not bill by are skipped: the table grows new ones all the time.
 
 use crate::model::price::{Band, ModelPrice, Rates};
-use crate::money::{MoneyError, NanoUsd, PicoUsd};
+use crate::money::{MoneyError, Multiplier, NanoUsd, PicoUsd};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -45,6 +45,7 @@ pub fn parse_litellm(entry: &str) -> Result<ModelPrice, PriceError> {
         match name.as_str() {
             "input_cost_per_request" => price.per_request = usd(name, raw)?.unwrap_or_default(),
             "search_context_cost_per_query" => price.per_web_search = search_fee(name, raw)?,
+            "provider_specific_entry" => (price.fast, price.us_only) = premiums(raw)?,
             "max_input_tokens" => price.max_input_tokens = tokens(name, raw)?,
             "max_output_tokens" => price.max_output_tokens = tokens(name, raw)?,
             _ => {}
@@ -151,6 +152,20 @@ fn search_fee(field: &str, raw: &RawValue) -> Result<PicoUsd, PriceError> {
     }
 }
 
+/// Factors on the rates of a model: of fast mode, and of the US alone. What else stands there is not billed here.
+fn premiums(raw: &RawValue) -> Result<(Option<Multiplier>, Option<Multiplier>), PriceError> {
+    let Ok(entry) = serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()) else {
+        return Ok((None, None));
+    };
+    let factor = |name: &str| {
+        let Some(raw) = entry.get(name).filter(|raw| raw.get() != "null") else { return Ok(None) };
+        let field = || format!("provider_specific_entry.{name}");
+        let wrong = |source| PriceError::Price { field: field(), source };
+        Multiplier::parse(raw.get().trim_matches('"')).map(Some).map_err(wrong)
+    };
+    Ok((factor("fast")?, factor("us")?))
+}
+
 fn tokens(field: &str, raw: &RawValue) -> Result<Option<u64>, PriceError> {
     let text = raw.get();
     if text == "null" {
@@ -197,6 +212,7 @@ mod tests {
                 "input_cost_per_request": 0.001, "max_tokens": 4096, "max_input_tokens": 1e6,
                 "search_context_cost_per_query": {"search_context_size_low": 0.01,
                     "search_context_size_medium": 0.025, "search_context_size_high": 0.05},
+                "provider_specific_entry": {"us": 1.1, "fast": 6.0},
                 "mode": "chat", "supported_regions": ["x"], "output_cost_per_token_above_200k_tokens_odd": 1}"#,
         )
         .unwrap();
@@ -233,6 +249,8 @@ mod tests {
             bands: vec![low, high],
             per_request: PicoUsd(1_000_000_000),
             per_web_search: PicoUsd(25_000_000_000),
+            fast: Some(Multiplier(6_000_000)),
+            us_only: Some(Multiplier(1_100_000)),
             max_input_tokens: Some(1_000_000),
             max_output_tokens: Some(4_096),
         };
@@ -260,6 +278,10 @@ mod tests {
             (r#"{"max_input_tokens": 1.5}"#, "max_input_tokens is not a whole number of tokens"),
             (r#"{"max_tokens": "many"}"#, "max_tokens is not a whole number of tokens"),
             (r#"{"max_output_tokens": -1}"#, "max_output_tokens is not a whole number of tokens"),
+            (
+                r#"{"provider_specific_entry": {"fast": "very"}}"#,
+                "provider_specific_entry.fast is not a decimal number",
+            ),
             ("[]", "is not a JSON object"),
         ] {
             assert_eq!(parse_litellm(entry).unwrap_err().to_string(), message);

@@ -35,6 +35,8 @@ fn priced(
         requested_tier,
         actual_tier: None,
         usage,
+        extras: Extras::default(),
+        advisor: None,
         factors,
     });
     (priced.cost, priced.flags)
@@ -169,6 +171,8 @@ fn the_setting_says_whose_tier_is_believed_and_flex_only_the_responses() {
             requested_tier,
             actual_tier,
             usage: &TokenUsage { output_tokens: 1_000, ..usage },
+            extras: Extras::default(),
+            advisor: None,
             factors: Factors::default(),
         });
         assert_eq!(priced.cost.output.0, nano, "{tier_billing_source:?} {requested_tier:?} {actual_tier:?}");
@@ -201,6 +205,8 @@ fn the_setting_says_which_name_is_billed_and_the_other_stands_in() {
             requested_tier: None,
             actual_tier: None,
             usage: &usage,
+            extras: Extras::default(),
+            advisor: None,
             factors: Factors::default(),
         });
         assert_eq!(priced.priced_as, priced_as, "{billing_model_source:?} {model:?} {upstream_model:?}");
@@ -238,6 +244,119 @@ fn fees_are_charged_once_a_request_and_once_a_search() {
     let usage = TokenUsage { web_search_requests: 10, ..TokenUsage::default() };
     assert_eq!(cost(&price, &usage).fees, NanoUsd(12));
     assert_eq!(cost(&price, &usage).total, NanoUsd(12));
+}
+
+#[test]
+fn gemini_up_to_2_5_bills_searches_by_the_request_and_others_each() {
+    let price = ModelPrice { per_web_search: PicoUsd(1_000), ..of_base(Rates::default()) };
+    let price = ModelPrice { per_request: PicoUsd(1), ..price };
+    let usage = TokenUsage { web_search_requests: 4, ..TokenUsage::default() };
+    for (name, searches) in [
+        ("gemini-3-pro-preview", 4),
+        ("gemini/gemini-2.5-pro", 1),
+        ("vertex_ai/gemini-2.0-flash", 1),
+        ("gpt-5", 4),
+    ] {
+        assert_eq!(
+            by_name(name, &price, &usage, Extras::default(), None).cost.fees,
+            NanoUsd(searches),
+            "{name}"
+        );
+    }
+}
+
+/// Anthropic's documented prices: Opus 4.8 at 5 and 25 dollars a million is 10 and 50 in fast mode, and 1.1 times that in the US.
+#[test]
+fn fast_mode_and_the_us_alone_multiply_each_class_of_tokens_and_no_fee() {
+    let seed = seed().unwrap();
+    let opus = &seed["claude-opus-4-8"];
+    let usage = TokenUsage {
+        input_tokens: 1_000_000,
+        cache_write_5m_tokens: 1_000_000,
+        cache_write_1h_tokens: 1_000_000,
+        cache_read_tokens: 1_000_000,
+        output_tokens: 1_000_000,
+        web_search_requests: 1,
+        ..TokenUsage::default()
+    };
+    let dollars = |hundredths: i64| NanoUsd(hundredths * 10_000_000);
+    let plain = [500, 625, 1_000, 50, 2_500];
+    for (is_fast, is_us_only, percent) in
+        [(false, false, 100), (true, false, 200), (false, true, 110), (true, true, 220)]
+    {
+        let extras = Extras { is_fast, is_us_only, ..Extras::default() };
+        let priced = by_name("claude-opus-4-8", opus, &usage, extras, None);
+        let cost = priced.cost;
+        let items = [cost.input, cost.cache_write_5m, cost.cache_write_1h, cost.cache_read, cost.output];
+        assert_eq!(items, plain.map(|item| NanoUsd(item * percent * 100_000)), "{percent} %");
+        assert_eq!(cost.fees, dollars(1));
+        assert_eq!((priced.flags.is_fast, priced.flags.is_us_only), (is_fast, is_us_only));
+    }
+    let own = ModelPrice { fast: Some(Multiplier(6_000_000)), ..opus.clone() };
+    let extras = Extras { is_fast: true, ..Extras::default() };
+    assert_eq!(by_name("m", &own, &usage, extras, None).cost.output, dollars(15_000), "what the entry says");
+}
+
+#[test]
+fn advice_is_billed_at_the_advisors_rates() {
+    let rates = |input, output| Rates {
+        input: Some(PicoUsd(input)),
+        output: Some(PicoUsd(output)),
+        ..Rates::default()
+    };
+    let prices = BTreeMap::from([
+        ("executor".to_owned(), ModelPrice { per_request: PicoUsd(9_000), ..of_base(rates(1_000, 5_000)) }),
+        ("advisor".to_owned(), ModelPrice { per_request: PicoUsd(9_000), ..of_base(rates(10_000, 50_000)) }),
+    ]);
+    let usage = TokenUsage { input_tokens: 10, output_tokens: 10, ..TokenUsage::default() };
+    let advised = TokenUsage { input_tokens: 1, output_tokens: 1, ..TokenUsage::default() };
+    let extras = Extras { advised, is_fast: true, ..Extras::default() };
+    let settings = Settings::default();
+    let query = |advisor| PriceQuery {
+        catalogue: Catalogue::new(&prices),
+        settings: &settings,
+        model: Some("executor"),
+        upstream_model: None,
+        requested_tier: None,
+        actual_tier: None,
+        usage: &usage,
+        extras,
+        advisor,
+        factors: Factors { provider: Multiplier::ONE, group: Multiplier::ONE },
+    };
+    let known = super::price(&query(Some("advisor")));
+    assert_eq!([known.cost.input, known.cost.output, known.cost.fees], [20 + 10, 100 + 50, 9].map(NanoUsd));
+    assert_eq!(known.cost.total, NanoUsd(30 + 150 + 9));
+    assert!(!known.flags.is_estimate);
+    for advisor in [Some("nobody knows"), None] {
+        let guessed = super::price(&query(advisor));
+        assert_eq!([guessed.cost.input, guessed.cost.output], [21, 105].map(NanoUsd));
+        assert!(guessed.flags.is_estimate, "the price of the one who asked is a guess");
+    }
+}
+
+/// The price of `usage` at a model of this name.
+fn by_name(
+    name: &str,
+    price: &ModelPrice,
+    usage: &TokenUsage,
+    extras: Extras,
+    advisor: Option<&str>,
+) -> Priced<'static> {
+    let prices = BTreeMap::from([(name.to_owned(), price.clone())]);
+    let priced = super::price(&PriceQuery {
+        catalogue: Catalogue::new(&prices),
+        settings: &Settings::default(),
+        model: Some(name),
+        upstream_model: None,
+        requested_tier: None,
+        actual_tier: None,
+        usage,
+        extras,
+        advisor,
+        factors: Factors { provider: Multiplier::ONE, group: Multiplier::ONE },
+    });
+    Priced { priced_as: None, ..priced }
 }
 
 #[test]

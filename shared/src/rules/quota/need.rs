@@ -10,17 +10,21 @@
 //!   for each of several inputs. An entry with a price for more than its own largest input does not know it.
 //! - **Output** is what the request allows, else the catalogue's largest, for each answer to each input; a foretold answer adds its bytes.
 //! - **Turns of the provider's own** are `max_uses` and at least as many as Anthropic takes before it pauses, each with the largest input.
-//! - Each token costs the dearest rate that any class (a one-hour cache write at twice the input), service tier or band has.
+//!   The same goes for OpenAI's web search in the Responses API by `max_tool_calls`.
+//! - Each token costs the dearest rate that any class (a one-hour cache write at twice the input), service tier or band has; where
+//!   the request asks for Anthropic's fast mode, with its factor; and, unless it says `"inference_geo": "global"`, with that of the
+//!   US alone at Anthropic's API, because a workspace may have it for its default.
 //!
 //! `corpus` holds it against real requests.
 //!
 //! # What has no bound, and is refused
 //!
 //! A model without a price ([`Unbounded::Model`]); media or content elsewhere at a model of unknown largest input
-//! ([`Unbounded::Input`]); no limit on the output here or in the catalogue ([`Unbounded::Output`]); tools of the provider's that heed
-//! no `max_uses`: OpenAI's and Google's all, Anthropic's but for `web_search_20250305` and `web_fetch_20250910` (the later ones run
-//! code between searches), MCP servers, compaction by the provider, fallback models, stored prompts, which may bring tools
-//! ([`Unbounded::ServerUses`]).
+//! ([`Unbounded::Input`]); no limit on the output here or in the catalogue ([`Unbounded::Output`]); OpenAI's web search without
+//! `max_tool_calls` ([`Unbounded::Searches`]: nothing else is documented that limits it, the limit on output least of all, since
+//! what a search reads is input); tools of the provider's that heed no `max_uses`: OpenAI's others and Google's all, Anthropic's but
+//! for `web_search_20250305` and `web_fetch_20250910` (the later ones run code between searches), MCP servers, compaction by the
+//! provider, advisors, fallback models, stored prompts, which may bring tools ([`Unbounded::ServerUses`]).
 //!
 //! # What is assumed
 //!
@@ -31,9 +35,9 @@
 //! - Reasoning and compactions that come back encrypted are no fewer bytes than tokens: recorded are 1 024 tokens of GPT-5's in 7 kB.
 //! - How a vendor writes a message, a tool or its call for the model takes no more tokens than their JSON has bytes.
 //! - A model that always searches (`gpt-4o-search-preview`) is asked with `web_search_options`, or reports no search to bill.
-//! - It bounds what is *booked*. What the books do not see is not in it: iterations that Anthropic reports beside the total (compaction,
-//!   adviser), fast mode and `inference_geo`, tokens of sound and film at rates of their own, fees of containers, of file search and of
-//!   OpenAI's and Google's searches. All that a request can turn on by a tool or by compaction is refused above; the rest belongs in
+//! - Who speaks OpenAI's dialect heeds `max_tool_calls`.
+//! - It bounds what is *booked*. What the books do not see is not in it: tokens of sound and film at rates of their own, fees of
+//!   containers and of file search. All that a request can turn on by a tool or by compaction is refused above; the rest belongs in
 //!   the provider's multiplier.
 
 #[cfg(test)]
@@ -47,7 +51,7 @@ pub use tariff::{Tariff, Tariffs};
 
 use crate::model::price::{Factors, ModelPrice};
 use crate::money::{NanoUsd, item_cost};
-use crate::rules::pricing::dearest;
+use crate::rules::pricing::{Premium, dearest};
 use thiserror::Error;
 
 /// What a request says about its size.
@@ -70,6 +74,10 @@ pub struct Size {
     /// How often it lets the provider use tools of its own (search, fetch, code): each use is another turn of the model, with
     /// all that came before as its input. `None`: it sets no bound.
     pub server_uses: Option<u64>,
+    /// The same of searches that only a limit over all tools bounds: `max_tool_calls`. 0: there are none.
+    pub tool_calls: Option<u64>,
+    /// What may make each token dearer.
+    pub premium: Premium,
 }
 
 /// Why there is no bound to what a request may cost. The texts are fit for the caller.
@@ -86,10 +94,16 @@ pub enum Unbounded {
     /// It does not limit its output, and neither does the catalogue.
     #[error("the request does not limit its output tokens, and the model's largest output is not known")]
     Output,
+    /// It lets the model search the web as often as it likes.
+    #[error(
+        "the request lets the model search the web without a limit (set max_tool_calls, or leave web_search out; whoever runs \
+         this hub can also set your quota_reservation to expected)"
+    )]
+    Searches,
     /// It lets the provider go on by itself as long as it likes.
     #[error(
         "the request lets the provider go on by itself without a limit (its own tools without max_uses, compaction, \
-         fallback models, a stored prompt)"
+         fallback models, a stored prompt; leave them out, or whoever runs this hub can set your quota_reservation to expected)"
     )]
     ServerUses,
 }
@@ -101,6 +115,7 @@ pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Resul
     let model = model.filter(|model| model.has_price()).ok_or(Unbounded::Model)?;
     let rates = dearest(model);
     let uses = size.server_uses.ok_or(Unbounded::ServerUses)?;
+    let uses = uses.saturating_add(size.tool_calls.ok_or(Unbounded::Searches)?);
     let turns = if uses == 0 { 1 } else { uses.max(SERVER_LOOP).saturating_add(1) };
     let inputs = size.inputs.max(1);
     let added = if size.has_tools { ADDED_WITH_TOOLS } else { ADDED };
@@ -117,7 +132,8 @@ pub fn bound(size: &Size, model: Option<&ModelPrice>, factors: Factors) -> Resul
     let output = of_each.saturating_mul(answers).saturating_mul(turns);
     let input = input.saturating_mul(turns);
     let item = |count, rate| item_cost(count, rate, factors.provider, factors.group);
-    let items = item(input, rates.input) + item(output, rates.output);
+    let token = |rate| size.premium.on(model, rate);
+    let items = item(input, token(rates.input)) + item(output, token(rates.output));
     let fees = item(1, model.per_request) + item(uses, model.per_web_search);
     Ok(items + fees + ROUNDING)
 }
@@ -154,6 +170,7 @@ mod tests {
     use crate::contract::usage::TokenUsage;
     use crate::model::Settings;
     use crate::money::Multiplier;
+    use crate::protocol::tally::Extras;
     use crate::rules::pricing::{Catalogue, PriceQuery, price, seed};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -174,6 +191,7 @@ mod tests {
             (limit, answers, uses) in (prop::option::of(1_u64..200_000), 1_u64..4, prop_oneof![Just(0_u64), 0_u64..20]),
             shares in prop::array::uniform6(0_u64..1_000),
             tiers in (0_usize..3, 0_usize..3),
+            (tool_calls, is_fast, is_us_only) in (prop_oneof![Just(0_u64), 0_u64..20], any::<bool>(), any::<bool>()),
             (provider, group) in (0_u64..5_000_000, 0_u64..5_000_000),
         ) {
             let (name, model) = SEED.iter().nth(index.index(SEED.len())).unwrap();
@@ -186,7 +204,10 @@ mod tests {
                 answers,
                 foretells,
                 server_uses: Some(uses),
+                tool_calls: Some(tool_calls),
+                premium: Premium { is_fast, is_us_only },
             };
+            let uses = uses + tool_calls;
             let factors = factors(provider, group);
             let Ok(bound) = bound(&size, Some(model), factors) else { return Ok(()) };
             // Whatever the bounds of the request leave, in whatever classes.
@@ -221,6 +242,8 @@ mod tests {
                 requested_tier: tier(tiers.0),
                 actual_tier: tier(tiers.1),
                 usage: &usage,
+                extras: Extras { is_fast, is_us_only, ..Extras::default() },
+                advisor: None,
                 factors,
             };
             let cost = price(&query).cost.total;
@@ -240,7 +263,7 @@ mod tests {
             per_web_search: crate::money::PicoUsd(10_000_000_000),
             ..ModelPrice::default()
         };
-        let size = Size { text_bytes: 100, server_uses: Some(0), ..Size::default() };
+        let size = Size { text_bytes: 100, server_uses: Some(0), tool_calls: Some(0), ..Size::default() };
         let one = factors(1_000_000, 1_000_000);
         let say = |size: &Size, model: Option<&ModelPrice>| bound(size, model, one).unwrap_err();
         assert_eq!(say(&size, None), Unbounded::Model);
@@ -250,6 +273,8 @@ mod tests {
         assert_eq!(say(&elsewhere, Some(&priced(None, Some(9)))), Unbounded::Input);
         let searching = Size { server_uses: None, ..size };
         assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::ServerUses);
+        let searching = Size { tool_calls: None, ..size };
+        assert_eq!(say(&searching, Some(&priced(Some(9), Some(9)))), Unbounded::Searches);
         assert!(bound(&size, Some(&priced(None, Some(9))), one).is_ok());
     }
 }

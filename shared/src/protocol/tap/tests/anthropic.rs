@@ -213,3 +213,24 @@ fn a_stream_is_over_with_its_last_event_and_lacks_only_the_line_ends_behind_it()
     let stopped = "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
     assert_eq!(after(stopped), (false, None));
 }
+
+#[test]
+fn turns_and_premiums_of_the_last_event_count() {
+    let stream = r#"event: message_start
+data: {"type":"message_start","message":{"id":"m","model":"claude-opus-5","usage":{"input_tokens":412,"output_tokens":1,"inference_geo":"us","speed":"fast"}}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":412,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"output_tokens":89},{"type":"advisor_message","model":"claude-fable-5","input_tokens":823,"output_tokens":1612},{"type":"message","input_tokens":1348,"output_tokens":442}]}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+    let facts = sse(Dialect::Anthropic, stream).facts;
+    let usage = facts.usage();
+    assert_eq!((usage.input_tokens, usage.output_tokens), (412 + 1_348, 531));
+    let extras = facts.extras();
+    assert_eq!((extras.advised.input_tokens, extras.advised.output_tokens), (823, 1_612));
+    assert!(extras.is_fast && extras.is_us_only);
+    assert_eq!(facts.advisor.as_deref(), Some("claude-fable-5"));
+}

@@ -52,6 +52,26 @@ fn after(n: usize) -> StreamFacts {
     sse(Dialect::OpenaiResponses, &REASONING_AND_CALL[..end]).facts
 }
 
+/// Codex's backend leaves the last event's `output` empty; others repeat all items there.
+#[test]
+fn searches_of_a_stream_are_counted_once() {
+    let item = |action: &str| {
+        let item =
+            format!(r#"{{"type":"web_search_call","status":"completed","action":{{"type":"{action}"}}}}"#);
+        (format!("event: response.output_item.done\ndata: {{\"item\":{item}}}\n\n"), item)
+    };
+    let (events, items): (Vec<_>, Vec<_>) = ["search", "open_page", "search"].map(item).into_iter().unzip();
+    for output in [String::new(), items.join(",")] {
+        let end = format!(
+            "event: response.completed\ndata: {{\"response\":{{\"status\":\"completed\",\"output\":[{output}],\
+             \"usage\":{{\"input_tokens\":9,\"output_tokens\":1}}}}}}\n\n"
+        );
+        let facts = sse(Dialect::OpenaiResponses, &(events.concat() + &end)).facts;
+        assert_eq!(facts.usage_state(), UsageState::Final);
+        assert_eq!(facts.usage().web_search_requests, 2, "{output}");
+    }
+}
+
 #[test]
 fn a_completed_response_is_counted_from_its_last_event() {
     let Outcome { facts, gate, .. } = sse(Dialect::OpenaiResponses, REASONING_AND_CALL);

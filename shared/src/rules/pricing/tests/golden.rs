@@ -68,6 +68,8 @@ fn check(table: Vec<Golden>) {
             requested_tier: golden.tiers[0],
             actual_tier: golden.tiers[1],
             usage: &golden.usage,
+            extras: Extras::default(),
+            advisor: None,
             factors,
         });
         let total = NanoUsd(golden.items.iter().sum());
@@ -248,6 +250,8 @@ fn an_unknown_model_costs_nothing_and_says_so() {
             requested_tier: Some("priority"),
             actual_tier: None,
             usage: &tokens([1_000_000, 0, 0, 0, 1_000]),
+            extras: Extras::default(),
+            advisor: None,
             factors: Factors::default(),
         });
         assert_eq!(priced.cost, CostBreakdown::default());

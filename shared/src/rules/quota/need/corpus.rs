@@ -13,7 +13,7 @@ use crate::money::{Multiplier, NanoUsd};
 use crate::protocol::detect::Family;
 use crate::protocol::reach::reach;
 use crate::protocol::scan::scan;
-use crate::protocol::tally::UsageState;
+use crate::protocol::tally::{Extras, UsageState};
 use crate::protocol::whole::{self, Expect};
 use crate::rules::pricing::{Catalogue, PriceQuery, price, seed};
 use serde::Deserialize;
@@ -49,11 +49,11 @@ impl Entry {
     }
 
     /// As the gateway reads it in the answer.
-    fn usage(&self) -> TokenUsage {
+    fn usage(&self) -> (TokenUsage, Extras) {
         let answer = match self.family() {
             Family::AnthropicCountTokens => {
                 let input_tokens = self.usage["input_tokens"].as_u64().unwrap();
-                return TokenUsage { input_tokens, ..TokenUsage::default() };
+                return (TokenUsage { input_tokens, ..TokenUsage::default() }, Extras::default());
             }
             Family::GeminiGenerate | Family::GeminiEmbed => json!({"usageMetadata": self.usage}),
             Family::AnthropicMessages => json!({"type": "message", "usage": self.usage}),
@@ -65,7 +65,7 @@ impl Entry {
         let read =
             whole::read(self.family().dialect(), Expect::AnyJson, &serde_json::to_vec(&answer).unwrap());
         assert_eq!(read.usage_state, UsageState::Final, "{}: no usage in {answer}", self.name);
-        read.usage
+        (read.usage, read.extras)
     }
 }
 
@@ -85,6 +85,10 @@ fn entries() -> Vec<Entry> {
 }
 
 fn cost(model: &str, usage: &TokenUsage) -> NanoUsd {
+    cost_with(model, usage, Extras::default())
+}
+
+fn cost_with(model: &str, usage: &TokenUsage, extras: Extras) -> NanoUsd {
     let tiers = [None, Some("priority"), Some("flex")].map(|tier| {
         let query = PriceQuery {
             catalogue: Catalogue::new(&SEED),
@@ -94,6 +98,8 @@ fn cost(model: &str, usage: &TokenUsage) -> NanoUsd {
             requested_tier: tier,
             actual_tier: tier,
             usage,
+            extras,
+            advisor: None,
             factors: ONE,
         };
         price(&query).cost.total
@@ -103,6 +109,10 @@ fn cost(model: &str, usage: &TokenUsage) -> NanoUsd {
 
 /// The bound at every model of the catalogue that could have served it.
 fn assert_bound_anywhere(what: &str, size: &Size, usage: &TokenUsage) {
+    assert_bound_with(what, size, usage, Extras::default());
+}
+
+fn assert_bound_with(what: &str, size: &Size, usage: &TokenUsage, extras: Extras) {
     let output = usage.output_tokens + usage.image_output_tokens;
     let takes = |most: Option<u64>, tokens: u64| most.is_none_or(|most| tokens <= most);
     let mut bounds = 0;
@@ -111,7 +121,7 @@ fn assert_bound_anywhere(what: &str, size: &Size, usage: &TokenUsage) {
         let is_fit = takes(model.max_input_tokens.map(|most| most * inputs), usage.total_input())
             && takes(model.max_output_tokens.map(|most| most * size.answers * inputs), output);
         if let (true, Ok(bound)) = (is_fit, bound(size, Some(model), ONE)) {
-            let cost = cost(name, usage);
+            let cost = cost_with(name, usage, extras);
             assert!(cost <= bound, "{what} at {name}: {cost} costs more than {bound}");
             bounds += 1;
         }
@@ -127,7 +137,7 @@ fn what_a_vendor_reported_costs_no_more_than_the_bound() {
     for entry in entries() {
         let what = format!("{} ({}, {})", entry.name, entry.family, entry.source);
         families.insert(entry.family.clone());
-        let (size, usage) = (entry.size(), entry.usage());
+        let (size, (usage, extras)) = (entry.size(), entry.usage());
         assert!(usage.total_input() + usage.output_tokens > 0, "{what}: no usage");
         let model = Catalogue::new(&SEED).find(&entry.model);
         let own = bound(&size, model.map(|(_, model)| model), ONE);
@@ -139,11 +149,17 @@ fn what_a_vendor_reported_costs_no_more_than_the_bound() {
                 }
                 continue;
             }
+            Some("searches") => {
+                if !matches!(own, Err(Unbounded::Searches)) {
+                    broken.push(format!("{what}: {own:?}"));
+                }
+                continue;
+            }
             Some("model") if own == Err(Unbounded::Model) => {}
-            None if own.is_ok_and(|bound| cost(&entry.model, &usage) <= bound) => priced += 1,
+            None if own.is_ok_and(|bound| cost_with(&entry.model, &usage, extras) <= bound) => priced += 1,
             reason => broken.push(format!("{what}: {own:?} but {reason:?}")),
         }
-        assert_bound_anywhere(&what, &size, &usage);
+        assert_bound_with(&what, &size, &usage, extras);
     }
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(families.len(), 8, "{families:?}");
@@ -157,9 +173,40 @@ fn what_web_searches_read_is_within_the_bound_of_their_max_uses() {
     let entry = entries.iter().find(|entry| entry.name == "web searches without max_uses").unwrap();
     let mut request = entry.request.clone();
     request["tools"][0]["max_uses"] = 2.into();
-    let usage = entry.usage();
+    let (usage, _) = entry.usage();
     assert_eq!(usage.web_search_requests, 2);
     assert_bound_anywhere(&entry.name, &size(entry.family(), &request, None), &usage);
+}
+
+/// The recorded request has no limit; with `max_tool_calls` it has a bound. The fee is by the call, what a call reads is input.
+#[test]
+fn what_openais_web_searches_read_is_within_the_bound_of_max_tool_calls() {
+    let entries = entries();
+    let entry = entries.iter().find(|entry| entry.name == "a web search").unwrap();
+    let mut request = entry.request.clone();
+    request["max_tool_calls"] = 2.into();
+    let limited = size(Family::OpenaiResponses, &request, None);
+    let (usage, _) = entry.usage();
+    let usage = TokenUsage { web_search_requests: 2, ..usage };
+    assert_bound_anywhere(&entry.name, &limited, &usage);
+    // Codex's default: it sends no limit on the output either, which the catalogue knows.
+    let model = SEED.get("gpt-5-codex").unwrap();
+    let most = model.max_input_tokens.unwrap();
+    let read = TokenUsage {
+        input_tokens: 3 * most,
+        output_tokens: model.max_output_tokens.unwrap(),
+        web_search_requests: 2,
+        ..TokenUsage::default()
+    };
+    assert!(cost("gpt-5-codex", &read) <= bound(&limited, Some(model), ONE).unwrap());
+    // No other API has the field.
+    for family in [Family::OpenaiChat, Family::OpenaiCompletions, Family::AnthropicMessages] {
+        let size = size(family, &request, None);
+        assert_eq!(
+            bound(&Size { max_output_tokens: Some(1), ..size }, Some(model), ONE),
+            Err(Unbounded::Searches)
+        );
+    }
 }
 
 /// A text and the tokens that public tokenizers make of it.
@@ -310,6 +357,7 @@ fn a_model_priced_beyond_its_own_largest_input_is_bound_by_the_bytes() {
         text_bytes: 3_000_000,
         max_output_tokens: Some(64_000),
         server_uses: Some(0),
+        tool_calls: Some(0),
         ..Size::default()
     };
     let usage = TokenUsage { cache_write_1h_tokens: 900_000, output_tokens: 64_000, ..TokenUsage::default() };
@@ -323,8 +371,13 @@ fn an_answer_may_be_as_long_as_the_request_allows_whatever_the_catalogue_says() 
     let name = "claude-sonnet-4-5";
     let model = SEED.get(name).unwrap();
     assert_eq!(model.max_output_tokens, Some(64_000));
-    let size =
-        Size { text_bytes: 100, max_output_tokens: Some(128_000), server_uses: Some(0), ..Size::default() };
+    let size = Size {
+        text_bytes: 100,
+        max_output_tokens: Some(128_000),
+        server_uses: Some(0),
+        tool_calls: Some(0),
+        ..Size::default()
+    };
     let usage = TokenUsage { input_tokens: 100, output_tokens: 128_000, ..TokenUsage::default() };
     assert!(cost(name, &usage) <= bound(&size, Some(model), ONE).unwrap());
 }

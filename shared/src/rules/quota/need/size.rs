@@ -4,6 +4,7 @@ use super::Size;
 use crate::protocol::detect::Family;
 use crate::protocol::reach::Reach;
 use crate::protocol::scan::WorkHints;
+use crate::rules::pricing::Premium;
 
 impl Size {
     /// The size of a request to this endpoint.
@@ -18,6 +19,16 @@ impl Size {
             answers: work.n.unwrap_or(1).max(1),
             foretells: reach.foretells,
             server_uses: reach.server_uses,
+            tool_calls: match (reach.searches, family) {
+                (false, _) => Some(0),
+                // The call that is ignored is still one that the model made.
+                (true, Family::OpenaiResponses) => reach.max_tool_calls.map(|most| most.max(1)),
+                (true, _) => None,
+            },
+            premium: Premium {
+                is_fast: family == Family::AnthropicMessages && reach.is_fast,
+                is_us_only: family == Family::AnthropicMessages && !reach.is_anywhere,
+            },
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
                     factors: Factors { provider: Multiplier(*provider), group: Multiplier(*group) },
                 })
                 .collect();
-            let size = Size { text_bytes: body_bytes, server_uses: Some(0), ..Size::default() };
+            let size = Size { text_bytes: body_bytes, server_uses: Some(0), tool_calls: Some(0), ..Size::default() };
             let each = tariffs.iter().map(|tariff| bound(&size, tariff.model, tariff.factors).unwrap());
             let all: Tariffs<'_> = tariffs.iter().copied().collect();
             prop_assert_eq!(all.bound(&size), Ok(each.max().unwrap_or(NanoUsd::ZERO)));
@@ -95,7 +95,7 @@ mod tests {
     fn one_without_a_bound_leaves_all_without() {
         let (known, endless) = (model(1, Some(1)), model(1, None));
         let one = Factors { provider: Multiplier::ONE, group: Multiplier::ONE };
-        let size = Size { text_bytes: 1, server_uses: Some(0), ..Size::default() };
+        let size = Size { text_bytes: 1, server_uses: Some(0), tool_calls: Some(0), ..Size::default() };
         let all: Tariffs<'_> =
             [&known, &endless].map(|model| Tariff { model: Some(model), factors: one }).into_iter().collect();
         assert_eq!(all.bound(&size), Err(Unbounded::Output));
