@@ -1,16 +1,19 @@
 //! Budgets before a request: who is let in, what a refusal says in each dialect, what a seat is told of its own.
 
 use crate::harness::{Answer, Hub, PATIENCE, claude, message, provider, upstream};
+use serde_json::json;
 use shared::contract::snapshot::Snapshot;
-use shared::ids::{ProviderId, UserId};
+use shared::ids::{ProviderId, RequestId, UserId};
 use shared::model::price::{ModelPrice, Rates};
 use shared::model::{Limits, Provider, ProviderType, QuotaReservation};
 use shared::money::{NanoUsd, PicoUsd};
 use shared::ports::{Publisher, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Opening, ScopeId, Spends, Terms, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
+    AccountId, Charge, HoldId, Opening, ScopeId, Settle, Spends, Terms, WindowNow, epoch_of,
+    scopes_of_caller, scopes_of_provider,
 };
 use shared::testing;
+use shared::testing::conformance::journal;
 use shared::time::Zone;
 use simulator::{Script, Usage};
 use std::time::{Duration, Instant};
@@ -284,6 +287,79 @@ async fn a_provider_without_room_is_passed_over_and_one_that_failed_has_its_mone
     }
     let asks = |answer: &str| format!("cch_budget_asks_total{{answer=\"{answer}\"}}");
     assert_eq!([hub.figure(&asks("admitted")).await, hub.figure(&asks("refused")).await], [2, 1]);
+}
+
+#[tokio::test]
+async fn a_session_whose_providers_budget_has_no_room_spills_and_goes_back_with_the_next_request_that_has() {
+    let (home, other) = (upstream().await, upstream().await);
+    // A day's budget that a reset makes room in; the other provider has none.
+    let governed = Provider {
+        limits: limits(|l| l.daily = Some(NanoUsd(DOLLAR))),
+        budget_generation: 1,
+        max_attempts: 1,
+        ..claude(1, &home.base_url())
+    };
+    let providers = vec![governed.clone(), Provider { priority: 1, ..claude(2, &other.base_url()) }];
+    let mut snapshot = snapshot(providers, Limits::default());
+    snapshot.principals.users[0].budget_generation = 0;
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_provider(&hub, &governed, 0).await;
+    let say = async |session: &str| {
+        let request = hub.request("/v1/messages").header("x-claude-code-session-id", session);
+        assert_eq!(hub.send(request.body(message(false).into()).unwrap()).await.status, 200);
+    };
+    let one = "5a4b3c2d-0000-4000-8000-000000000001";
+    say(one).await;
+    // Somebody else uses the budget up; this session is bound.
+    let account = AccountId::Provider(ProviderId(1));
+    let zone = Zone::default();
+    let scopes = scopes_of_provider(&governed, &zone, gateway::now());
+    settled(&hub, account, &scopes).await;
+    let used_up = Charge {
+        hold: HoldId(RequestId::from_parts(1, &[1; 10]), 1),
+        cost: NanoUsd(2 * DOLLAR),
+        at: gateway::now(),
+        is_interrupted: false,
+        scopes: scopes.clone(),
+    };
+    let settle = Settle { journal: journal(9), seq: 1, charges: vec![used_up] };
+    assert!(hub.quotas.settle(account, &settle, epoch_of(1, 1)).await.unwrap().said);
+    say(one).await;
+    say(one).await;
+    // Room again, as the admin side makes it: what was spent before a moment of the store counts no more.
+    let after = async |moment| loop {
+        let at = hub.quotas.keep(account, &scopes).await.unwrap().at;
+        if at > moment {
+            break at;
+        }
+    };
+    let reset_at = after(gateway::now()).await;
+    let of_day = limits(|l| (l.daily, l.reset_at) = (Some(NanoUsd(DOLLAR)), Some(reset_at)));
+    let reset = Provider { limits: of_day, ..governed.clone() };
+    hub.quotas.keep(account, &scopes_of_provider(&reset, &zone, reset_at)).await.unwrap();
+    snapshot.revision.0 += 1;
+    snapshot.core.providers[0] = reset;
+    hub.feed.publish(snapshot).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    while home.served().len() < 2 {
+        assert!(Instant::now() < until, "the session goes back in time");
+        say(one).await;
+    }
+    let count = home.served().len() + other.served().len();
+    let records = hub.records(count).await;
+    let who: Vec<_> = records.iter().map(|record| record.request.provider_id.unwrap().0).collect();
+    assert_eq!((who[0], &who[1..3], who[count - 1]), (1, &[2, 2][..], 1), "{who:?}");
+    let chain = |n: usize| serde_json::to_value(&records[n].request.decision_chain.steps).unwrap();
+    for spilled in [1, 2] {
+        let chain = chain(spilled);
+        let drawn = chain.as_array().unwrap().iter().find(|step| step["step"] == "selected").unwrap();
+        assert_eq!(drawn["provider_id"], 2, "{chain}");
+        let why = json!({"reason": "limit_reached", "count": 1, "provider_ids": [1]});
+        assert!(drawn["excluded"].as_array().unwrap().contains(&why), "{chain}");
+    }
+    let back = chain(count - 1);
+    assert_eq!((&back[0]["step"], &back[0]["provider_id"]), (&json!("reused"), &json!(1)), "{back}");
+    assert!(!back.to_string().contains("limit_reached"), "{back}");
 }
 
 #[tokio::test]
