@@ -122,10 +122,24 @@ pub async fn save_ahead(
     Ok(())
 }
 
+/// A journal that is booked whole up to a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Its id.
+    pub journal: JournalId,
+    /// The number.
+    pub seq: u64,
+    /// When a record of it was last booked, new or known: each time the first range is written.
+    pub heard: UnixMillis,
+}
+
 /// Up to where each journal is booked whole.
-pub async fn watermarks(db: &impl ConnectionTrait) -> Result<BTreeMap<JournalId, u64>, DbErr> {
+pub async fn watermarks(db: &impl ConnectionTrait) -> Result<Vec<Watermark>, DbErr> {
     let rows = Entity::find().filter(Column::FirstSeq.lte(1)).all(db).await?;
-    let watermark = |row: Model| Some((row.journal_id.parse().ok()?, row.last_seq.try_into().ok()?));
+    let watermark = |row: Model| {
+        let (journal, seq) = (row.journal_id.parse().ok()?, row.last_seq.try_into().ok()?);
+        Some(Watermark { journal, seq, heard: UnixMillis(row.updated_at_ms) })
+    };
     Ok(rows.into_iter().filter_map(watermark).collect())
 }
 

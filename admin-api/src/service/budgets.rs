@@ -12,6 +12,7 @@ use crate::repo::{budget_epoch, journals, revision, usage_days};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use shared::ids::{KeyId, ProviderId, Revision, UserId};
 use shared::model::Limits;
+use shared::rules::old_journals::{counts_from, may_count};
 use shared::rules::quota::opening::{Lump, MARGIN_MS, Reading, scopes_of_user, spends};
 use shared::rules::quota::window::DAY_MS;
 use shared::rules::quota::{AccountId, Opening, ScopeId, Spends, Terms};
@@ -107,9 +108,13 @@ impl Moment {
         let mut openings = Vec::with_capacity(due.len());
         for (account, budget, now) in due {
             let Interrupted { holds, beyond } = interrupted.remove(&account).unwrap_or_default();
-            let spends = books.spends(&self.tx, account, &budget, beyond, now).await?;
+            let scopes = budget.scopes(account, &books.zone, now);
+            let from = counts_from(scopes.values(), now);
+            let counting = journals.iter().filter(|watermark| may_count(watermark.heard, from));
+            let journals = counting.map(|watermark| (watermark.journal, watermark.seq)).collect();
+            let spends = books.spends(&self.tx, account, (&budget, scopes), beyond, now).await?;
             let interrupted = holds.into_iter().collect();
-            openings.push((account, Opening { spends, journals: journals.clone(), interrupted }));
+            openings.push((account, Opening { spends, journals, interrupted }));
         }
         Ok(openings)
     }
@@ -127,11 +132,10 @@ impl Books {
         &self,
         tx: &DatabaseTransaction,
         account: AccountId,
-        budget: &Budget,
+        (budget, scopes): (&Budget, BTreeMap<ScopeId, Terms>),
         beyond: Vec<OfKey>,
         now: UnixMillis,
     ) -> Result<Vec<Spends>, Error> {
-        let scopes = budget.scopes(account, &self.zone, now);
         let reading = Reading::of(scopes.values(), now);
         let mut rows = rows(tx, account, &reading, self.ahead).await?;
         rows.extend(beyond);

@@ -39,6 +39,7 @@ on_both!(on:
     openers_at_once_begin_one_epoch,
     a_store_that_lost_its_epoch_gets_the_next_one,
     what_was_cut_and_what_will_be_told_again_is_named,
+    an_account_is_told_of_the_journals_whose_records_may_count_in_it,
 );
 
 const NOW: UnixMillis = UnixMillis(1_792_900_000_000);
@@ -483,4 +484,45 @@ async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {
         assert_eq!(opening.interrupted.into_iter().collect::<BTreeSet<_>>(), expected, "{account:?}");
         assert_eq!(opening.journals, [(story.journal, 3)].into());
     }
+}
+
+async fn an_account_is_told_of_the_journals_whose_records_may_count_in_it(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let zone = in_zone(&hub, "UTC").await;
+    let mut dice = rng(5);
+    for (seed, quiet_days) in [(1, 0), (2, 2), (3, 40)] {
+        let mut story = Story::of(seed, &zone, &mut dice);
+        story.records.clear();
+        story.add(quiet_days * DAY_MS, &mut dice);
+        book(db, &[story.lent(1, &story.records[0])]).await.unwrap();
+        let heard = NOW.0 - quiet_days * DAY_MS;
+        let sql = format!(
+            "UPDATE usage_journals SET updated_at_ms = {heard} WHERE journal_id = '{}'",
+            story.journal
+        );
+        let tx = db.write().await.unwrap();
+        tx.execute_unprepared(&sql).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let account = AccountId::User(UserId(1));
+    let limited = |limits: Limits| Budget {
+        generation: 1,
+        owner: limits,
+        keys: BTreeMap::new(),
+        deleted: BTreeSet::new(),
+    };
+    let some = Some(NanoUsd(1));
+    for (limits, told) in [
+        (Limits { daily: some, daily_mode: DailyMode::Fixed, ..Limits::default() }, 1..=1),
+        (Limits { monthly: some, ..Limits::default() }, 1..=2),
+        (Limits { total: some, ..Limits::default() }, 1..=3),
+    ] {
+        let opening = opening(db, account, limited(limits.clone())).await;
+        assert_eq!(opening.journals, told.map(|seed| (journal(seed), 1)).collect(), "{limits:?}");
+    }
+    // One of its keys looks back farther.
+    let of_key = Limits { total: some, ..Limits::default() };
+    let budget =
+        Budget { keys: [(KeyId(1), of_key)].into(), ..limited(Limits { daily: some, ..Limits::default() }) };
+    assert_eq!(opening(db, account, budget).await.journals.len(), 3);
 }

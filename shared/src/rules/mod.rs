@@ -12,6 +12,7 @@ pub mod journal;
 pub mod link;
 pub mod log_days;
 pub mod models;
+pub mod old_journals;
 pub mod pricing;
 pub mod probe;
 pub mod provider_test;
