@@ -4,6 +4,8 @@ use crate::halves::{Admin, Gateway};
 use crate::redis::{Linked, Redis, eventually};
 use redis_adapters::{RedisNodes, RedisPublisher, RedisQuotas};
 use serde_json::json;
+use shared::contract::node::NodeBeat;
+use shared::ids::Revision;
 use shared::ids::{ProviderId, UserId};
 use shared::model::Limits;
 use shared::model::price::{ModelPrice, Rates};
@@ -13,8 +15,8 @@ use shared::rules::quota::{AccountId, Opening, ScopeId, Terms, WindowNow, epoch_
 use shared::testing;
 use shared::time::{UnixMillis, Zone};
 use simulator::{Simulator, SimulatorConfig};
-use std::time::Duration;
-use testbed::Client;
+use std::time::{Duration, Instant};
+use testbed::{Client, Postgres, Times};
 
 const ACCOUNTS: [AccountId; 2] = [AccountId::User(UserId(1)), AccountId::Provider(ProviderId(1))];
 
@@ -129,4 +131,61 @@ async fn a_seat_and_the_admin_see_what_its_request_cost_and_nobody_does_while_re
     mine().await.expect_problem(503, "quotas_unavailable");
     gateway.stop().await;
     admin.handle.stop().await.unwrap();
+}
+
+/// 2 000 users with two keys each, a ledger of a million rows, and a Redis that loses all it has. By hand:
+/// `cargo test --release -p redis-adapters --test it all_budgets_after_a_flush -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures; run it by hand"]
+async fn how_fast_all_budgets_are_open_after_a_flush() {
+    let (redis, postgres, directory) = (Redis::start().await, Postgres::shared(), "opening");
+    let admin = Admin::start_on(&redis, postgres.dsn(directory), "one").await;
+    admin.make_provider("http://127.0.0.1:9").await;
+    let now = gateway::now();
+    let rows = include_str!("../../../admin-api/tests/it/measured/million.sql");
+    let limits = "limit_total_nano_usd = 1000000000000, limit_monthly_nano_usd = 1000000000000";
+    let seed = format!(
+        "UPDATE providers SET id = 1000; {} UPDATE users SET {limits}, budget_generations = 1; UPDATE keys SET {limits}; ANALYZE",
+        rows.replace("{now}", &now.0.to_string()),
+    );
+    let _ = postgres.sql(directory, &seed);
+    let link = redis.link().await;
+    let (quotas, nodes) = (RedisQuotas::new(link.clone()), RedisNodes::new(link));
+    let accounts: Vec<_> = (1..=2_000).map(|id| AccountId::User(UserId(id))).collect();
+    // A gateway that knows all and holds nothing.
+    let beat = async || {
+        let beat = NodeBeat { revision: Some(Revision(u64::MAX >> 1)), ..testing::node_beat("gateway") };
+        nodes.beat(beat, None).await.unwrap();
+    };
+    for round in ["the first epoch", "after a flush"] {
+        if round == "after a flush" {
+            redis.cli(&["FLUSHALL"]);
+        }
+        let flushed = Instant::now();
+        beat().await;
+        eventually("an epoch has begun", || async { quotas.epoch().await.unwrap().is_some() }).await;
+        let epoch = epoch_of(quotas.epoch().await.unwrap().unwrap(), 1);
+        println!("{round}: an epoch after {:?}", flushed.elapsed());
+        for account in &accounts {
+            quotas.want(*account).await.unwrap();
+        }
+        let (began, mut asked) = (Instant::now(), Vec::new());
+        let mut closed = accounts.clone();
+        let mut beaten = Instant::now();
+        while !closed.is_empty() {
+            if beaten.elapsed() > Duration::from_secs(1) {
+                beat().await;
+                beaten = Instant::now();
+            }
+            // One of those that may be closed yet, and what a question takes meanwhile.
+            let ask = Instant::now();
+            let (is_open, _) = quotas.standing(closed[closed.len() - 1], &[], epoch).await.unwrap().said;
+            asked.push(ask.elapsed());
+            if is_open {
+                closed.pop();
+            }
+        }
+        println!("{round}: all are open {:?} after they were wanted", began.elapsed());
+        println!("{round}: a question to the store meanwhile: {}", Times::of(asked));
+    }
 }
