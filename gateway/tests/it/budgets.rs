@@ -231,11 +231,11 @@ async fn a_strict_budget_takes_only_what_has_a_bound_and_room_for_it() {
         hub.post("/v1/messages", message(false).replace("claude-sonnet-4-5", "nobodys-model")).await;
     assert_eq!(unknown.status, 400);
     assert!(unknown.text().contains("the model has no price"), "{}", unknown.text());
-    // 64 tokens are 0.00096 dollars; 64 000 would be 96 cents.
+    // 64 tokens are 0.00096 dollars; 64 000 would be 96 cents, and a tenth more if they were served in the US alone.
     assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200);
     let large = hub.post("/v1/messages", message(false).replace("64", "64000")).await;
     assert_eq!(large.status, 429, "{}", large.text());
-    assert!(large.text().contains("and it may cost $0.96"), "{}", large.text());
+    assert!(large.text().contains("and it may cost $1.06"), "{}", large.text());
     // The user alone is expected to behave.
     snapshot.revision.0 += 1;
     snapshot.principals.users[0].quota_reservation = Some(QuotaReservation::Expected);
