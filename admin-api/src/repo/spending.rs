@@ -63,7 +63,8 @@ pub async fn minutes(
     ahead: Ahead,
 ) -> Result<Vec<OfKey>, DbErr> {
     let within_minutes = reading.edges().iter().filter(|edge| edge.0 % MINUTE_MS != 0);
-    let side = |edge: &UnixMillis| format!(" + CASE WHEN at_ms >= {} THEN 1 ELSE 0 END", edge.0);
+    // A bare number there would be the place of a column.
+    let side = |edge: &UnixMillis| format!(", CASE WHEN at_ms >= {} THEN 1 ELSE 0 END", edge.0);
     let sides: String = within_minutes.map(side).collect();
     // No sum is more than the largest amount: it could not be told, or not even be held.
     let sum = match db.get_database_backend() {
@@ -74,7 +75,7 @@ pub async fn minutes(
     let mut minutes = Vec::new();
     for some in reading.rows().chunks(RANGES_A_STATEMENT) {
         let sql = format!(
-            "SELECT key_id, MIN(at_ms), MAX(at_ms), {sum} FROM ({}) AS spent GROUP BY key_id, at_ms / {MINUTE_MS}, 0{sides}",
+            "SELECT key_id, MIN(at_ms), MAX(at_ms), {sum} FROM ({}) AS spent GROUP BY key_id, at_ms / {MINUTE_MS}{sides}",
             ranges(account, some, ahead),
         );
         for row in db.query_all_raw(statement(db, sql)).await? {
@@ -143,7 +144,8 @@ pub async fn interrupted(
     let mut found: BTreeMap<_, _> = accounts.map(|account| (account, Interrupted::default())).collect();
     let conditions = found.keys().map(|account| {
         let (column, id) = column(*account);
-        format!("{column} = {id}")
+        // The plus keeps the account's own index out of it: SQLite would read all its rows for the few that were cut.
+        format!("+{column} = {id}")
     });
     let conditions = conditions.collect::<Vec<_>>().join(" OR ");
     if conditions.is_empty() {

@@ -35,6 +35,7 @@ use testbed::eventually;
 on_both!(on:
     an_account_opened_from_the_books_says_what_one_says_that_was_told_each_record,
     a_busy_account_is_summed_by_minutes_and_says_the_same,
+    a_busy_account_that_was_never_reset_is_opened,
     an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
     openers_at_once_begin_one_epoch,
     a_store_that_lost_its_epoch_gets_the_next_one,
@@ -289,6 +290,33 @@ async fn an_account_opened_from_the_books_says_what_one_says_that_was_told_each_
         }
         db.reader().execute_unprepared("DELETE FROM usage_days_reopened").await.unwrap();
     }
+}
+
+/// All its windows begin with a minute.
+async fn a_busy_account_that_was_never_reset_is_opened(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let zone = in_zone(&hub, "UTC").await;
+    let mut dice = rng(13);
+    let mut story = Story::of(1, &zone, &mut dice);
+    story.user.limits = Limits { daily: Some(NanoUsd(1)), total: Some(NanoUsd(1)), ..Limits::default() };
+    story.keys.iter_mut().for_each(|key| key.limits = Limits::default());
+    story.records.clear();
+    for _ in 0..5_001 {
+        story.add(dice.random_range(0..25 * HOUR_MS), &mut dice);
+    }
+    for record in &mut story.records {
+        record.attempts.iter_mut().for_each(|attempt| attempt.cost.total = NanoUsd(1));
+    }
+    let lent: Vec<_> = (1..).zip(&story.records).map(|(seq, record)| story.lent(seq, record)).collect();
+    for batch in lent.chunks(1_000) {
+        book(db, batch).await.unwrap();
+    }
+    let account = AccountId::User(story.user.id);
+    let opening = opening(db, account, story.budget(account)).await;
+    let owner = opening.spends.iter().find(|spends| spends.scope == ScopeId::Owner).unwrap();
+    let spent: i64 = owner.at.iter().map(|(_, amount)| amount).sum();
+    let attempts: usize = story.records.iter().map(|record| record.attempts.len()).sum();
+    assert!(spent >= i64::try_from(attempts).unwrap(), "{spent} of {attempts}");
 }
 
 async fn a_busy_account_is_summed_by_minutes_and_says_the_same(hub: Hub) {
