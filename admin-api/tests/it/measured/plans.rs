@@ -110,8 +110,6 @@ async fn plans(hub: Hub) {
     let since = UnixMillis(now.0 - 9 * 86_400_000);
     let some = (1..=16).map(|id| AccountId::User(UserId(id)));
     interrupted(&explained, some, since, Ahead::None).await.unwrap();
-    // Nothing may be read whole.
-    println!();
 }
 
 /// The same as the rows for Postgres, a fifth of them: it has no `generate_series`, and no squares of chance.
