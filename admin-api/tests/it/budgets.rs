@@ -189,6 +189,7 @@ impl Story {
                 cost: owed.cost,
                 at: owed.at,
                 is_interrupted: owed.is_interrupted,
+                from: None,
                 scopes: self.scopes(account, owed.key, at),
             };
             // At their moments they are told in another order than they have in their journal: one journal for each.
@@ -196,7 +197,7 @@ impl Story {
                 Some(_) => (self.journal, seq),
                 None => (JournalId::from_parts(UnixMillis(9), &[1; 10]), n as u64 + 1),
             };
-            assert!(to.settle(&Settle { journal, seq, charges: vec![charge] }, 1, at));
+            assert!(to.settle(&Settle { journal, seq, charges: vec![charge], backs: Vec::new() }, 1, at));
         }
     }
 

@@ -81,6 +81,7 @@ impl Stage {
             cost: NanoUsd(usd * 1_000_000_000),
             at,
             is_interrupted: false,
+            from: None,
             scopes,
         };
         let settle = Settle {

@@ -32,8 +32,16 @@ impl Declared {
     ) -> Self {
         let LiveHold { id, key, need, at } = hold;
         let scopes = limited.scopes(account, key);
-        let ask =
-            Ask { hold: id, owner, need, lives_ms: HOLD_LIVES_MS, scopes, is_counted: false, session: None };
+        let ask = Ask {
+            hold: id,
+            owner,
+            need,
+            lives_ms: HOLD_LIVES_MS,
+            scopes,
+            is_counted: false,
+            session: None,
+            escrow: None,
+        };
         Self { account, generation, ask, at }
     }
 

@@ -237,9 +237,15 @@ impl Teller {
                 cost: owed.cost,
                 at: owed.at,
                 is_interrupted: owed.is_interrupted,
+                from: None,
                 scopes: (*scopes).clone(),
             };
-            let words = Settle { journal: id, seq: *last, charges: told.iter().map(charge).collect() };
+            let words = Settle {
+                journal: id,
+                seq: *last,
+                charges: told.iter().map(charge).collect(),
+                backs: Vec::new(),
+            };
             let epoch = epoch.filter(|_| !*budgets.epochs.is_away.borrow());
             let heard = match epoch {
                 Some(epoch) => {

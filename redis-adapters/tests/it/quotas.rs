@@ -180,13 +180,14 @@ impl Pair {
                 cost: NanoUsd(self.amount()),
                 at: self.moment(),
                 is_interrupted: self.below(4) == 0,
+                from: None,
                 scopes: self.scopes(key),
             });
         }
         // Mostly the next one, now and then one that is known.
         self.seq += 1;
         let seq = self.seq - self.below(8).min(self.seq) / 7;
-        let settle = Settle { journal: self.journal(), seq, charges };
+        let settle = Settle { journal: self.journal(), seq, charges, backs: Vec::new() };
         let said = self.redis.settle(ACCOUNT, &settle, self.epoch).await.unwrap();
         self.now = said.at.0;
         assert_eq!(said.said, self.model.settle(&settle, self.epoch, said.at), "{settle:?}");

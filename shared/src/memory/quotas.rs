@@ -3,7 +3,7 @@
 use crate::ids::JournalId;
 use crate::ports::{At, PortError, QuotaStore};
 use crate::rules::quota::{
-    Account, AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+    Account, AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
 };
 use crate::time::UnixMillis;
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::broadcast;
 
 /// The accounts behind a lock. They end with the process, and are opened from the ledger at its start.
 pub struct MemoryQuotas {
@@ -18,6 +19,7 @@ pub struct MemoryQuotas {
     wanted: Mutex<BTreeSet<AccountId>>,
     /// 0: none yet.
     epoch: AtomicU64,
+    recalls: broadcast::Sender<AccountId>,
     clock: Box<dyn Fn() -> UnixMillis + Send + Sync>,
 }
 
@@ -29,6 +31,7 @@ impl MemoryQuotas {
             accounts: Mutex::default(),
             wanted: Mutex::default(),
             epoch: AtomicU64::new(0),
+            recalls: broadcast::Sender::new(MOST_RECALLS),
             clock: Box::new(clock),
         }
     }
@@ -75,6 +78,20 @@ impl QuotaStore for MemoryQuotas {
         Ok(self.with(account, |account, now| account.settle(settle, epoch, now)))
     }
 
+    async fn give_back(&self, account: AccountId, backs: &[Back]) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.give_back(backs, now)))
+    }
+
+    async fn recall(&self, account: AccountId) -> Result<(), PortError> {
+        // Without anybody who listens nothing was put aside.
+        let _ = self.recalls.send(account);
+        Ok(())
+    }
+
+    fn recalls(&self) -> broadcast::Receiver<AccountId> {
+        self.recalls.subscribe()
+    }
+
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
         Ok(self.with(account, |account, now| account.release(hold, now)))
     }
@@ -110,3 +127,6 @@ impl QuotaStore for MemoryQuotas {
         Ok(self.with(account, |account, now| (account.is_open(epoch), account.standing(scopes, now))))
     }
 }
+
+/// Recalls that a node has not looked at yet. Of more the oldest are missed: what they were about goes back by itself.
+const MOST_RECALLS: usize = 1_024;

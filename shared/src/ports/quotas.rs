@@ -2,9 +2,12 @@
 
 use super::PortError;
 use crate::ids::JournalId;
-use crate::rules::quota::{AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms};
+use crate::rules::quota::{
+    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+};
 use crate::time::UnixMillis;
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 
 /// Something and the moment at which the store said it, by its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,15 @@ pub trait QuotaStore: Send + Sync {
 
     /// Charges what a record says, once. False: the account is not open in this epoch, and nothing was done.
     async fn settle(&self, account: AccountId, settle: &Settle, epoch: u64) -> Result<At<bool>, PortError>;
+
+    /// Gives back what was put aside ahead.
+    async fn give_back(&self, account: AccountId, backs: &[Back]) -> Result<At<()>, PortError>;
+
+    /// Asks all nodes to give back what they put aside ahead in this account. Nobody answers.
+    async fn recall(&self, account: AccountId) -> Result<(), PortError>;
+
+    /// The accounts that are recalled from now on, this node's own words among them. Some may be missed.
+    fn recalls(&self) -> broadcast::Receiver<AccountId>;
 
     /// Gives a hold up.
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError>;

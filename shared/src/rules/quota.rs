@@ -9,12 +9,15 @@
 //!              │
 //!              └─ deadline over, nothing heard: charged as if spent, corrected by the settle that comes late
 //! ```
+//! A node may put money aside ahead, and let in from that: [`escrow`].
+//!
 //! [`Account`] is the model. The store in one process is made of it; the one in Redis repeats it, and is held to it.
 
 pub mod account;
 pub mod barrier;
 mod calendar;
 mod epoch;
+pub mod escrow;
 pub mod headers;
 pub mod local;
 pub mod need;
@@ -38,8 +41,8 @@ pub use owed::{
 };
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
-    AccountId, Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends, Standing, What,
-    WindowNow,
+    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends,
+    Standing, What, WindowNow,
 };
 
 /// The largest amount that is kept, in nano-USD: what a double of Lua holds exactly, 9 million dollars.

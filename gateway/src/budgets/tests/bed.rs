@@ -228,6 +228,7 @@ impl Bed {
             scopes: &scopes,
             is_counted: true,
             session: None,
+            escrow: None,
         };
         self.budgets.ask(wish).await
     }

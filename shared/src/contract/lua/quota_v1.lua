@@ -3,7 +3,7 @@
 --
 -- KEYS  1 head (hash: epoch, open). All other keys of the account are named after it and share its hash tag, so that they
 --         lie on one node; which of them are needed is known here only: a hold that runs out may be of any key.
--- ARGV  1 word: "admit" | "settle" | "release" | "release_owner" | "declare" | "open" | "keep" | "standing"
+-- ARGV  1 word: "admit" | "settle" | "give_back" | "release" | "release_owner" | "declare" | "open" | "keep" | "standing"
 --       2 what it says, as JSON
 -- Returns {now, …}, by word: see `reply` there.
 --
@@ -16,6 +16,8 @@ local CELL = { five = 300000, day = 900000 }
 local MINUTE, MINUTE_CELL = 60000, 5000
 local MOST_SUMS = 16
 local TOMBSTONE, CORRECTED_WITHIN = 600000, 8 * DAY
+local ESCROW = 2147483648
+local LEAST_NEEDS, ROOM_PARTS = 4, 50
 
 local head = KEYS[1]
 local base = string.sub(head, 1, -5)
@@ -269,9 +271,17 @@ local function held(scope)
   return get(scope, 'held') or 0
 end
 
-local function change_held(scope, amount)
+-- What was put aside ahead (`escrow.rs`) is known by the number of its name.
+local function is_escrow(id)
+  return tonumber(string.match(id, '#(%d+)$')) >= ESCROW
+end
+
+local function put_aside(scope, amount, in_escrow)
   redis.call('SADD', name('scopes'), scope)
   set(scope, 'held', plus(held(scope), amount))
+  if in_escrow then
+    set(scope, 'escrowed', plus(get(scope, 'escrowed') or 0, amount))
+  end
 end
 
 -- A hold as text: owner, amount, at, deadline, charged, declared, scopes.
@@ -307,22 +317,37 @@ end
 local function drop_hold(id)
   redis.call('HDEL', name('holds'), id)
   redis.call('ZREM', name('due'), id)
+  redis.call('HDEL', name('returned'), id)
 end
 
-local function let_go(hold)
+local function let_go(id, hold)
   for _, scope in ipairs(hold.scopes) do
-    change_held(scope, -hold.amount)
+    put_aside(scope, -hold.amount, is_escrow(id))
   end
 end
 
-local function forget(hold)
+local function forget(id, hold)
   if hold.is_charged then
     for _, scope in ipairs(hold.scopes) do
       add(scope, hold.at, -hold.amount)
     end
   else
-    let_go(hold)
+    let_go(id, hold)
   end
+end
+
+-- Takes so much of an escrow, or what is left of it; returns when it was put aside, nil when there is none.
+local function take(id, amount)
+  local hold = is_escrow(id) and find_hold(id)
+  if not hold then
+    return nil
+  end
+  amount = math.min(amount, hold.amount)
+  hold.amount = hold.amount - amount
+  keep_hold(id, hold)
+  hold.amount = amount
+  forget(id, hold)
+  return hold.at
 end
 
 local function bury(id, hold, is_interrupted)
@@ -344,7 +369,7 @@ local function expire()
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', name('due'), '-inf', digits(now))) do
       local hold = find_hold(id)
       if hold and not hold.is_charged then
-        let_go(hold)
+        let_go(id, hold)
         for _, scope in ipairs(hold.scopes) do
           add(scope, hold.at, hold.amount)
         end
@@ -357,7 +382,10 @@ local function expire()
     end
   end
   redis.call('ZREMRANGEBYSCORE', name('tombstones'), '-inf', digits(now))
-  redis.call('ZREMRANGEBYSCORE', name('gone'), '-inf', digits(now))
+  for _, journal in ipairs(redis.call('ZRANGEBYSCORE', name('gone'), '-inf', digits(now))) do
+    redis.call('ZREM', name('gone'), journal)
+    redis.call('HDEL', name('journals'), journal)
+  end
 end
 
 local function reach(newer)
@@ -369,7 +397,7 @@ local function reach(newer)
       redis.call('DEL', name(kind, scope))
     end
   end
-  redis.call('DEL', name('scopes'), name('holds'), name('due'), name('journals'))
+  redis.call('DEL', name('scopes'), name('holds'), name('due'), name('returned'), name('journals'))
   epoch, is_open = newer, false
   redis.call('HSET', head, 'epoch', digits(epoch), 'open', '0')
 end
@@ -379,7 +407,7 @@ local function let_in(ask, at, is_declared)
     is_charged = false, is_declared = is_declared, scopes = {} }
   for _, scope in ipairs(ask.scopes) do
     local id = scope.id
-    change_held(id, hold.amount)
+    put_aside(id, hold.amount, is_escrow(ask.hold))
     if ask.is_counted and not is_declared then
       local key, first = name('minute', id), math.floor((at - MINUTE) / MINUTE_CELL)
       for _, cell in ipairs(redis.call('HKEYS', key)) do
@@ -399,8 +427,8 @@ local function let_in(ask, at, is_declared)
 end
 
 local function no_money(scope, window, need)
-  local spent, put_aside = within(scope.id, window), held(scope.id)
-  local wanted = plus(plus(spent, put_aside), plus(0, need))
+  local spent, under_way = within(scope.id, window), held(scope.id)
+  local wanted = plus(plus(spent, under_way), plus(0, need))
   if wanted <= window.limit and spent < window.limit then
     return nil
   end
@@ -408,7 +436,8 @@ local function no_money(scope, window, need)
   if need <= window.limit then
     opens = room_at(scope.id, window, math.max(wanted - window.limit, 1))
   end
-  return { scope.id, 'money', window.kind, digits(spent), digits(put_aside), opens and digits(opens) or '' }
+  return { scope.id, 'money', window.kind, digits(spent), digits(under_way),
+    digits(get(scope.id, 'escrowed') or 0), opens and digits(opens) or '' }
 end
 
 local function no_session(scope, ask)
@@ -424,7 +453,7 @@ local function no_session(scope, ask)
   end
   local first = redis.call('ZRANGEBYSCORE', key, oldest, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   local opens = first[2] and digits(tonumber(first[2]) + ask.session_ttl_ms) or ''
-  return { scope.id, 'sessions', '', digits(current), '', opens }
+  return { scope.id, 'sessions', '', digits(current), '', '', opens }
 end
 
 local function no_request(scope, ask)
@@ -450,7 +479,7 @@ local function no_request(scope, ask)
       break
     end
   end
-  return { scope.id, 'requests', '', digits(current), '', opens }
+  return { scope.id, 'requests', '', digits(current), '', '', opens }
 end
 
 local function each_scope(ask, check)
@@ -482,13 +511,14 @@ local function refusal(ask)
   return found
 end
 
--- Four values for each window, in the order asked: spent, held, when it began or '', when it begins anew or ''.
+-- Five values for each window, in the order asked: spent, held, in escrow, when it began or '', when it begins anew or ''.
 local function standing(scopes, reply)
   for _, scope in ipairs(scopes) do
     for _, window in ipairs(scope.windows) do
       local starts, ends = stretch(scope.id, window)
       reply[#reply + 1] = digits(within(scope.id, window))
       reply[#reply + 1] = digits(held(scope.id))
+      reply[#reply + 1] = digits(get(scope.id, 'escrowed') or 0)
       reply[#reply + 1] = starts and digits(starts) or ''
       reply[#reply + 1] = ends and digits(ends) or ''
     end
@@ -503,14 +533,23 @@ local function charge(one)
   if not hold and one.is_interrupted and is_buried(id) then
     return
   end
-  bury(id, hold, one.is_interrupted)
-  local amount = plus(0, one.cost)
-  if hold and hold.is_charged then
-    amount = amount - hold.amount
-  elseif hold then
-    let_go(hold)
+  local amount, at = plus(0, one.cost), math.min(one.at, now)
+  if hold then
+    at = hold.at
+    if hold.is_charged then
+      amount = amount - hold.amount
+    else
+      let_go(id, hold)
+    end
+    bury(id, hold, one.is_interrupted)
+  else
+    local put_aside_at = not absent(one.from) and take(one.from, amount)
+    if put_aside_at then
+      at = math.max(at, put_aside_at)
+    else
+      bury(id, nil, one.is_interrupted)
+    end
   end
-  local at = hold and hold.at or math.min(one.at, now)
   for _, scope in ipairs(one.scopes) do
     keep_sums(scope.id, scope)
     add(scope.id, at, amount)
@@ -522,15 +561,65 @@ local function release(id)
   drop_hold(id)
   bury(id, hold, false)
   if hold then
-    forget(hold)
+    forget(id, hold)
   end
+end
+
+local function take_back(backs)
+  for _, back in ipairs(backs) do
+    local id = back.escrow
+    if absent(back.returned) then
+      release(id)
+    elseif is_escrow(id) and find_hold(id) then
+      local returned = plus(0, back.returned)
+      local known = tonumber(redis.call('HGET', name('returned'), id) or '0')
+      if returned > known then
+        redis.call('HSET', name('returned'), id, digits(returned))
+        take(id, returned - known)
+      end
+    end
+  end
+end
+
+-- Whole parts of an amount, without a fraction that a double would round.
+local function parts_of(amount, parts)
+  return (amount - math.fmod(amount, parts)) / parts
+end
+
+local function put_aside_ahead(ask)
+  local ahead, room = ask.ahead, nil
+  if absent(ahead) or find_hold(ahead.escrow) or is_buried(ahead.escrow) then
+    return
+  end
+  for _, scope in ipairs(ask.scopes) do
+    for _, window in ipairs(scope.windows) do
+      local left = plus(0, window.limit - plus(within(scope.id, window), held(scope.id)))
+      room = math.min(room or left, left)
+    end
+  end
+  if not room then
+    return
+  end
+  local share = parts_of(room, 2 * math.max(ahead.nodes, 1))
+  local amount = math.min(math.max(ahead.worth, parts_of(room, ROOM_PARTS)), share)
+  if amount >= math.max(ask.need * LEAST_NEEDS, 1) then
+    let_in({ hold = ahead.escrow, owner = ask.owner, need = amount, lives_ms = ask.lives_ms,
+      is_counted = false, scopes = ask.scopes }, now, false)
+  end
+end
+
+local function admitted(ask, at)
+  local escrow = not absent(ask.ahead) and find_hold(ask.ahead.escrow)
+  local reply = { digits(now), 'admitted', digits(at), digits(escrow and escrow.amount or 0) }
+  return standing(ask.scopes, reply)
 end
 
 -- Words --------------------------------------------------------------------------------------------------------------
 
 local words = {}
 
--- Reply: now, "unseeded"; or "admitted", at, standing; or "refused", scope, what, window, count, held, opens.
+-- Reply: now, "unseeded"; or "admitted", at, put aside ahead, standing; or "refused", scope, what, window, count, held, in
+-- escrow, opens.
 function words.admit()
   expire()
   if not is_open or epoch ~= say.epoch then
@@ -541,7 +630,7 @@ function words.admit()
   end
   local known = find_hold(say.hold)
   if known then
-    return standing(say.scopes, { digits(now), 'admitted', digits(known.at) })
+    return admitted(say, known.at)
   end
   local refused = refusal(say)
   if refused then
@@ -549,8 +638,9 @@ function words.admit()
   end
   if not is_buried(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
     let_in(say, now, false)
+    put_aside_ahead(say)
   end
-  return standing(say.scopes, { digits(now), 'admitted', digits(now) })
+  return admitted(say, now)
 end
 
 -- Reply: now, 1 if it is settled, 0 if the account is not open in this epoch.
@@ -568,7 +658,14 @@ function words.settle()
       charge(one)
     end
   end
+  take_back(say.backs)
   return { digits(now), 1 }
+end
+
+function words.give_back()
+  expire()
+  take_back(say.backs)
+  return { digits(now) }
 end
 
 function words.release()
@@ -582,10 +679,10 @@ function words.release_owner()
     local hold = find_hold(id)
     if hold and hold.owner == say.owner then
       drop_hold(id)
-      forget(hold)
+      forget(id, hold)
     end
   end
-  redis.call('ZADD', name('gone'), digits(now + TOMBSTONE), say.owner)
+  redis.call('ZADD', name('gone'), digits(now + CORRECTED_WITHIN), say.owner)
   return { digits(now) }
 end
 
@@ -612,7 +709,7 @@ function words.open()
     local hold = find_hold(id)
     if hold then
       drop_hold(id)
-      forget(hold)
+      forget(id, hold)
     end
     bury(id, nil, true)
   end

@@ -5,8 +5,8 @@ use crate::contract::keys::{quota_epoch, quota_head, quota_wanted};
 use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Edges, HoldId, Kind, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle, Span,
-    Standing, Terms, What, WindowNow,
+    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle,
+    Span, Standing, Terms, What, WindowNow,
 };
 use crate::time::UnixMillis;
 use bytes::Bytes;
@@ -99,9 +99,24 @@ struct AskDoc {
     is_counted: bool,
     session: Option<String>,
     session_ttl_ms: u64,
+    ahead: Option<AheadDoc>,
     scopes: Vec<ScopeDoc>,
     at: i64,
     epoch: u64,
+}
+
+#[derive(Serialize)]
+struct AheadDoc {
+    escrow: String,
+    worth: i64,
+    nodes: u32,
+}
+
+#[derive(Serialize)]
+struct BackDoc {
+    escrow: String,
+    /// In all; `None`: whatever is left.
+    returned: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +125,7 @@ struct ChargeDoc {
     cost: i64,
     at: i64,
     is_interrupted: bool,
+    from: Option<String>,
     scopes: Vec<ScopeDoc>,
 }
 
@@ -158,6 +174,16 @@ fn scope_doc((id, terms): &(ScopeId, Terms)) -> ScopeDoc {
     }
 }
 
+fn back_docs(backs: &[Back]) -> Vec<BackDoc> {
+    let doc = |back: &Back| match back {
+        Back::Part(escrow, returned) => {
+            BackDoc { escrow: hold_name(*escrow), returned: Some(amount(*returned)) }
+        }
+        Back::Whole(escrow) => BackDoc { escrow: hold_name(*escrow), returned: None },
+    };
+    backs.iter().map(doc).collect()
+}
+
 fn scope_docs(scopes: &[(ScopeId, Terms)]) -> Vec<ScopeDoc> {
     scopes.iter().map(scope_doc).collect()
 }
@@ -171,6 +197,11 @@ fn ask_doc(ask: &Ask, at: UnixMillis, epoch: u64) -> AskDoc {
         is_counted: ask.is_counted,
         session: ask.session.map(|(session, _)| session.to_string()),
         session_ttl_ms: ask.session.map_or(0, |(_, ttl_ms)| ttl_ms),
+        ahead: ask.escrow.map(|ahead| AheadDoc {
+            escrow: hold_name(ask.hold.escrow()),
+            worth: amount(ahead.worth),
+            nodes: ahead.nodes,
+        }),
         scopes: scope_docs(&ask.scopes),
         at: at.0,
         epoch,
@@ -199,16 +230,28 @@ pub fn settle(account: AccountId, settle: &Settle, epoch: u64) -> Result<ScriptC
         seq: u64,
         epoch: u64,
         charges: Vec<ChargeDoc>,
+        backs: Vec<BackDoc>,
     }
     let charges = settle.charges.iter().map(|charge| ChargeDoc {
         hold: hold_name(charge.hold),
         cost: amount(charge.cost),
         at: charge.at.0,
         is_interrupted: charge.is_interrupted,
+        from: charge.from.map(hold_name),
         scopes: scope_docs(&charge.scopes),
     });
-    let charges = charges.collect();
-    call(account, "settle", &Doc { journal: settle.journal.to_string(), seq: settle.seq, epoch, charges })
+    let (charges, backs) = (charges.collect(), back_docs(&settle.backs));
+    let (journal, seq) = (settle.journal.to_string(), settle.seq);
+    call(account, "settle", &Doc { journal, seq, epoch, charges, backs })
+}
+
+/// What was put aside ahead goes back.
+pub fn give_back(account: AccountId, backs: &[Back]) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        backs: Vec<BackDoc>,
+    }
+    call(account, "give_back", &Doc { backs: back_docs(backs) })
 }
 
 /// A hold is given up.
@@ -294,11 +337,12 @@ pub fn standing(
 pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
     match reply {
         [word] if word == "unseeded" => Some(Admission::Unseeded),
-        [word, at, rest @ ..] if word == "admitted" => {
+        [word, at, escrowed, rest @ ..] if word == "admitted" => {
             let at = UnixMillis(at.parse().ok()?);
-            Some(Admission::Admitted { at, standing: windows(&ask.scopes, rest)? })
+            let escrowed = NanoUsd(escrowed.parse().ok()?);
+            Some(Admission::Admitted { at, escrowed, standing: windows(&ask.scopes, rest)? })
         }
-        [word, scope, what, kind, current, held, opens] if word == "refused" => {
+        [word, scope, what, kind, current, held, escrowed, opens] if word == "refused" => {
             let (scope, terms) = ask.scopes.iter().find(|(id, _)| scope_name(*id) == *scope)?;
             let count = || current.parse().ok();
             let what = match what.as_str() {
@@ -311,6 +355,7 @@ pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
                         limit: terms.window(kind)?.limit,
                         spent: NanoUsd(current.parse().ok()?),
                         held: NanoUsd(held.parse().ok()?),
+                        escrowed: NanoUsd(escrowed.parse().ok()?),
                         need: ask.need,
                     }
                 }
@@ -322,24 +367,25 @@ pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
     }
 }
 
-/// The windows of a reply: four values each, in the order in which they were asked for.
+/// The windows of a reply: five values each, in the order in which they were asked for.
 #[must_use]
 pub fn windows(scopes: &[(ScopeId, Terms)], reply: &[String]) -> Option<Standing> {
     let asked: Vec<_> = scopes
         .iter()
         .flat_map(|(scope, terms)| terms.windows().map(move |window| (*scope, window)))
         .collect();
-    let (said, rest) = reply.as_chunks::<4>();
+    let (said, rest) = reply.as_chunks::<5>();
     if !rest.is_empty() || asked.len() != said.len() {
         return None;
     }
-    let each = asked.into_iter().zip(said).map(|((scope, window), [spent, held, starts, ends])| {
+    let each = asked.into_iter().zip(said).map(|((scope, window), [spent, held, escrowed, starts, ends])| {
         Some(WindowNow {
             scope,
             kind: window.kind,
             limit: window.limit,
             spent: NanoUsd(spent.parse().ok()?),
             held: NanoUsd(held.parse().ok()?),
+            escrowed: NanoUsd(escrowed.parse().ok()?),
             starts_at: moment(starts)?,
             resets_at: moment(ends)?,
         })

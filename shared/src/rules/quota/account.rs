@@ -3,10 +3,11 @@
 //! Every word may come twice or late, because replies are lost and connections break: an admission is known by its hold, a
 //! settle by its journal and number, and what comes for a hold that is over finds its tombstone.
 
+use super::escrow;
 use super::scope::Scope;
 use super::spent::plus;
 use super::window::{Kind, Terms};
-use super::words::{Admission, Ask, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Standing};
+use super::words::{Admission, Ask, Back, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Standing};
 use crate::ids::JournalId;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
@@ -39,6 +40,8 @@ struct Hold {
     is_charged: bool,
     /// It was put aside anew after the store had lost it, maybe by a word that comes again.
     is_declared: bool,
+    /// What its node has given back of it in all: nothing but of an escrow.
+    returned: i64,
 }
 
 impl Account {
@@ -62,7 +65,7 @@ impl Account {
         }
         self.keep(&ask.scopes, now);
         if let Some(at) = self.holds.get(&ask.hold).map(|hold| hold.at) {
-            return Admission::Admitted { at, standing: self.standing(&ask.scopes, now) };
+            return self.admitted(ask, at, now);
         }
         // Given up meanwhile: whatever is answered, nobody waits for it. Nothing is kept.
         let is_given_up = self.tombstones.contains_key(&ask.hold) || self.gone.contains_key(&ask.owner);
@@ -71,8 +74,28 @@ impl Account {
         }
         if !is_given_up {
             self.let_in(ask, now, false);
+            self.put_aside_ahead(ask, now);
         }
-        Admission::Admitted { at: now, standing: self.standing(&ask.scopes, now) }
+        self.admitted(ask, now, now)
+    }
+
+    fn admitted(&self, ask: &Ask, at: UnixMillis, now: UnixMillis) -> Admission {
+        let escrow = ask.escrow.and_then(|_| self.holds.get(&ask.hold.escrow()));
+        let escrowed = NanoUsd(escrow.map_or(0, |hold| hold.amount));
+        Admission::Admitted { at, escrowed, standing: self.standing(&ask.scopes, now) }
+    }
+
+    /// Puts aside what later requests of the node may be let in from, where there is room for it.
+    fn put_aside_ahead(&mut self, ask: &Ask, now: UnixMillis) {
+        let (Some(ahead), id) = (ask.escrow, ask.hold.escrow()) else { return };
+        let is_over = self.holds.contains_key(&id) || self.tombstones.contains_key(&id);
+        let rooms = ask.scopes.iter().filter_map(|(id, terms)| self.scopes.get(id)?.room(terms, now));
+        let Some(room) = rooms.min().filter(|_| !is_over) else { return };
+        let amount = escrow::granted(ahead, ask.need, room);
+        if amount > NanoUsd::ZERO {
+            let escrow = Ask { hold: id, need: amount, is_counted: false, session: None, ..ask.clone() };
+            self.let_in(&escrow, now, false);
+        }
     }
 
     /// Keeps what these scopes spend from now on apart, where a window begins: told with each reset, because a node that does
@@ -88,7 +111,7 @@ impl Account {
         let mut scopes = BTreeSet::new();
         for (id, _) in &ask.scopes {
             let scope = self.scopes.entry(*id).or_default();
-            scope.held = plus(scope.held, amount);
+            scope.put_aside(amount, ask.hold.is_escrow());
             if ask.is_counted {
                 scope.count(now);
             }
@@ -98,8 +121,9 @@ impl Account {
             scopes.insert(*id);
         }
         let deadline = now.plus_ms(ask.lives_ms);
+        let owner = ask.owner;
         let hold =
-            Hold { owner: ask.owner, scopes, amount, at: now, deadline, is_charged: false, is_declared };
+            Hold { owner, scopes, amount, at: now, deadline, is_charged: false, is_declared, returned: 0 };
         self.holds.insert(ask.hold, hold);
     }
 
@@ -153,6 +177,7 @@ impl Account {
                 self.charge(charge, now);
             }
         }
+        settle.backs.iter().for_each(|back| self.take_back(*back, now));
         true
     }
 
@@ -161,19 +186,58 @@ impl Account {
         if hold.is_none() && charge.is_interrupted && self.tombstones.contains_key(&charge.hold) {
             return;
         }
-        self.bury(charge.hold, hold.as_ref(), charge.is_interrupted, now);
         let mut amount = plus(0, charge.cost.0);
-        match &hold {
-            Some(hold) if hold.is_charged => amount -= hold.amount,
-            Some(hold) => self.let_go(hold),
-            None => {}
-        }
         // Nothing is spent tomorrow, whatever a node's clock says.
-        let at = hold.as_ref().map_or(charge.at.min(now), |hold| hold.at);
+        let mut at = charge.at.min(now);
+        match &hold {
+            Some(hold) => {
+                at = hold.at;
+                if hold.is_charged {
+                    amount -= hold.amount;
+                } else {
+                    self.let_go(charge.hold, hold);
+                }
+                self.bury(charge.hold, Some(hold), charge.is_interrupted, now);
+            }
+            None => match charge.from.and_then(|escrow| self.take(escrow, amount, now)) {
+                // Nor before its money was put aside: of that window nobody asked whether it has room.
+                Some(put_aside_at) => at = at.max(put_aside_at),
+                None => self.bury(charge.hold, None, charge.is_interrupted, now),
+            },
+        }
         for (id, terms) in &charge.scopes {
             let scope = self.scopes.entry(*id).or_default();
             scope.spent.keep_sums(terms, now);
             scope.spent.add(at, amount, now);
+        }
+    }
+
+    /// Takes so much of an escrow, or what is left of it; says when it was put aside. `None`: there is none.
+    fn take(&mut self, escrow: HoldId, amount: i64, now: UnixMillis) -> Option<UnixMillis> {
+        let hold = self.holds.get_mut(&escrow).filter(|_| escrow.is_escrow())?;
+        let amount = amount.min(hold.amount);
+        hold.amount -= amount;
+        let part = Hold { amount, ..hold.clone() };
+        self.forget(escrow, &part, now);
+        Some(part.at)
+    }
+
+    /// A node gives back what it had put aside ahead.
+    pub fn give_back(&mut self, backs: &[Back], now: UnixMillis) {
+        self.expire(now);
+        backs.iter().for_each(|back| self.take_back(*back, now));
+    }
+
+    fn take_back(&mut self, back: Back, now: UnixMillis) {
+        let (escrow, returned) = match back {
+            Back::Whole(escrow) => return self.release(escrow, now),
+            Back::Part(escrow, returned) => (escrow, plus(0, returned.0)),
+        };
+        if let Some(hold) = self.holds.get_mut(&escrow).filter(|_| escrow.is_escrow())
+            && returned > hold.returned
+        {
+            let more = returned - std::mem::replace(&mut hold.returned, returned);
+            self.take(escrow, more, now);
         }
     }
 
@@ -193,20 +257,20 @@ impl Account {
         let held = self.holds.remove(&hold);
         self.bury(hold, held.as_ref(), false, now);
         if let Some(held) = held {
-            self.forget(&held, now);
+            self.forget(hold, &held, now);
         }
     }
 
     /// Gives up all that a journal holds: all its records are settled, so none of these ever began.
     pub fn release_owner(&mut self, owner: JournalId, now: UnixMillis) {
         let gone = self.holds.extract_if(.., |_, hold| hold.owner == owner);
-        for (_, hold) in gone.collect::<Vec<_>>() {
-            self.forget(&hold, now);
+        for (id, hold) in gone.collect::<Vec<_>>() {
+            self.forget(id, &hold, now);
         }
-        self.gone.insert(owner, now.plus_ms(TOMBSTONE_MS));
+        self.gone.insert(owner, now.plus_ms(CORRECTED_WITHIN_MS));
     }
 
-    fn forget(&mut self, hold: &Hold, now: UnixMillis) {
+    fn forget(&mut self, id: HoldId, hold: &Hold, now: UnixMillis) {
         if hold.is_charged {
             for id in &hold.scopes {
                 if let Some(scope) = self.scopes.get_mut(id) {
@@ -214,14 +278,14 @@ impl Account {
                 }
             }
         } else {
-            self.let_go(hold);
+            self.let_go(id, hold);
         }
     }
 
-    fn let_go(&mut self, hold: &Hold) {
-        for id in &hold.scopes {
-            if let Some(scope) = self.scopes.get_mut(id) {
-                scope.held = plus(scope.held, -hold.amount);
+    fn let_go(&mut self, id: HoldId, hold: &Hold) {
+        for scope in &hold.scopes {
+            if let Some(scope) = self.scopes.get_mut(scope) {
+                scope.put_aside(-hold.amount, id.is_escrow());
             }
         }
     }
@@ -231,7 +295,7 @@ impl Account {
         self.reach(epoch);
         let is_known = self.holds.contains_key(&ask.hold) || self.tombstones.contains_key(&ask.hold);
         if epoch == self.epoch && !is_known {
-            self.let_in(&Ask { is_counted: false, session: None, ..ask.clone() }, at, true);
+            self.let_in(&Ask { is_counted: false, session: None, escrow: None, ..ask.clone() }, at, true);
         }
     }
 
@@ -254,7 +318,7 @@ impl Account {
         self.journals.clone_from(&opening.journals);
         for id in &opening.interrupted {
             if let Some(hold) = self.holds.remove(id) {
-                self.forget(&hold, now);
+                self.forget(*id, &hold, now);
             }
             self.bury(*id, None, true, now);
         }
@@ -266,11 +330,11 @@ impl Account {
     /// Charges what nobody settles any more, and forgets what is too old to come.
     fn expire(&mut self, now: UnixMillis) {
         let (scopes, is_open) = (&mut self.scopes, self.is_open);
-        self.holds.retain(|_, hold| {
+        self.holds.retain(|id, hold| {
             if is_open && !hold.is_charged && hold.deadline <= now {
-                for id in &hold.scopes {
-                    let scope = scopes.entry(*id).or_default();
-                    scope.held = plus(scope.held, -hold.amount);
+                for scope in &hold.scopes {
+                    let scope = scopes.entry(*scope).or_default();
+                    scope.put_aside(-hold.amount, id.is_escrow());
                     scope.spent.add(hold.at, hold.amount, now);
                 }
                 hold.is_charged = true;
@@ -278,7 +342,15 @@ impl Account {
             !hold.is_charged || now < hold.deadline.plus_ms(CORRECTED_WITHIN_MS)
         });
         self.tombstones.retain(|_, until| now < *until);
-        self.gone.retain(|_, until| now < *until);
+        let journals = &mut self.journals;
+        self.gone.retain(|journal, until| {
+            let is_kept = now < *until;
+            if !is_kept {
+                // Whoever adopts it anew by then, because its end was not heard, tells what is known here.
+                journals.remove(journal);
+            }
+            is_kept
+        });
     }
 
     /// What is put aside for a scope.

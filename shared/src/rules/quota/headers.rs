@@ -23,9 +23,9 @@ pub fn of_standing(dialect: Dialect, standing: &Standing, now: UnixMillis) -> Ve
 /// The headers of a refusal; none where it is not about money.
 #[must_use]
 pub fn of_refusal(dialect: Dialect, refusal: &Refusal, now: UnixMillis) -> Vec<Header> {
-    let What::Money { kind, limit, spent, held, .. } = refusal.what else { return Vec::new() };
+    let What::Money { kind, limit, spent, held, escrowed, .. } = refusal.what else { return Vec::new() };
     let (scope, resets_at) = (refusal.scope, refusal.resets_at);
-    let window = WindowNow { scope, kind, limit, spent, held, starts_at: None, resets_at };
+    let window = WindowNow { scope, kind, limit, spent, held, escrowed, starts_at: None, resets_at };
     told(dialect, &vec![window], true, now)
 }
 
@@ -143,6 +143,7 @@ mod tests {
             limit: NanoUsd(20_000_000_000),
             spent: NanoUsd(spent),
             held: NanoUsd(19_000_000_000),
+            escrowed: NanoUsd(0),
             starts_at: None,
             resets_at: resets_in_s.map(|s| UnixMillis(NOW.0 + s * 1_000)),
         }
@@ -176,6 +177,7 @@ mod tests {
             limit: NanoUsd(20_000_000_000),
             spent: NanoUsd(20_000_000_001),
             held: NanoUsd(0),
+            escrowed: NanoUsd(0),
             need: NanoUsd(1),
         };
         let refusal = Refusal { scope: ScopeId::Owner, what, resets_at: Some(UnixMillis(NOW.0 + 1_500)) };

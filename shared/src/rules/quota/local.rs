@@ -301,6 +301,7 @@ mod tests {
             limit: NanoUsd(100),
             spent: NanoUsd(spent),
             held: NanoUsd(held),
+            escrowed: NanoUsd(0),
             starts_at: None,
             resets_at: None,
         }]

@@ -94,6 +94,7 @@ mod tests {
             limit: NanoUsd(1_000),
             spent: NanoUsd(spent),
             held: NanoUsd(held),
+            escrowed: NanoUsd(0),
             starts_at: Some(UnixMillis(0)),
             resets_at: Some(UnixMillis(500)),
         }

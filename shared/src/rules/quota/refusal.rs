@@ -14,8 +14,8 @@ impl WindowNow {
     /// The refusal of what needs so much, as this window stands.
     #[must_use]
     pub fn refusal(&self, need: NanoUsd) -> Refusal {
-        let Self { scope, kind, limit, spent, held, resets_at, .. } = *self;
-        Refusal { scope, what: What::Money { kind, limit, spent, held, need }, resets_at }
+        let Self { scope, kind, limit, spent, held, escrowed, resets_at, .. } = *self;
+        Refusal { scope, what: What::Money { kind, limit, spent, held, escrowed, need }, resets_at }
     }
 }
 
@@ -36,6 +36,12 @@ impl Refusal {
         matches!(self.what, What::Money { .. })
     }
 
+    /// True when nodes may have put aside ahead what this request could have: they give it back when they are asked.
+    #[must_use]
+    pub fn may_be_in_escrow(&self) -> bool {
+        matches!(self.what, What::Money { escrowed, need, limit, .. } if escrowed > NanoUsd::ZERO && need <= limit)
+    }
+
     /// Seconds until it may be let in, at least 1; `None`: nobody knows, or never.
     #[must_use]
     pub fn retry_after_secs(&self, now: UnixMillis) -> Option<u64> {
@@ -54,7 +60,7 @@ impl Refusal {
             None => String::new(),
         };
         match self.what {
-            What::Money { kind, limit, spent, held, need } => {
+            What::Money { kind, limit, spent, held, need, .. } => {
                 let name = kind.in_words();
                 let running = match held.0 {
                     0 => String::new(),
@@ -92,6 +98,7 @@ mod tests {
             limit: NanoUsd(10_000_000_000),
             spent: NanoUsd(spent),
             held: NanoUsd(held),
+            escrowed: NanoUsd(0),
             need: NanoUsd(500_000_000),
         };
         Refusal { scope: ScopeId::Owner, what, resets_at: resets_at.map(UnixMillis) }
@@ -145,6 +152,7 @@ mod tests {
             limit: NanoUsd(10_000_000_000),
             spent: NanoUsd(spent),
             held: NanoUsd(held),
+            escrowed: NanoUsd(0),
             starts_at: None,
             resets_at: Some(UnixMillis(7)),
         };

@@ -1,7 +1,7 @@
 //! One scope of an account: what it spent, what is put aside for it, its requests of a minute and its conversations.
 
 use super::spent::{Spent, plus};
-use super::window::Window;
+use super::window::{Terms, Window};
 use super::words::{Refusal, ScopeId, What, WindowNow};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub(super) struct Scope {
     pub(super) spent: Spent,
     pub(super) held: i64,
+    /// What of it is in escrow.
+    escrowed: i64,
     /// Requests by the bucket of [`MINUTE_CELL_MS`] they came in.
     requests: BTreeMap<i64, u32>,
     /// When each conversation was last seen.
@@ -18,6 +20,22 @@ pub(super) struct Scope {
 }
 
 impl Scope {
+    /// Puts so much aside, or takes so much back.
+    pub(super) fn put_aside(&mut self, amount: i64, is_escrow: bool) {
+        self.held = plus(self.held, amount);
+        if is_escrow {
+            self.escrowed = plus(self.escrowed, amount);
+        }
+    }
+
+    /// What is left in the window that has the least; `None`: none is limited.
+    pub(super) fn room(&self, terms: &Terms, now: UnixMillis) -> Option<i64> {
+        let rooms = terms.windows().map(|window| {
+            plus(0, window.limit.0.saturating_sub(plus(self.spent.within(&window, now), self.held)))
+        });
+        rooms.min()
+    }
+
     pub(super) fn window_now(&self, scope: ScopeId, window: &Window, now: UnixMillis) -> WindowNow {
         let (starts_at, resets_at) = self.spent.stretch(window, now);
         WindowNow {
@@ -26,6 +44,7 @@ impl Scope {
             limit: window.limit,
             spent: NanoUsd(self.spent.within(window, now)),
             held: NanoUsd(self.held),
+            escrowed: NanoUsd(self.escrowed),
             starts_at,
             resets_at,
         }
@@ -49,6 +68,7 @@ impl Scope {
             limit: window.limit,
             spent: NanoUsd(spent),
             held: NanoUsd(self.held),
+            escrowed: NanoUsd(self.escrowed),
             need,
         };
         let surplus = (wanted - window.limit.0).max(1);

@@ -28,6 +28,23 @@ pub enum ScopeId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HoldId(pub RequestId, pub u32);
 
+impl HoldId {
+    /// What is put aside ahead in one word with this hold.
+    #[must_use]
+    pub fn escrow(self) -> Self {
+        Self(self.0, self.1 | ESCROW)
+    }
+
+    /// Is this money that a node put aside ahead of its requests?
+    #[must_use]
+    pub fn is_escrow(self) -> bool {
+        self.1 & ESCROW != 0
+    }
+}
+
+/// No request has so many attempts.
+const ESCROW: u32 = 1 << 31;
+
 /// A request that asks to be let in.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -45,6 +62,17 @@ pub struct Ask {
     pub is_counted: bool,
     /// Its conversation, and for how long one that is not seen any more counts.
     pub session: Option<(u64, u64)>,
+    /// What is put aside for later requests of the same scopes with it, if there is room; named after the hold.
+    pub escrow: Option<Ahead>,
+}
+
+/// How much a node would put aside ahead: see [`escrow`](super::escrow).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// So much is worth the while.
+    pub worth: NanoUsd,
+    /// Gateways among which the rest is shared, at least one.
+    pub nodes: u32,
 }
 
 /// The answer to an [`Ask`].
@@ -54,7 +82,9 @@ pub enum Admission {
     Admitted {
         /// When it was let in.
         at: UnixMillis,
-        /// How its scopes stand now, its own hold included.
+        /// What was put aside ahead with it, beside its own hold; nothing, where there is too little room.
+        escrowed: NanoUsd,
+        /// How its scopes stand now, its own hold and what was put aside with it included.
         standing: Standing,
     },
     /// It may not; nothing of it is kept.
@@ -79,6 +109,8 @@ pub struct WindowNow {
     pub spent: NanoUsd,
     /// What is put aside for requests under way.
     pub held: NanoUsd,
+    /// How much of that is put aside ahead of requests, or for those that nodes let in from it.
+    pub escrowed: NanoUsd,
     /// When it began; `None`: it did not, or never ends.
     pub starts_at: Option<UnixMillis>,
     /// When it begins anew; `None`: gradually, or never.
@@ -109,6 +141,8 @@ pub enum What {
         spent: NanoUsd,
         /// What is put aside.
         held: NanoUsd,
+        /// How much of that is put aside ahead: nodes give it back when they are asked.
+        escrowed: NanoUsd,
         /// What this request needs.
         need: NanoUsd,
     },
@@ -138,6 +172,17 @@ pub struct Settle {
     pub seq: u64,
     /// What is charged.
     pub charges: Vec<Charge>,
+    /// What goes back of what was put aside ahead, after these charges.
+    pub backs: Vec<Back>,
+}
+
+/// What a node gives back of what it put aside ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// So much in all, since it was put aside; it may come twice, and late.
+    Part(HoldId, NanoUsd),
+    /// All that is left: nothing is drawn from it any more, and all that was is charged.
+    Whole(HoldId),
 }
 
 /// What something under way has cost.
@@ -151,6 +196,8 @@ pub struct Charge {
     pub at: UnixMillis,
     /// It was cut with its process, and says so in the journal of whoever adopted that: of each one who tried.
     pub is_interrupted: bool,
+    /// What it was drawn from, where its node let it in from what it had put aside ahead.
+    pub from: Option<HoldId>,
     /// Whose money it is.
     pub scopes: Vec<(ScopeId, Terms)>,
 }

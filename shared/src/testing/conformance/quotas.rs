@@ -171,6 +171,7 @@ fn ask(n: u64, limits: &Limits, need: i64) -> Ask {
         scopes: scopes(limits),
         is_counted: true,
         session: None,
+        escrow: None,
     }
 }
 
@@ -180,9 +181,10 @@ fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
         cost: NanoUsd(cost),
         at: NOW,
         is_interrupted: false,
+        from: None,
         scopes: ask.scopes.clone(),
     };
-    Settle { journal: journal(), seq, charges: vec![charge] }
+    Settle { journal: journal(), seq, charges: vec![charge], backs: Vec::new() }
 }
 
 /// Before any clock that a store may have: only what is for good is asked about.

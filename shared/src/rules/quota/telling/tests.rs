@@ -194,12 +194,12 @@ impl World {
         let charge = |n: &usize| {
             let owed = charges[*n].1;
             let Owed { hold, cost, at, is_interrupted, .. } = owed;
-            Charge { hold, cost, at, is_interrupted, scopes: scopes() }
+            Charge { hold, cost, at, is_interrupted, from: None, scopes: scopes() }
         };
         let seq = charges[*settle.last().unwrap()].0;
         let charges = settle.iter().map(charge).collect();
         let epoch = self.epoch(n);
-        self.store[n].settle(&Settle { journal: self.journal, seq, charges }, epoch, NOW)
+        self.store[n].settle(&Settle { journal: self.journal, seq, charges, backs: Vec::new() }, epoch, NOW)
     }
 
     /// Everybody is there, and all is told.

@@ -139,6 +139,7 @@ impl Purse {
             scopes: self.scopes(now),
             is_counted: true,
             session: None,
+            escrow: None,
         };
         (hold, self.account.admit(&ask, 1, now))
     }
@@ -147,9 +148,15 @@ impl Purse {
     fn spend(&mut self, cost: i64, now: UnixMillis) {
         let (hold, admission) = self.ask(cost, now);
         assert!(matches!(admission, Admission::Admitted { .. }), "{admission:?}");
-        let charge =
-            Charge { hold, cost: NanoUsd(cost), at: now, is_interrupted: false, scopes: self.scopes(now) };
-        let settle = Settle { journal: journal(), seq: self.made, charges: vec![charge] };
+        let charge = Charge {
+            hold,
+            cost: NanoUsd(cost),
+            at: now,
+            is_interrupted: false,
+            from: None,
+            scopes: self.scopes(now),
+        };
+        let settle = Settle { journal: journal(), seq: self.made, charges: vec![charge], backs: Vec::new() };
         assert!(self.account.settle(&settle, 1, now));
     }
 
@@ -244,7 +251,16 @@ fn keys_of_a_user_share_its_budget_and_have_their_own() {
         let hold = HoldId(RequestId::from_parts(made, &[0; 10]), 0);
         let (owner, need) = (journal(), NanoUsd(need));
         account.admit(
-            &Ask { hold, owner, need, lives_ms: 1_000, scopes, is_counted: true, session: None },
+            &Ask {
+                hold,
+                owner,
+                need,
+                lives_ms: 1_000,
+                scopes,
+                is_counted: true,
+                session: None,
+                escrow: None,
+            },
             1,
             now,
         )

@@ -56,10 +56,15 @@ impl Books {
                 cost: NanoUsd(row.cost),
                 at: UnixMillis(row.at),
                 is_interrupted: false,
+                from: None,
                 scopes: self.terms(row.key, row.at),
             };
             let journal = JournalId::from_parts(UnixMillis(1), &[0; 10]);
-            assert!(account.settle(&Settle { journal, seq, charges: vec![charge] }, 1, UnixMillis(row.at)));
+            assert!(account.settle(
+                &Settle { journal, seq, charges: vec![charge], backs: Vec::new() },
+                1,
+                UnixMillis(row.at)
+            ));
         }
         account
     }

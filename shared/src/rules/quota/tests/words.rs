@@ -21,6 +21,7 @@ fn ask(n: u64, limits: &Limits, now: i64) -> Ask {
         scopes: vec![(ScopeId::Owner, Terms::of(limits, &Zone::default(), UnixMillis(now)))],
         is_counted: true,
         session: None,
+        escrow: None,
     }
 }
 
@@ -30,9 +31,10 @@ fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
         cost: NanoUsd(cost),
         at: UnixMillis(NOON),
         is_interrupted: false,
+        from: None,
         scopes: ask.scopes.clone(),
     };
-    Settle { journal: journal(), seq, charges: vec![charge] }
+    Settle { journal: journal(), seq, charges: vec![charge], backs: Vec::new() }
 }
 
 fn spent(account: &Account, limits: &Limits) -> i64 {

@@ -28,6 +28,7 @@ impl World {
             scopes: self.scopes(key, self.now + node.skew),
             is_counted: true,
             session: None,
+            escrow: None,
         };
         match self.call(&Word::Admit(ask, self.nodes[i].epoch)) {
             Some(Reply::Admission(Admission::Admitted { at, .. })) => {
@@ -84,6 +85,7 @@ impl World {
                 scopes: self.scopes(begin.key, self.now),
                 is_counted: false,
                 session: None,
+                escrow: None,
             };
             self.request(hold).is_resolved = false;
             let epoch = self.nodes[i].epoch;
@@ -124,9 +126,10 @@ impl World {
             cost: NanoUsd(record.cost),
             at: UnixMillis(record.at),
             is_interrupted: record.is_interrupted,
+            from: None,
             scopes: self.scopes(record.key, self.now),
         };
-        let settle = Settle { journal: disk.journal, seq: *seq, charges: vec![charge] };
+        let settle = Settle { journal: disk.journal, seq: *seq, charges: vec![charge], backs: Vec::new() };
         match self.call(&Word::Settle(settle, epoch)) {
             Some(Reply::IsDone(true)) => {
                 self.request(record.hold).is_resolved = true;

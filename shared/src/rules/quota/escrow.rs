@@ -1,0 +1,364 @@
+//! Escrow: money that a node puts aside ahead of its requests, so that it asks the store once for many of them.
+//!
+//! A node whose requests with the same scopes come one close upon the other asks for more than the next one needs. What it is
+//! granted is one hold, its *escrow*. From then on it lets requests in by itself, each for what it needs, as long as there is
+//! something free:
+//!
+//! ```text
+//!  granted = free + running (needs) + ended (costs) + given back
+//!                                     └─ told: charged, and taken from the hold in the store
+//! ```
+//! so that for the store nothing is different: `spent + held` counts every nano once, at any moment, and whatever was promised
+//! is held. An escrow is drawn from for eight seconds at most, less than a node's silence is waited for
+//! ([`NODE_TTL_SECS`](crate::contract::keys::NODE_TTL_SECS)): before an account is opened anew, all that could be drawn unseen is over.
+//! What is free goes back when nobody drew for five seconds, when its limits change, and when it is recalled, because somebody
+//! else was refused.
+
+use super::window::Terms;
+use super::words::{Ahead, Back, HoldId, ScopeId, Standing};
+use crate::money::NanoUsd;
+use crate::time::UnixMillis;
+use std::collections::HashMap;
+
+/// How much is put aside ahead, of so much room: what is worth the while or a fiftieth of the room, whichever is more, but no more
+/// than half of this node's share; nothing, when that is hardly more than one request (design §7).
+#[must_use]
+pub fn granted(ahead: Ahead, need: NanoUsd, room: i64) -> NanoUsd {
+    let share = room / (2 * i64::from(ahead.nodes.max(1)));
+    let amount = ahead.worth.0.max(room / 50).min(share);
+    if amount < need.0.saturating_mul(LEAST_NEEDS).max(1) { NanoUsd::ZERO } else { NanoUsd(amount) }
+}
+
+/// What so much need makes worth the while.
+#[must_use]
+pub fn worth(need: NanoUsd) -> NanoUsd {
+    NanoUsd(need.0.saturating_mul(WORTH_NEEDS))
+}
+
+/// What a node has put aside ahead in one account.
+#[derive(Debug, Default)]
+pub struct Escrows {
+    all: Vec<Escrow>,
+    draws: HashMap<HoldId, Draw>,
+    habits: HashMap<Option<ScopeId>, Habit>,
+    /// Nothing is put aside ahead before this moment: it was recalled.
+    not_before_ms: u64,
+}
+
+#[derive(Debug)]
+struct Escrow {
+    id: HoldId,
+    epoch: u64,
+    scopes: Vec<(ScopeId, Terms)>,
+    /// When it was put aside, by the store's clock and by the node's own.
+    at: UnixMillis,
+    since_ms: u64,
+    drawn_ms: u64,
+    standing: Standing,
+    granted: i64,
+    running: i64,
+    ended: i64,
+    returned: i64,
+    /// Draws that run.
+    under_way: usize,
+    /// Draws that ended, and of which the store was not told what they cost.
+    untold: usize,
+    is_closed: bool,
+    /// The store knows how much is given back.
+    is_told: bool,
+    /// Somebody waits for what is given back.
+    is_recalled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Draw {
+    from: HoldId,
+    need: i64,
+    has_ended: bool,
+}
+
+/// When the last requests came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habit {
+    at_ms: [u64; OFTEN],
+    next: usize,
+}
+
+/// A request that may be let in from what was put aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawing<'a> {
+    /// What its hold would be called.
+    pub hold: HoldId,
+    /// What it may cost.
+    pub need: NanoUsd,
+    /// Whose limits count.
+    pub scopes: &'a [(ScopeId, Terms)],
+    /// The account's epoch that is in force.
+    pub epoch: u64,
+}
+
+/// It was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// When, by the store's clock.
+    pub at: UnixMillis,
+    /// How its scopes stand, as far as this node knows.
+    pub standing: Standing,
+}
+
+/// What the store granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What it is called.
+    pub id: HoldId,
+    /// How much.
+    pub amount: NanoUsd,
+    /// Whose limits it counts in.
+    pub scopes: Vec<(ScopeId, Terms)>,
+    /// The account's epoch it is of.
+    pub epoch: u64,
+    /// When, by the store's clock.
+    pub at: UnixMillis,
+    /// How its scopes stand, with it.
+    pub standing: Standing,
+}
+
+impl Escrow {
+    fn free(&self) -> i64 {
+        self.granted - self.running - self.ended - self.returned
+    }
+
+    fn is_of(&self, drawing: &Drawing<'_>) -> bool {
+        self.epoch == drawing.epoch && self.scopes == drawing.scopes
+    }
+
+    /// Nothing is drawn from it any more; what is free goes back.
+    fn close(&mut self) {
+        let free = self.free().max(0);
+        if free > 0 {
+            self.returned += free;
+            self.is_told = false;
+        }
+        self.is_closed = true;
+    }
+
+    /// What goes back with the settle of so many of its draws.
+    fn back_with(&self, told: usize) -> Option<Back> {
+        let is_over = self.under_way == 0 && self.untold == told;
+        match (is_over, self.is_told) {
+            (true, _) => Some(Back::Whole(self.id)),
+            (false, false) => Some(Back::Part(self.id, NanoUsd(self.returned))),
+            (false, true) => None,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        // Before it was granted, what was spent did not count what has ended since; held did, in all.
+        let mut standing = self.standing.clone();
+        let (ended, gone) = (NanoUsd(self.ended), NanoUsd(self.ended + self.returned));
+        for window in &mut standing {
+            window.spent += ended;
+            (window.held, window.escrowed) = (window.held - gone, window.escrowed - gone);
+        }
+        standing
+    }
+}
+
+impl Escrows {
+    /// Would the node do well to put something aside with this question? A request is asked for now.
+    pub fn is_worth(&mut self, scopes: &[(ScopeId, Terms)], now_ms: u64) -> bool {
+        let habit = self.habits.entry(scopes.first().map(|(scope, _)| *scope)).or_default();
+        let oldest = std::mem::replace(&mut habit.at_ms[habit.next], now_ms);
+        habit.next = (habit.next + 1) % OFTEN;
+        oldest > 0 && now_ms < oldest + OFTEN_WITHIN_MS && self.not_before_ms <= now_ms
+    }
+
+    /// The store has put this aside.
+    pub fn granted(&mut self, grant: Grant, now_ms: u64) {
+        for before in self.all.iter_mut().filter(|before| before.scopes == grant.scopes) {
+            before.close();
+        }
+        self.all.push(Escrow {
+            id: grant.id,
+            epoch: grant.epoch,
+            scopes: grant.scopes,
+            at: grant.at,
+            since_ms: now_ms,
+            drawn_ms: now_ms,
+            standing: grant.standing,
+            granted: grant.amount.0,
+            running: 0,
+            ended: 0,
+            returned: 0,
+            under_way: 0,
+            untold: 0,
+            is_closed: false,
+            is_told: true,
+            is_recalled: false,
+        });
+    }
+    /// Lets a request in from what is free; `None`: the store is to be asked.
+    pub fn draw(&mut self, drawing: &Drawing<'_>, now_ms: u64) -> Option<Drawn> {
+        let need = drawing.need.0.max(0);
+        let escrow = self.all.iter_mut().find(|escrow| !escrow.is_closed && escrow.is_of(drawing))?;
+        let age_ms = now_ms.saturating_sub(escrow.since_ms);
+        if age_ms >= DRAWN_FOR_MS || escrow.free() < need {
+            // The store is asked, and puts another one aside.
+            escrow.close();
+            return None;
+        }
+        (escrow.running, escrow.under_way) = (escrow.running + need, escrow.under_way + 1);
+        escrow.drawn_ms = now_ms;
+        let draw = Draw { from: escrow.id, need, has_ended: false };
+        let drawn = Drawn { at: escrow.at.plus_ms(age_ms), standing: escrow.standing() };
+        self.draws.insert(drawing.hold, draw);
+        Some(drawn)
+    }
+
+    fn of_draw(&mut self, hold: HoldId) -> Option<(&mut Draw, &mut Escrow)> {
+        let draw = self.draws.get_mut(&hold)?;
+        let escrow = self.all.iter_mut().find(|escrow| escrow.id == draw.from)?;
+        Some((draw, escrow))
+    }
+
+    /// A request that was let in has come to nothing. False: not from here.
+    pub fn given_up(&mut self, hold: HoldId) -> bool {
+        let Some((draw, escrow)) = self.of_draw(hold) else { return false };
+        if !draw.has_ended {
+            escrow.running -= draw.need;
+            escrow.under_way -= 1;
+            self.draws.remove(&hold);
+        }
+        true
+    }
+
+    /// A request has ended and cost so much. False: it was not let in from here.
+    pub fn ended(&mut self, hold: HoldId, cost: NanoUsd) -> bool {
+        let Some((draw, escrow)) = self.of_draw(hold) else { return false };
+        if !draw.has_ended {
+            draw.has_ended = true;
+            escrow.running -= draw.need;
+            escrow.ended += cost.0.max(0);
+            (escrow.under_way, escrow.untold) = (escrow.under_way - 1, escrow.untold + 1);
+        }
+        true
+    }
+
+    /// What a request was drawn from, for its settle in this epoch.
+    #[must_use]
+    pub fn drawn_from(&self, hold: HoldId, epoch: u64) -> Option<HoldId> {
+        let from = self.draws.get(&hold)?.from;
+        self.all.iter().find(|escrow| escrow.id == from && escrow.epoch == epoch).map(|escrow| escrow.id)
+    }
+
+    /// What goes back with the settle of these requests, which have ended.
+    pub fn backs_with(&mut self, holds: &[HoldId], epoch: u64) -> Vec<Back> {
+        let mut told: HashMap<HoldId, usize> = HashMap::new();
+        for draw in holds.iter().filter_map(|hold| self.draws.get(hold)) {
+            *told.entry(draw.from).or_default() += 1;
+        }
+        let closed = self.all.iter_mut().filter(|escrow| escrow.is_closed && escrow.epoch == epoch);
+        let back = |escrow: &mut Escrow| {
+            let told = told.get(&escrow.id)?;
+            escrow.close();
+            escrow.back_with(*told)
+        };
+        closed.filter_map(back).collect()
+    }
+
+    /// The store has charged these requests.
+    pub fn told(&mut self, holds: &[HoldId]) {
+        for hold in holds {
+            if let Some((draw, escrow)) = self.of_draw(*hold) {
+                if draw.has_ended {
+                    escrow.untold -= 1;
+                } else {
+                    // Told by who adopted its record, or by an end that was not heard here.
+                    (escrow.running, escrow.under_way) = (escrow.running - draw.need, escrow.under_way - 1);
+                }
+                self.draws.remove(hold);
+            }
+        }
+    }
+
+    /// Nothing more is drawn from what nobody drew from for a while, and from what is old.
+    pub fn rest(&mut self, now_ms: u64) {
+        for escrow in &mut self.all {
+            let is_old = now_ms >= escrow.since_ms.saturating_add(DRAWN_FOR_MS);
+            let is_idle = now_ms >= escrow.drawn_ms.saturating_add(IDLE_MS);
+            if escrow.is_closed || is_old || is_idle {
+                escrow.close();
+            }
+        }
+    }
+
+    /// Somebody was refused: what is free goes back, and nothing is put aside ahead for a while.
+    pub fn recall(&mut self, now_ms: u64) {
+        self.not_before_ms = now_ms.saturating_add(RECALLED_FOR_MS);
+        for escrow in &mut self.all {
+            escrow.close();
+            escrow.is_recalled = !escrow.is_told;
+        }
+    }
+
+    /// What the store is to be told by itself. What can wait goes with the settle of what has ended.
+    #[must_use]
+    pub fn backs(&self) -> Vec<Back> {
+        let closed = self.all.iter().filter(|escrow| escrow.is_closed);
+        let waits_for_none = closed.filter(|escrow| escrow.untold == 0 || escrow.is_recalled);
+        waits_for_none.filter_map(|escrow| escrow.back_with(0)).collect()
+    }
+
+    /// The store has heard these.
+    pub fn heard(&mut self, backs: &[Back]) {
+        for back in backs {
+            match back {
+                Back::Whole(id) => self.all.retain(|escrow| escrow.id != *id),
+                Back::Part(id, returned) => {
+                    for escrow in self.all.iter_mut().filter(|escrow| escrow.id == *id) {
+                        escrow.is_told = escrow.returned == returned.0;
+                        escrow.is_recalled &= !escrow.is_told;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Another epoch is in force: the store knows nothing of what was put aside in the one before. What was drawn from it is
+    /// declared, each by itself.
+    pub fn begin_anew(&mut self) {
+        self.all.clear();
+        self.draws.clear();
+    }
+
+    /// What may still be let in without a question.
+    #[must_use]
+    pub fn free(&self) -> NanoUsd {
+        let open = self.all.iter().filter(|escrow| !escrow.is_closed);
+        NanoUsd(open.map(|escrow| escrow.free().max(0)).sum())
+    }
+
+    /// True when there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
+/// How many needs are worth a hold of their own.
+const WORTH_NEEDS: i64 = 32;
+/// How many it must hold at least.
+const LEAST_NEEDS: i64 = 4;
+/// So many requests …
+const OFTEN: usize = 8;
+/// … within so long are worth it.
+const OFTEN_WITHIN_MS: u64 = 2_000;
+/// How long an escrow is drawn from.
+const DRAWN_FOR_MS: u64 = 8_000;
+/// How long one is kept that nobody draws from.
+const IDLE_MS: u64 = 5_000;
+/// How long nothing is put aside ahead in an account where somebody was refused.
+const RECALLED_FOR_MS: u64 = 2_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+use super::*;
+use crate::ids::{KeyId, RequestId};
+use crate::model::Limits;
+use crate::rules::quota::{Kind, WindowNow};
+use crate::time::Zone;
+
+fn hold(n: u64) -> HoldId {
+    HoldId(RequestId::from_parts(n, &[0; 10]), 0)
+}
+
+fn scopes(key: i64, total: i64) -> Vec<(ScopeId, Terms)> {
+    let limits = Limits { total: Some(NanoUsd(total)), ..Limits::default() };
+    vec![(ScopeId::Key(KeyId(key)), Terms::of(&limits, &Zone::default(), STORE))]
+}
+
+/// One that was granted 100 at 1 s by the node's clock.
+fn granted(key: i64) -> Escrows {
+    let mut escrows = Escrows::default();
+    grant(&mut escrows, key, hold(0), 100);
+    escrows
+}
+
+fn grant(escrows: &mut Escrows, key: i64, hold: HoldId, amount: i64) {
+    let window = WindowNow {
+        scope: ScopeId::Key(KeyId(key)),
+        kind: Kind::Total,
+        limit: NanoUsd(1_000),
+        spent: NanoUsd(300),
+        held: NanoUsd(150),
+        escrowed: NanoUsd(120),
+        starts_at: None,
+        resets_at: None,
+    };
+    let grant = Grant {
+        id: hold.escrow(),
+        amount: NanoUsd(amount),
+        scopes: scopes(key, 1_000),
+        epoch: 1,
+        at: STORE,
+        standing: vec![window],
+    };
+    escrows.granted(grant, 1_000);
+}
+
+fn draw(escrows: &mut Escrows, n: u64, need: i64, now_ms: u64) -> Option<Drawn> {
+    draw_as(escrows, n, need, &scopes(1, 1_000), 1, now_ms)
+}
+
+fn draw_as(
+    escrows: &mut Escrows,
+    n: u64,
+    need: i64,
+    scopes: &[(ScopeId, Terms)],
+    epoch: u64,
+    now_ms: u64,
+) -> Option<Drawn> {
+    escrows.draw(&Drawing { hold: hold(n), need: NanoUsd(need), scopes, epoch }, now_ms)
+}
+
+#[test]
+fn a_grant_is_what_is_worth_the_while_and_no_more_than_half_of_a_nodes_share() {
+    let of = |worth, nodes, need, room| granted_of(Ahead { worth: NanoUsd(worth), nodes }, need, room);
+    fn granted_of(ahead: Ahead, need: i64, room: i64) -> i64 {
+        super::granted(ahead, NanoUsd(need), room).0
+    }
+    assert_eq!(of(320, 2, 10, 10_000), 320);
+    assert_eq!(of(320, 2, 10, 100_000), 2_000, "a fiftieth");
+    assert_eq!(of(320, 2, 10, 1_000), 250);
+    assert_eq!(of(320, 2, 10, 160), 40);
+    assert_eq!(of(320, 2, 10, 159), 0, "hardly more than one request");
+    assert_eq!([of(0, 1, 0, 0), of(0, 0, 0, 1), of(0, 0, 0, 2)], [0, 0, 0], "nothing of nothing");
+    assert_eq!(of(i64::MAX, 1, i64::MAX, crate::rules::quota::MAX_AMOUNT), 0);
+    assert_eq!(worth(NanoUsd(10)), NanoUsd(320));
+}
+
+#[test]
+fn only_requests_that_come_close_upon_each_other_are_worth_it_and_none_after_a_recall() {
+    let mut escrows = Escrows::default();
+    let rare: Vec<bool> = (1..20).map(|n| escrows.is_worth(&scopes(1, 9), n * 250)).collect();
+    assert!(rare.iter().all(|is_worth| !is_worth));
+    let often: Vec<bool> = (0..10).map(|n| escrows.is_worth(&scopes(2, 9), 10_000 + n * 249)).collect();
+    assert_eq!(often.iter().position(|is_worth| *is_worth), Some(8));
+    assert!(!escrows.is_worth(&scopes(1, 9), 12_300), "another key");
+    escrows.recall(12_300);
+    for (at_ms, is_worth) in [(12_301, false), (14_299, false), (14_300, true)] {
+        let asked: Vec<bool> = (0..9).map(|_| escrows.is_worth(&scopes(2, 9), at_ms)).collect();
+        assert_eq!(asked[8], is_worth, "{at_ms}");
+    }
+}
+
+#[test]
+fn what_is_drawn_counts_until_the_store_is_told_and_what_it_did_not_cost_is_drawn_again() {
+    let mut escrows = granted(1);
+    let drawn = draw(&mut escrows, 1, 60, 1_500).unwrap();
+    assert_eq!(drawn.at, STORE.plus_ms(500), "by the store's clock");
+    assert_eq!((drawn.standing[0].spent.0, drawn.standing[0].held.0), (300, 150));
+    assert!(escrows.ended(hold(1), NanoUsd(25)) && escrows.ended(hold(1), NanoUsd(25)));
+    assert_eq!(escrows.free(), NanoUsd(75));
+    let drawn = draw(&mut escrows, 2, 75, 1_600).unwrap();
+    assert_eq!((drawn.standing[0].spent.0, drawn.standing[0].held.0), (325, 125));
+    assert_eq!(drawn.standing[0].escrowed.0, 95);
+    assert!(escrows.given_up(hold(2)) && !escrows.given_up(hold(2)) && !escrows.ended(hold(9), NanoUsd(1)));
+    assert_eq!(escrows.drawn_from(hold(1), 1), Some(hold(0).escrow()));
+    assert_eq!(escrows.drawn_from(hold(1), 2), None, "of another epoch the store knows nothing");
+    escrows.told(&[hold(1)]);
+    assert_eq!((escrows.free(), escrows.drawn_from(hold(1), 1)), (NanoUsd(75), None));
+    // Dearer than it needed: nothing is promised twice.
+    assert!(draw(&mut escrows, 3, 70, 1_700).is_some());
+    escrows.ended(hold(3), NanoUsd(500));
+    assert_eq!(escrows.free(), NanoUsd(0));
+    assert!(draw(&mut escrows, 4, 0, 1_800).is_none());
+}
+
+#[test]
+fn nothing_is_drawn_for_other_limits_in_another_epoch_too_late_or_beyond_what_is_free() {
+    let mut escrows = granted(1);
+    assert!(draw_as(&mut escrows, 1, 1, &scopes(2, 1_000), 1, 1_000).is_none(), "another key");
+    assert!(draw_as(&mut escrows, 1, 1, &scopes(1, 999), 1, 1_000).is_none(), "another limit");
+    assert!(draw_as(&mut escrows, 1, 1, &scopes(1, 1_000), 2, 1_000).is_none(), "another epoch");
+    assert!(draw(&mut escrows, 1, 100, 8_999).is_some());
+    assert!(draw(&mut escrows, 2, 1, 8_999).is_none(), "used up");
+    assert!(draw(&mut granted(1), 1, 1, 9_000).is_none(), "too old");
+    assert!(DRAWN_FOR_MS < crate::contract::keys::NODE_TTL_SECS * 1_000);
+    escrows.begin_anew();
+    assert!(escrows.is_empty() && !escrows.ended(hold(1), NanoUsd(1)));
+}
+
+#[test]
+fn what_is_used_up_goes_back_with_the_last_settle_of_what_was_drawn() {
+    let mut escrows = granted(1);
+    let id = hold(0).escrow();
+    draw(&mut escrows, 1, 40, 1_000).unwrap();
+    draw(&mut escrows, 2, 50, 1_000).unwrap();
+    assert!(draw(&mut escrows, 3, 20, 1_001).is_none());
+    grant(&mut escrows, 1, hold(3), 64);
+    assert!(draw(&mut escrows, 4, 20, 1_002).is_some());
+    escrows.ended(hold(1), NanoUsd(10));
+    assert_eq!(escrows.backs(), [], "it can wait for the settle");
+    let told = [hold(1)];
+    let backs = escrows.backs_with(&told, 1);
+    assert_eq!(backs, [Back::Part(id, NanoUsd(40))], "10 that nobody drew, 30 that were not spent");
+    escrows.told(&told);
+    escrows.heard(&backs);
+    assert_eq!(escrows.backs(), []);
+    escrows.ended(hold(2), NanoUsd(50));
+    assert_eq!(escrows.backs_with(&[hold(2)], 2), [], "of another epoch the store knows nothing");
+    let backs = escrows.backs_with(&[hold(2)], 1);
+    assert_eq!(backs, [Back::Whole(id)]);
+    escrows.told(&[hold(2)]);
+    escrows.heard(&backs);
+    assert_eq!(escrows.all.len(), 1);
+    assert_eq!(escrows.drawn_from(hold(4), 1), Some(hold(3).escrow()));
+}
+
+#[test]
+fn what_nobody_draws_from_goes_back_and_what_is_recalled_at_once() {
+    let mut escrows = granted(1);
+    let id = hold(0).escrow();
+    escrows.rest(5_999);
+    assert_eq!(escrows.backs(), []);
+    draw(&mut escrows, 1, 30, 3_000).unwrap();
+    escrows.rest(7_999);
+    assert_eq!(escrows.backs(), []);
+    escrows.rest(8_000);
+    assert_eq!(escrows.backs(), [Back::Part(id, NanoUsd(70))]);
+    assert_eq!(escrows.backs(), [Back::Part(id, NanoUsd(70))], "until it is heard");
+    // What was not heard in time says less than what there is to say by now.
+    escrows.ended(hold(1), NanoUsd(20));
+    escrows.recall(8_001);
+    assert_eq!(escrows.backs(), [Back::Part(id, NanoUsd(80))], "somebody waits for it");
+    escrows.heard(&[Back::Part(id, NanoUsd(70))]);
+    assert_eq!(escrows.backs(), [Back::Part(id, NanoUsd(80))]);
+    escrows.heard(&[Back::Part(id, NanoUsd(80))]);
+    assert_eq!(escrows.backs(), []);
+    escrows.told(&[hold(1)]);
+    assert_eq!(escrows.backs(), [Back::Whole(id)]);
+    escrows.heard(&[Back::Whole(id)]);
+    assert!(escrows.is_empty());
+    let mut unused = granted(1);
+    unused.recall(1_001);
+    assert_eq!(unused.backs(), [Back::Whole(id)]);
+    assert!(draw(&mut unused, 1, 1, 1_001).is_none());
+}
+
+const STORE: UnixMillis = UnixMillis(1_795_608_000_000);
