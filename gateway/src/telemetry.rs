@@ -176,12 +176,13 @@ impl JournalMetrics {
 
 /// What is told of budgets.
 struct BudgetMetrics {
-    /// Locked while it is set, like that of the journal.
-    asks: Mutex<IntCounterVec>,
+    /// Asks by what they came to and calls of the store by what was said; locked while they are set, like that of the journal.
+    told: Mutex<[IntCounterVec; 2]>,
     costs_above_hold: IntCounter,
     store_up: IntGauge,
     holds: IntGauge,
     held: Gauge,
+    escrowed: Gauge,
     untold: IntGauge,
 }
 
@@ -194,6 +195,13 @@ impl BudgetMetrics {
             ),
             &["answer"],
         )?;
+        let calls = IntCounterVec::new(
+            Opts::new(
+                "cch_budget_store_calls_total",
+                "Calls of the store of budgets on account of requests, by what was said.",
+            ),
+            &["word"],
+        )?;
         let costs_above_hold = IntCounter::new(
             "cch_budget_costs_above_hold_total",
             "Costs above the bound that a strict budget had put aside: a bug.",
@@ -201,28 +209,33 @@ impl BudgetMetrics {
         let store_up = IntGauge::new("cch_budget_store_up", "1 while the store of budgets answers, else 0.")?;
         let holds = IntGauge::new("cch_budget_holds", "Holds of requests and attempts under way.")?;
         let held = Gauge::new("cch_budget_held_usd", "US dollars that these holds put aside.")?;
+        let escrowed =
+            Gauge::new("cch_budget_escrowed_usd", "US dollars put aside ahead of requests, and still free.")?;
         let untold =
             IntGauge::new("cch_budget_untold_records", "Records that budgets were not told of yet.")?;
         registry.register(Box::new(asks.clone()))?;
+        registry.register(Box::new(calls.clone()))?;
         registry.register(Box::new(costs_above_hold.clone()))?;
         registry.register(Box::new(store_up.clone()))?;
         registry.register(Box::new(holds.clone()))?;
         registry.register(Box::new(held.clone()))?;
+        registry.register(Box::new(escrowed.clone()))?;
         registry.register(Box::new(untold.clone()))?;
-        Ok(Self { asks: Mutex::new(asks), costs_above_hold, store_up, holds, held, untold })
+        let told = Mutex::new([asks, calls]);
+        Ok(Self { told, costs_above_hold, store_up, holds, held, escrowed, untold })
     }
 
     fn set(&self, figures: &Figures) {
         let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let asks = self.asks.lock();
-        for (answer, count) in figures.asks {
-            let told = asks.with_label_values(&[answer]);
-            told.inc_by(count.saturating_sub(told.get()));
-        }
+        let [asks, calls] = &*self.told.lock();
+        let set = |counter: IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
+        figures.asks.iter().for_each(|(answer, count)| set(asks.with_label_values(&[answer]), *count));
+        figures.calls.iter().for_each(|(word, count)| set(calls.with_label_values(&[word]), *count));
         self.store_up.set(i64::from(figures.does_store_answer));
         self.holds.set(big(figures.holds));
         #[expect(clippy::cast_precision_loss, reason = "a figure to look at, not to count with")]
         self.held.set(figures.held.0 as f64 / 1e9);
+        self.escrowed.set(figures.escrowed.0 as f64 / 1e9);
         self.untold.set(big(figures.untold));
     }
 }

@@ -1,11 +1,15 @@
 //! One question: may this go on?
 
+use super::figures::{Came, Word};
 use super::{Answer, Budgets, Held, Wish};
 use crate::hub::now;
+use shared::ids::KeyId;
+use shared::money::NanoUsd;
 use shared::ports::At;
+use shared::rules::quota::escrow::{self, Drawing, Grant};
 use shared::rules::quota::local::{Doubt, Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
-use shared::rules::quota::{AccountId, Admission, Ask, ScopeId, Standing, epoch_of};
+use shared::rules::quota::{AccountId, Admission, Ahead, Ask, Refusal, ScopeId, Standing, epoch_of};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +20,20 @@ impl Budgets {
     /// Asks the store, or decides by what this node knows: when the store does not answer, and when the account is not opened
     /// in time. Takes two seconds at most.
     pub async fn ask(self: &Arc<Self>, wish: Wish<'_>) -> Answer {
-        let answer = self.decide(wish).await;
+        let ahead = match self.draw(&wish) {
+            Drew::Answer(answer) => {
+                self.tally.count(Came::Drawn);
+                return *answer;
+            }
+            Drew::Nothing(ahead) => ahead,
+        };
+        let answer = self.decide(wish, ahead).await;
         self.tally.count((&answer).into());
         answer
     }
 
-    async fn decide(self: &Arc<Self>, wish: Wish<'_>) -> Answer {
-        self.local().asked(wish.account, wish.scopes);
-        let ask = Ask {
+    async fn decide(self: &Arc<Self>, wish: Wish<'_>, ahead: Option<Ahead>) -> Answer {
+        let mut ask = Ask {
             hold: wish.hold,
             owner: self.journal.id(),
             need: wish.need,
@@ -31,10 +41,11 @@ impl Budgets {
             scopes: wish.scopes.to_vec(),
             is_counted: wish.is_counted,
             session: wish.session,
+            escrow: ahead,
         };
         let until = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
-        let mut has_told = false;
+        let mut has_tried = false;
         loop {
             let Some(epoch) = self.epoch(until).await else {
                 return self.alone(&wish, Doubt::None);
@@ -42,25 +53,30 @@ impl Budgets {
             let in_epoch = epoch_of(epoch, wish.generation);
             // Given up unless it comes to something: an answer that does not come may have let it in, and who waits may leave.
             let mut held = self.held(&wish, None);
+            let mut escrow = ask.escrow.map(|_| self.put_aside_ahead(&wish));
+            let mut keep = |held: &mut Held| {
+                held.keep();
+                escrow.iter_mut().for_each(Held::keep);
+            };
+            self.tally.say(Word::Admit);
             match self.store.admit(wish.account, &ask, in_epoch).await {
-                Ok(At { said: Admission::Admitted { at, standing }, .. }) => {
-                    if self.note(&wish, at, &standing, epoch) {
-                        held.at = Some(at);
+                Ok(At { said: Admission::Admitted { at, escrowed, standing }, .. }) => {
+                    keep(&mut held);
+                    if self.note(&wish, at, escrowed, &standing, epoch) {
+                        let held = self.held(&wish, Some(at));
                         return Answer::Admitted { hold: held, standing };
                     }
                     // The store has lost it since: it is asked anew, under the same name.
-                    held.keep();
                 }
                 Ok(At { said: Admission::Refused(refusal), .. }) => {
-                    held.keep();
-                    let may_help = !has_told && refusal.is_money();
-                    if !(may_help && self.tell_now(wish.account).await) {
+                    keep(&mut held);
+                    if has_tried || !self.may_have_room(&wish, &refusal).await {
                         return Answer::Refused(refusal);
                     }
-                    has_told = true;
+                    (has_tried, ask.escrow) = (true, None);
                 }
                 Ok(At { said: Admission::Unseeded, .. }) => {
-                    held.keep();
+                    keep(&mut held);
                     self.epochs.look.notify_one();
                     let _ = self.store.want(wish.account).await;
                     let left = until.saturating_duration_since(Instant::now());
@@ -101,12 +117,61 @@ impl Budgets {
         }
     }
 
+    /// Lets it in from what this node has put aside ahead, without a question; or says how much it would put aside with one.
+    fn draw(self: &Arc<Self>, wish: &Wish<'_>) -> Drew {
+        let (is_counted, has_session) = (wish.is_counted, wish.session.is_some());
+        let mut local = self.local();
+        local.asked(wish.account, wish.scopes);
+        if !escrow::is_enough(wish.scopes, is_counted, has_session) {
+            return Drew::Nothing(None);
+        }
+        let now_ms = self.now_ms();
+        // Behind the lock: what is drawn now is declared in the epoch that comes next.
+        if let Some(epoch) = *self.epochs.asked.borrow() {
+            let epoch = epoch_of(epoch, wish.generation);
+            let drawing = Drawing { hold: wish.hold, need: wish.need, scopes: wish.scopes, epoch };
+            if let Some(drawn) = local.draw(wish.account, &drawing, key_of(wish), now_ms) {
+                drop(local);
+                let (hold, standing) = (self.held(wish, Some(drawn.at)), drawn.standing);
+                return Drew::Answer(Box::new(Answer::Admitted { hold, standing }));
+            }
+        }
+        let is_worth = local.is_worth(wish.account, wish.scopes, now_ms);
+        let nodes = self.nodes.load(Ordering::Relaxed);
+        Drew::Nothing(is_worth.then(|| Ahead { worth: escrow::worth(wish.need), nodes }))
+    }
+
+    /// What the store puts aside ahead with a question: given up as the hold is.
+    fn put_aside_ahead(self: &Arc<Self>, wish: &Wish<'_>) -> Held {
+        let mut held = self.held(wish, None);
+        held.id = wish.hold.escrow();
+        held
+    }
+
     /// Keeps what was let in; false when the epoch it was let in under is over, so that nobody has declared it.
-    fn note(&self, wish: &Wish<'_>, at: UnixMillis, standing: &Standing, epoch: u64) -> bool {
+    fn note(
+        &self,
+        wish: &Wish<'_>,
+        at: UnixMillis,
+        escrowed: NanoUsd,
+        standing: &Standing,
+        epoch: u64,
+    ) -> bool {
         let mut local = self.local();
         let is_current = *self.epochs.asked.borrow() == Some(epoch);
         if is_current {
             local.admitted(wish.account, live_hold(wish, at), standing);
+            if escrowed > NanoUsd::ZERO {
+                let grant = Grant {
+                    id: wish.hold.escrow(),
+                    amount: escrowed,
+                    scopes: wish.scopes.to_vec(),
+                    epoch: epoch_of(epoch, wish.generation),
+                    at,
+                    standing: standing.clone(),
+                };
+                local.granted(wish.account, grant, self.now_ms());
+            }
         }
         drop(local);
         if is_current && self.tellings.is_behind(wish.account) {
@@ -137,6 +202,13 @@ impl Budgets {
         Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, bound: None, is_kept: false }
     }
 
+    /// Is it worth asking once more? Of what is held some may have ended, or wait ahead of requests, here or at another node.
+    async fn may_have_room(&self, wish: &Wish<'_>, refusal: &Refusal) -> bool {
+        let has_told = refusal.is_money() && self.tell_now(wish.account).await;
+        let is_recalled = refusal.may_be_in_escrow() && self.recall(wish.account).await;
+        has_told || is_recalled
+    }
+
     /// A request that ended may still be held, because the store has not heard of it. True when there was something to tell.
     async fn tell_now(&self, account: AccountId) -> bool {
         let last = self.journal.marks().last();
@@ -153,12 +225,23 @@ impl Budgets {
     }
 }
 
+/// What came of a look at what was put aside ahead.
+enum Drew {
+    /// There was enough.
+    Answer(Box<Answer>),
+    /// The store is asked, and for so much more.
+    Nothing(Option<Ahead>),
+}
+
 fn live_hold(wish: &Wish<'_>, at: UnixMillis) -> LiveHold {
-    let key = wish.scopes.iter().find_map(|(scope, _)| match scope {
+    LiveHold { id: wish.hold, key: key_of(wish), need: wish.need, at }
+}
+
+fn key_of(wish: &Wish<'_>) -> Option<KeyId> {
+    wish.scopes.iter().find_map(|(scope, _)| match scope {
         ScopeId::Key(key) => Some(*key),
         ScopeId::Owner => None,
-    });
-    LiveHold { id: wish.hold, key, need: wish.need, at }
+    })
 }
 
 /// How long a hold is believed in of which nothing is heard.

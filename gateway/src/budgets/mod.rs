@@ -3,6 +3,7 @@
 //! What is decided is in [`shared::rules::quota`]: by the store while it answers, by what this node knows ([`Local`]) while
 //! it is away. Only accounts that are under limits come here; for all others nothing is asked, told or kept.
 
+mod ahead;
 mod ask;
 mod declare;
 mod figures;
@@ -10,8 +11,10 @@ mod follower;
 mod history;
 mod limits;
 pub mod need;
+mod pace;
 mod releases;
 mod sayings;
+mod settling;
 mod teller;
 mod tellings;
 #[cfg(test)]
@@ -24,6 +27,7 @@ use crate::journal::UsageJournal;
 use crate::live::{InForce, Live};
 use figures::Tally;
 use history::Histories;
+use pace::Pace;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use sayings::Sayings;
@@ -33,7 +37,7 @@ use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::local::Local;
 use shared::rules::quota::outage::OutagePolicy;
 use shared::rules::quota::telling::Governed;
-use shared::rules::quota::{AccountId, Calendar, HoldId, Refusal, ScopeId, Standing, Terms, WindowNow};
+use shared::rules::quota::{AccountId, Calendar, HoldId, Refusal, Said, ScopeId, Standing, Terms, WindowNow};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -60,6 +64,8 @@ pub struct Budgets {
     nodes: AtomicU32,
     /// What records say that are not told yet.
     sayings: Sayings,
+    /// When they are told.
+    pace: Pace,
     /// Where days, weeks and months begin.
     calendar: Mutex<Calendar>,
     tally: Tally,
@@ -192,6 +198,7 @@ impl Budgets {
             },
             nodes: AtomicU32::new(1),
             sayings: Sayings::default(),
+            pace: Pace::default(),
             calendar: Mutex::default(),
             tally: Tally::default(),
             histories: Histories::default(),
@@ -204,12 +211,21 @@ impl Budgets {
         self.epochs.declared.subscribe()
     }
 
-    /// A record is about to be written down. Nothing is done about those that no budget let in.
+    /// A request has ended, and its record is about to be written down. Nothing is done about those that no budget let in.
     pub fn will_say(&self, record: &UsageRecord) {
         let is_admitted = record.request.admitted_at.is_some()
             || record.attempts.iter().any(|attempt| attempt.admitted_at.is_some());
         if is_admitted {
-            self.sayings.put(record);
+            let said = Said::of(record);
+            let mut can_wait = true;
+            {
+                let mut local = self.local();
+                for owed in &said.owed {
+                    can_wait &= local.ended(owed.account, owed.hold, owed.cost);
+                }
+            }
+            self.pace.ended(can_wait, self.now_ms());
+            self.sayings.put(record.request.id, said);
         }
     }
 
@@ -254,6 +270,7 @@ pub async fn run(budgets: Arc<Budgets>, nodes: Arc<dyn NodeRegistry>, stop: watc
         () = teller::run(budgets.clone(), stop) => {}
         () = follower::run(&budgets, nodes) => {}
         () = releases::run(&budgets) => {}
+        () = ahead::run(&budgets) => {}
     }
 }
 

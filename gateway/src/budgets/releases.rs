@@ -1,6 +1,7 @@
 //! Holds that were given up, until the store has heard of it.
 
 use super::Budgets;
+use super::figures::Word;
 use crate::events;
 use parking_lot::Mutex;
 use shared::rules::quota::{AccountId, HoldId};
@@ -62,6 +63,7 @@ pub async fn finish(budgets: &Budgets, patience: Duration) {
 
 async fn drain(budgets: &Budgets) {
     while let Some((account, hold)) = budgets.releases.first() {
+        budgets.tally.say(Word::Release);
         if budgets.store.release(account, hold).await.is_err() {
             return;
         }

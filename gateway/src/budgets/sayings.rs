@@ -2,7 +2,6 @@
 //! all the rest of a decision.
 
 use parking_lot::Mutex;
-use shared::contract::usage::UsageRecord;
 use shared::ids::RequestId;
 use shared::rules::quota::{Said, request_in, said_by_json};
 use std::collections::HashMap;
@@ -12,14 +11,14 @@ use std::collections::HashMap;
 pub struct Sayings(Mutex<HashMap<RequestId, Said>>);
 
 impl Sayings {
-    /// This record is about to be written down.
-    pub fn put(&self, record: &UsageRecord) {
+    /// The record of this request is about to be written down, and says so much.
+    pub fn put(&self, request: RequestId, said: Said) {
         let mut sayings = self.0.lock();
         if sayings.len() >= BOUND {
             // The store is away, or records were lost.
             sayings.clear();
         }
-        sayings.insert(record.request.id, Said::of(record));
+        sayings.insert(request, said);
     }
 
     /// What a record of the journal says; nothing, when this release cannot read it.
@@ -46,7 +45,7 @@ mod tests {
         let json = record.to_json().unwrap();
         let said = said_by_json(&json).unwrap();
         assert!(!said.owed.is_empty());
-        sayings.put(&record);
+        sayings.put(record.request.id, Said::of(&record));
         assert_eq!(sayings.0.lock().len(), 1);
         assert_eq!(sayings.take(&json), said);
         assert!(sayings.0.lock().is_empty());
@@ -58,7 +57,8 @@ mod tests {
     fn nobody_comes_for_what_was_lost() {
         let sayings = Sayings::default();
         for n in 0..=BOUND as u64 {
-            sayings.put(&usage_record(n));
+            let record = usage_record(n);
+            sayings.put(record.request.id, Said::of(&record));
         }
         assert_eq!(sayings.0.lock().len(), 1);
     }

@@ -8,8 +8,9 @@
 //! Who is to be told what is decided in [`shared::rules::quota::telling`]. While nothing is limited anywhere nothing is read.
 
 use super::declare::{AT_A_TIME, BATCH, Declared};
+use super::figures::Word;
 use super::limits::Limited;
-use super::{Budgets, releases};
+use super::{Budgets, ahead, releases};
 use crate::events;
 use crate::hub::now;
 use crate::journal::source::{Adopted, Source, Stretch};
@@ -17,7 +18,7 @@ use futures::stream::{self, StreamExt as _};
 use shared::ids::{JournalId, Revision};
 use shared::ports::PortError;
 use shared::rules::quota::telling::{Due, Governed, Moment, Outcome};
-use shared::rules::quota::{AccountId, Charge, Owed, Said, ScopeId, Settle, Terms, epoch_of};
+use shared::rules::quota::{AccountId, Owed, Said, ScopeId, Settle, Terms, epoch_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -86,7 +87,7 @@ impl Teller {
         let longest = if is_late || self.sources.len() > 1 { AGAIN_AFTER } else { LONGEST_PAUSE };
         let pause = until_wake.unwrap_or(longest).clamp(SHORTEST_PAUSE, longest);
         tokio::select! {
-            () = self.budgets.journal.news(), if is_governed => {}
+            () = budgets.news(), if is_governed => {}
             () = self.budgets.journal.adopts() => {}
             () = self.budgets.wake.notified() => {}
             _ = self.revision.changed() => {}
@@ -115,6 +116,7 @@ impl Teller {
         {
             self.budgets.has_alone.store(true, Ordering::Release);
         }
+        self.budgets.pace.goes();
         let mut has_moved = false;
         for n in 0..self.sources.len() {
             has_moved |= self.step(n, epoch).await;
@@ -133,6 +135,7 @@ impl Teller {
             epochs.asked.send_replace(None);
             let epoch = stored?;
             self.budgets.tellings.begin_anew();
+            self.budgets.local().begin_anew();
             self.declared.clear();
             if self.budgets.declare_all(&mut self.sources, epoch).await.is_err() {
                 return None;
@@ -174,9 +177,6 @@ impl Teller {
             .tellings
             .with(id, |telling, governed| telling.pass((from, to), &charges, governed, moment()));
         let Some(pass) = passed else { return false };
-        for (_, owed) in charges.iter().filter(|(seq, _)| *seq > pass.news_above) {
-            budgets.local().ended(owed.account, owed.hold, owed.cost);
-        }
         for (_, (account, hold)) in silent.into_iter().filter(|(seq, _)| *seq > pass.news_above) {
             // It was declared after it had been let in alone, and has come to nothing.
             if budgets.local().holds(account, hold) {
@@ -186,7 +186,8 @@ impl Teller {
         let outcomes = self.tell(id, &pass.due, &charges, epoch).await;
         self.declare_untold(id, &outcomes, &pass.due, &charges, &governed, epoch).await;
         budgets.tellings.passed(id, &pass, &outcomes, moment());
-        true
+        // What is written by now says so itself.
+        to - from >= BATCH as u64
     }
 
     /// Tells each account what is due to it, some accounts at a time.
@@ -232,25 +233,17 @@ impl Teller {
             let of = settle.iter().filter_map(|n| charges.get(*n).zip(scopes.get(*n)));
             let told: Vec<_> = of.collect();
             let (Some(((first, _), _)), Some(((last, _), _))) = (told.first(), told.last()) else { continue };
-            let charge = |((_, owed), scopes): &(&(u64, Owed), &Vec<(ScopeId, Terms)>)| Charge {
-                hold: owed.hold,
-                cost: owed.cost,
-                at: owed.at,
-                is_interrupted: owed.is_interrupted,
-                from: None,
-                scopes: (*scopes).clone(),
-            };
-            let words = Settle {
-                journal: id,
-                seq: *last,
-                charges: told.iter().map(charge).collect(),
-                backs: Vec::new(),
-            };
             let epoch = epoch.filter(|_| !*budgets.epochs.is_away.borrow());
-            let heard = match epoch {
+            let heard = match epoch.map(|epoch| epoch_of(epoch, due.generation)) {
                 Some(epoch) => {
-                    let epoch = epoch_of(epoch, due.generation);
-                    budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said)
+                    let (charges, backs) = budgets.words(due.account, &told, epoch);
+                    let words = Settle { journal: id, seq: *last, charges, backs };
+                    budgets.tally.say(Word::Settle);
+                    let heard = budgets.store.settle(due.account, &words, epoch).await;
+                    if heard.is_ok_and(|at| at.said) {
+                        budgets.local().heard_back(due.account, &words.backs);
+                    }
+                    heard.map(|at| at.said)
                 }
                 None => Err(PortError::Unavailable),
             };
@@ -353,6 +346,7 @@ impl Teller {
             }
         })
         .await;
+        ahead::finish(&self.budgets, FINISH_PATIENCE).await;
         releases::finish(&self.budgets, FINISH_PATIENCE).await;
     }
 }

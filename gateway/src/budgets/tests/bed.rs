@@ -14,7 +14,8 @@ use shared::money::NanoUsd;
 use shared::ports::{At, NodeRegistry, PortError, QuotaStore};
 use shared::rules::quota::outage::OutagePolicy;
 use shared::rules::quota::{
-    AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Spends, Standing, Terms, WindowNow, epoch_of,
+    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Spends, Standing, Terms, WindowNow,
+    epoch_of,
 };
 use shared::testing;
 use shared::time::{UnixMillis, Zone};
@@ -23,13 +24,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub const USER: AccountId = AccountId::User(UserId(1));
 /// How long anything in a test may take before the test says so.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// What the user may spend, for good.
 pub const LIMIT: i64 = 100;
 
@@ -40,6 +41,8 @@ pub struct Cut {
     pub loses_admissions: AtomicBool,
     /// Settles and declarations so far.
     pub told: AtomicUsize,
+    /// Admissions that it was asked for.
+    pub asked: AtomicUsize,
     pub gone: Mutex<BTreeSet<JournalId>>,
 }
 
@@ -71,6 +74,7 @@ impl QuotaStore for Cut {
 
     async fn admit(&self, account: AccountId, ask: &Ask, epoch: u64) -> Result<At<Admission>, PortError> {
         self.check()?;
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let said = self.quotas.admit(account, ask, epoch).await;
         if self.loses_admissions.load(Ordering::SeqCst) { Err(PortError::Unavailable) } else { said }
     }
@@ -79,6 +83,20 @@ impl QuotaStore for Cut {
         self.check()?;
         self.told.fetch_add(1, Ordering::SeqCst);
         self.quotas.settle(account, settle, epoch).await
+    }
+
+    async fn give_back(&self, account: AccountId, backs: &[Back]) -> Result<At<()>, PortError> {
+        self.check()?;
+        self.quotas.give_back(account, backs).await
+    }
+
+    async fn recall(&self, account: AccountId) -> Result<(), PortError> {
+        self.check()?;
+        self.quotas.recall(account).await
+    }
+
+    fn recalls(&self) -> broadcast::Receiver<AccountId> {
+        self.quotas.recalls()
     }
 
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
@@ -145,6 +163,14 @@ impl Bed {
         bed
     }
 
+    /// A second node over the same store.
+    pub async fn beside(other: &Self) -> Self {
+        let bed = Self::start_on(OutagePolicy::Bounded, None, other.store.clone()).await;
+        bed.govern(1);
+        bed.declares(1).await;
+        bed
+    }
+
     /// Nothing is limited yet. Its journal is in this directory.
     pub async fn start(policy: OutagePolicy, root: Option<PathBuf>) -> Self {
         let store = Arc::new(Cut {
@@ -152,6 +178,7 @@ impl Bed {
             is_away: AtomicBool::new(false),
             loses_admissions: AtomicBool::new(false),
             told: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             gone: Mutex::default(),
         });
         Self::start_on(policy, root, store).await
@@ -228,7 +255,6 @@ impl Bed {
             scopes: &scopes,
             is_counted: true,
             session: None,
-            escrow: None,
         };
         self.budgets.ask(wish).await
     }
@@ -246,13 +272,14 @@ impl Bed {
     /// A request ends with its record.
     pub async fn end(&self, request: RequestId, mut held: Held, cost: i64) {
         held.keep();
-        self.journal.end(&record(request, held.at(), cost)).await;
+        let record = record(request, held.at(), cost);
+        self.budgets.will_say(&record);
+        self.journal.end(&record).await;
     }
 
     /// What the account says of itself.
     pub async fn window(&self, epoch: u64) -> WindowNow {
-        let said = self.store.standing(USER, &scopes(), self.epoch(epoch)).await.unwrap().said;
-        *said.1.iter().find(|window| window.scope == ScopeId::Owner).unwrap()
+        windows(&self.store, self.epoch(epoch)).await[0]
     }
 
     /// Waits until so much is spent and held.
@@ -291,6 +318,11 @@ impl Bed {
         }
         self.store
     }
+}
+
+/// How the user's account stands.
+pub async fn windows(store: &Cut, epoch: u64) -> Standing {
+    store.standing(USER, &scopes(), epoch).await.unwrap().said.1
 }
 
 pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {

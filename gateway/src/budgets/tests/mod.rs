@@ -1,6 +1,7 @@
 //! A node and its budgets, with the store of one process; the tests play the admin side.
 
 mod bed;
+mod escrow;
 
 use super::Answer;
 use bed::{Bed, USER, eventually, record};
@@ -265,7 +266,8 @@ async fn operators_see_what_asks_came_to_what_is_held_and_what_the_store_was_not
         (figures.holds, figures.held.0, figures.untold) == (1, 5, 1)
     })
     .await;
-    let asks = [("admitted", 1), ("refused", 1), ("alone", 1), ("used_up", 1), ("unreachable", 1)];
+    let asks =
+        [("drawn", 0), ("admitted", 1), ("refused", 1), ("alone", 1), ("used_up", 1), ("unreachable", 1)];
     assert_eq!(bed.budgets.figures().asks, asks);
     bed.cut(false);
     bed.stands(1, 60, 5).await;

@@ -29,6 +29,17 @@ pub fn granted(ahead: Ahead, need: NanoUsd, room: i64) -> NanoUsd {
     if amount < need.0.saturating_mul(LEAST_NEEDS).max(1) { NanoUsd::ZERO } else { NanoUsd(amount) }
 }
 
+/// True when money is all that stands against requests of these scopes: what counts requests or conversations is asked each time.
+#[must_use]
+pub fn is_enough(scopes: &[(ScopeId, Terms)], is_counted: bool, has_session: bool) -> bool {
+    let is_limited = |limit: Option<u32>| limit.is_some_and(|limit| limit > 0);
+    scopes.iter().any(|(_, terms)| terms.limit_money())
+        && !scopes.iter().any(|(_, Terms { limits, .. })| {
+            (is_counted && is_limited(limits.requests_per_minute))
+                || (has_session && is_limited(limits.concurrent_sessions))
+        })
+}
+
 /// What so much need makes worth the while.
 #[must_use]
 pub fn worth(need: NanoUsd) -> NanoUsd {
@@ -40,6 +51,7 @@ pub fn worth(need: NanoUsd) -> NanoUsd {
 pub struct Escrows {
     all: Vec<Escrow>,
     draws: HashMap<HoldId, Draw>,
+    /// By the first scope: the key's, where there is one.
     habits: HashMap<Option<ScopeId>, Habit>,
     /// Nothing is put aside ahead before this moment: it was recalled.
     not_before_ms: u64,
@@ -80,7 +92,7 @@ struct Draw {
 /// When the last requests came.
 #[derive(Clone, Copy, Debug, Default)]
 struct Habit {
-    at_ms: [u64; OFTEN],
+    at_ms: [Option<u64>; OFTEN],
     next: usize,
 }
 
@@ -168,9 +180,10 @@ impl Escrows {
     /// Would the node do well to put something aside with this question? A request is asked for now.
     pub fn is_worth(&mut self, scopes: &[(ScopeId, Terms)], now_ms: u64) -> bool {
         let habit = self.habits.entry(scopes.first().map(|(scope, _)| *scope)).or_default();
-        let oldest = std::mem::replace(&mut habit.at_ms[habit.next], now_ms);
+        let oldest = habit.at_ms[habit.next].replace(now_ms);
         habit.next = (habit.next + 1) % OFTEN;
-        oldest > 0 && now_ms < oldest + OFTEN_WITHIN_MS && self.not_before_ms <= now_ms
+        let is_often = oldest.is_some_and(|oldest| now_ms < oldest + OFTEN_WITHIN_MS);
+        is_often && self.not_before_ms <= now_ms
     }
 
     /// The store has put this aside.
@@ -331,6 +344,13 @@ impl Escrows {
         self.draws.clear();
     }
 
+    /// Forgets what was put aside before `oldest`: the end of what was drawn from it is not heard any more.
+    pub fn forget(&mut self, oldest: UnixMillis) {
+        self.all.retain(|escrow| escrow.at >= oldest);
+        let all = &self.all;
+        self.draws.retain(|_, draw| all.iter().any(|escrow| escrow.id == draw.from));
+    }
+
     /// What may still be let in without a question.
     #[must_use]
     pub fn free(&self) -> NanoUsd {
@@ -346,7 +366,7 @@ impl Escrows {
 }
 
 /// How many needs are worth a hold of their own.
-const WORTH_NEEDS: i64 = 32;
+const WORTH_NEEDS: i64 = 64;
 /// How many it must hold at least.
 const LEAST_NEEDS: i64 = 4;
 /// So many requests …

@@ -5,21 +5,25 @@
 //!  admitted ─────────────────────────► held ──► ended ──► told: forgotten
 //!  let in alone ──► weighs on its own ──► counted by the store (declared, or told) ──► heard of: weighs no more
 //! ```
+//! What is let in from money that was put aside ahead ([`super::escrow`]) is held as if the store had said so.
 //! What weighs on the node's own is what [`outage::Alone`] calls `own`: the store's last word does not know of it.
 
+use super::escrow::{Drawing, Drawn, Escrows, Grant};
 use super::outage::{self, Alone, OutagePolicy, Verdict};
 use super::window::Terms;
-use super::words::{AccountId, HoldId, ScopeId, Standing};
+use super::words::{AccountId, Back, HoldId, ScopeId, Standing};
 use crate::ids::KeyId;
 use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All accounts that this node has asked.
 #[derive(Debug, Default)]
 pub struct Local {
     accounts: HashMap<AccountId, Known>,
+    /// Where something is put aside ahead.
+    ahead: BTreeSet<AccountId>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +34,7 @@ struct Known {
     holds: BTreeMap<HoldId, Own>,
     /// What weighs on the node's own.
     own: NanoUsd,
+    escrows: Escrows,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +116,102 @@ impl Local {
             .insert(hold.id, Own { hold, weight: Weight::Store, doubt: Doubt::None, has_ended: false });
     }
 
+    /// Lets a request in from what was put aside ahead; `None`: the store is to be asked.
+    pub fn draw(
+        &mut self,
+        account: AccountId,
+        drawing: &Drawing<'_>,
+        key: Option<KeyId>,
+        now_ms: u64,
+    ) -> Option<Drawn> {
+        let known = self.accounts.get_mut(&account)?;
+        let drawn = known.escrows.draw(drawing, now_ms)?;
+        let hold = LiveHold { id: drawing.hold, key, need: drawing.need, at: drawn.at };
+        let own = Own { hold, weight: Weight::Store, doubt: Doubt::None, has_ended: false };
+        known.holds.insert(drawing.hold, own);
+        Some(drawn)
+    }
+
+    /// Would it do well to put something aside with the question that it asks now?
+    pub fn is_worth(&mut self, account: AccountId, scopes: &[(ScopeId, Terms)], now_ms: u64) -> bool {
+        self.accounts.entry(account).or_default().escrows.is_worth(scopes, now_ms)
+    }
+
+    /// The store has put this aside ahead.
+    pub fn granted(&mut self, account: AccountId, grant: Grant, now_ms: u64) {
+        self.accounts.entry(account).or_default().escrows.granted(grant, now_ms);
+        self.ahead.insert(account);
+    }
+
+    /// What a request was drawn from, for its settle in this epoch.
+    #[must_use]
+    pub fn drawn_from(&self, account: AccountId, id: HoldId, epoch: u64) -> Option<HoldId> {
+        self.accounts.get(&account)?.escrows.drawn_from(id, epoch)
+    }
+
+    /// What goes back with the settle of these requests.
+    pub fn backs_with(&mut self, account: AccountId, holds: &[HoldId], epoch: u64) -> Vec<Back> {
+        let known = self.accounts.get_mut(&account);
+        known.map(|known| known.escrows.backs_with(holds, epoch)).unwrap_or_default()
+    }
+
+    /// Somebody was refused: what was put aside ahead in this account goes back.
+    pub fn recall(&mut self, account: AccountId, now_ms: u64) {
+        if let Some(known) = self.accounts.get_mut(&account) {
+            known.escrows.recall(now_ms);
+        }
+    }
+
+    /// Nothing more is drawn from what nobody draws from, and what is old.
+    pub fn rest(&mut self, now_ms: u64) {
+        for account in &self.ahead {
+            if let Some(known) = self.accounts.get_mut(account) {
+                known.escrows.rest(now_ms);
+            }
+        }
+    }
+
+    /// The same of all, at a stop.
+    pub fn recall_all(&mut self, now_ms: u64) {
+        for account in self.ahead.clone() {
+            self.recall(account, now_ms);
+        }
+    }
+
+    /// What is to be given back by itself, in one account or in all.
+    #[must_use]
+    pub fn backs(&self, of: Option<AccountId>) -> Vec<(AccountId, Vec<Back>)> {
+        let accounts = self.ahead.iter().filter(|account| of.is_none_or(|of| of == **account));
+        let backs =
+            accounts.filter_map(|account| Some((*account, self.accounts.get(account)?.escrows.backs())));
+        backs.filter(|(_, backs)| !backs.is_empty()).collect()
+    }
+
+    /// The store has heard of these.
+    pub fn heard_back(&mut self, account: AccountId, backs: &[Back]) {
+        let Some(known) = self.accounts.get_mut(&account) else { return };
+        known.escrows.heard(backs);
+        if known.escrows.is_empty() {
+            self.ahead.remove(&account);
+        }
+    }
+
+    /// A new epoch is in force: nothing was put aside ahead in it.
+    pub fn begin_anew(&mut self) {
+        for account in std::mem::take(&mut self.ahead) {
+            if let Some(known) = self.accounts.get_mut(&account) {
+                known.escrows.begin_anew();
+            }
+        }
+    }
+
+    /// Money put aside ahead that is still free.
+    #[must_use]
+    pub fn free(&self) -> NanoUsd {
+        let ahead = self.ahead.iter().filter_map(|account| self.accounts.get(account));
+        ahead.map(|known| known.escrows.free()).sum()
+    }
+
     /// Decides without the store, at the moment of the hold, and holds what it lets in.
     pub fn alone(
         &mut self,
@@ -134,6 +235,10 @@ impl Local {
     #[must_use]
     pub fn given_up(&mut self, account: AccountId, id: HoldId) -> bool {
         let Some(known) = self.accounts.get_mut(&account) else { return true };
+        if known.escrows.given_up(id) {
+            known.holds.remove(&id);
+            return false;
+        }
         match known.holds.remove(&id) {
             Some(own) => {
                 known.weigh(own.weight, NanoUsd(own.hold.need.0.saturating_neg()));
@@ -143,20 +248,24 @@ impl Local {
         }
     }
 
-    /// Its request is over and has cost this much, says its record.
-    pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd) {
-        let Some(known) = self.accounts.get_mut(&account) else { return };
-        let Some(own) = known.holds.get_mut(&id) else { return };
+    /// Its request is over and has cost this much, says its record. True when the store can hear of it a little later: it was
+    /// let in from what was put aside ahead.
+    pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd) -> bool {
+        let Some(known) = self.accounts.get_mut(&account) else { return false };
+        let is_drawn = known.escrows.ended(id, cost);
+        let Some(own) = known.holds.get_mut(&id) else { return is_drawn };
         let more = cost - own.hold.need;
         let weight = own.weight;
         (own.hold.need, own.has_ended) = (cost, true);
         known.weigh(weight, more);
         known.fit();
+        is_drawn
     }
 
     /// The store was told what it cost.
     pub fn told(&mut self, account: AccountId, id: HoldId) {
         let Some(known) = self.accounts.get_mut(&account) else { return };
+        known.escrows.told(&[id]);
         match known.holds.get_mut(&id) {
             // Until the store is heard of again, its last word is without it.
             Some(own) if own.weight != Weight::Store => (own.weight, own.has_ended) = (Weight::Counted, true),
@@ -214,8 +323,10 @@ impl Local {
     /// Forgets accounts that are not governed any more, and holds let in before `oldest`: nothing is heard of these.
     pub fn forget(&mut self, is_governed: impl Fn(AccountId) -> bool, oldest: UnixMillis) {
         self.accounts.retain(|account, _| is_governed(*account));
+        self.ahead.retain(|account| is_governed(*account));
         for known in self.accounts.values_mut() {
             known.forget(|own| own.hold.at < oldest);
+            known.escrows.forget(oldest);
         }
     }
 }

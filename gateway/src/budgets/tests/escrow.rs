@@ -1,0 +1,118 @@
+//! Money put aside ahead.
+
+use super::bed::{Bed, LIMIT, USER, eventually};
+use super::{Answer, OutagePolicy};
+use shared::ids::RequestId;
+use shared::ports::QuotaStore as _;
+use shared::rules::quota::WindowNow;
+use std::sync::atomic::Ordering;
+
+/// A node whose requests came so close upon each other that something is put aside ahead: eight were asked, and a ninth.
+async fn busy() -> Bed {
+    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    bed.open(1, 0, 0).await;
+    requests(&bed, 9).await;
+    assert!(bed.window(1).await.escrowed.0 > 0);
+    bed
+}
+
+/// So many requests of a nano, one after the other.
+async fn requests(bed: &Bed, count: u32) {
+    for _ in 0..count {
+        let request = bed.request();
+        let held = bed.admitted(request, 1).await;
+        bed.end(request, held, 1).await;
+    }
+}
+
+fn asked(bed: &Bed) -> usize {
+    bed.store.asked.load(Ordering::SeqCst)
+}
+
+async fn gives_all_back(bed: &Bed) {
+    bed.store.recall(USER).await.unwrap();
+    let is_back = async {
+        loop {
+            let WindowNow { escrowed, held, .. } = bed.window(1).await;
+            if (escrowed.0, held.0) == (0, 0) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(super::bed::PATIENCE, is_back).await.expect("it comes back in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_come_close_upon_each_other_are_asked_for_together_and_charged_each() {
+    let bed = busy().await;
+    let before = asked(&bed);
+    requests(&bed, 15).await;
+    assert_eq!(asked(&bed), before, "all from what was put aside");
+    let figures = bed.budgets.figures();
+    assert!(figures.escrowed.0 > 0);
+    assert_eq!(figures.asks[..2], [("drawn", 15), ("admitted", 9)]);
+    assert_eq!(figures.calls[0], ("admit", 9));
+    gives_all_back(&bed).await;
+    bed.stands(1, 24, 0).await;
+    assert_eq!(bed.budgets.figures().escrowed.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_has_put_aside_another_gets_before_it_refuses_anybody() {
+    let one = busy().await;
+    let two = Bed::beside(&one).await;
+    let left = LIMIT - 9;
+    let held = two.admitted(two.request(), left).await;
+    assert!(matches!(one.ask(one.request(), 1, false).await, Answer::Refused(_)), "now it is used up");
+    drop(held);
+    gives_all_back(&one).await;
+    one.stands(1, 9, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_drawn_and_given_up_costs_nobody_anything() {
+    let bed = busy().await;
+    let before = asked(&bed);
+    drop(bed.admitted(bed.request(), 5).await);
+    assert_eq!(asked(&bed), before);
+    gives_all_back(&bed).await;
+    bed.stands(1, 9, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_loses_everything_is_told_of_what_was_drawn_and_nothing_more_is() {
+    let bed = busy().await;
+    let running: (RequestId, _) = (bed.request(), bed.admitted(bed.request(), 0).await);
+    let request = bed.request();
+    let drawn = bed.admitted(request, 5).await;
+    let before = asked(&bed);
+    bed.store.begin(2).await.unwrap();
+    bed.declares(2).await;
+    bed.open(2, 9, 9).await;
+    // What was put aside under the epoch before is worth nothing.
+    let asked_again = bed.admitted(bed.request(), 1).await;
+    assert!(asked(&bed) > before);
+    bed.stands(2, 9, 6).await;
+    bed.end(request, drawn, 3).await;
+    drop((running, asked_again));
+    bed.stands(2, 12, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strict_budget_goes_on_without_the_store_with_what_it_holds_and_no_further() {
+    let bed = busy().await;
+    bed.cut(true);
+    eventually("it is seen to be away", || !bed.budgets.figures().does_store_answer).await;
+    assert!(matches!(bed.ask(bed.request(), 1, true).await, Answer::Admitted { .. }));
+    assert!(matches!(bed.ask(bed.request(), LIMIT / 2, true).await, Answer::Unreachable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_leaves_nothing_put_aside() {
+    let bed = busy().await;
+    let store = bed.store.clone();
+    bed.stop().await;
+    let windows = super::bed::windows(&store, 1).await;
+    assert!(windows.iter().all(|window| (window.spent.0, window.held.0) == (9, 0)), "{windows:?}");
+}
