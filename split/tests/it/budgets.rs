@@ -9,7 +9,7 @@ use testbed::{Client, JSON, eventually};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-/// A user whose budget is strict and has a dollar, a model of known price, an admin and two gateways.
+/// A user under a budget, which is strict and has a dollar where nothing else is said; a model of known price, an admin and two gateways.
 struct Fleet {
     shape: Shape,
     _admin: Admin,
@@ -26,6 +26,11 @@ const DOLLAR: u64 = 1_000_000_000;
 
 impl Fleet {
     async fn new() -> Self {
+        let user = json!({ "name": "Ada", "limit_total_usd": "1.00", "quota_reservation": "strict" });
+        Self::of(user).await
+    }
+
+    async fn of(user: Value) -> Self {
         let shape = Shape::new().await;
         answers_after(&shape, 0);
         let admin = shape.admin("admin").await;
@@ -37,7 +42,6 @@ impl Fleet {
         });
         let made = admin.api.put("/api/v1/model-prices/priced-model", json!({ "prices": prices })).await;
         assert!((200..300).contains(&made.status), "{made:?}");
-        let user = json!({ "name": "Ada", "limit_total_usd": "1.00", "quota_reservation": "strict" });
         let made = admin.post("/api/v1/users", user).await;
         admin.in_force_on(2).await;
         let secret = made["key"]["secret"].as_str().unwrap().to_owned();
@@ -72,6 +76,27 @@ impl Fleet {
         })
         .await;
         assert!(self.spent() <= DOLLAR, "{}", self.spent());
+    }
+
+    /// So many requests at gateway `a`, one after the other in each of a few seats. All are served.
+    async fn are_served(&self, seats: usize, each: usize) {
+        let mut running = JoinSet::new();
+        for _ in 0..seats {
+            let (client, secret) = (self.a.seats.clone(), self.secret.clone());
+            running.spawn(async move {
+                for _ in 0..each {
+                    assert_eq!(ask(&client, &secret).await, 200);
+                }
+            });
+        }
+        running.join_all().await;
+    }
+
+    /// How often gateway `a` has called the store of budgets on account of requests.
+    async fn calls(&self) -> u64 {
+        let page = self.a.ops.get("/metrics").await.text;
+        let calls = page.lines().filter(|line| line.starts_with("cch_budget_store_calls_total"));
+        calls.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// Waits until the ledger has all that the upstream has told.
@@ -160,5 +185,26 @@ async fn nobody_spends_more_because_redis_stops_and_comes_back_empty() {
     let second = fleet.rush(200).await.join_all().await;
     assert!(count(&second, 200) > 0, "{second:?}");
     fleet.spend_the_rest().await;
+    fleet.is_booked().await;
+}
+
+/// Issue 6: with room for a thousand requests, fewer than one call in twenty of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_user_costs_few_calls_of_the_store_and_another_gateway_gets_what_is_put_aside() {
+    let fleet = Fleet::of(json!({ "name": "Ada", "limit_total_usd": "10.30" })).await;
+    // What its requests cost is known after twenty of them.
+    fleet.are_served(1, 30).await;
+    let before = fleet.calls().await;
+    fleet.are_served(16, 30).await;
+    let calls = fleet.calls().await - before;
+    assert!(calls * 20 < 16 * 30, "{calls} calls for 480 requests");
+    // What gateway `a` has put aside is `b`'s, when that is asked for all the rest.
+    let rest = 1_030 - 510;
+    let (client, secret) = (fleet.b.seats.clone(), fleet.secret.clone());
+    let mut served = 0;
+    while ask(&client, &secret).await == 200 {
+        served += 1;
+    }
+    assert!(served >= rest - 6, "{served} of {rest}");
     fleet.is_booked().await;
 }
