@@ -5,6 +5,7 @@
 //! costs microseconds. What the scripts are, and all names, is in `shared::contract`.
 
 mod breakers;
+mod channel;
 mod config;
 mod connection;
 mod feed;

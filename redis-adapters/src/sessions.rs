@@ -4,12 +4,11 @@
 //! A gateway's listens on a connection of its own, as the configuration's feed does. Whenever that comes (back), something
 //! may have been missed, and the follower is told so.
 
+use crate::channel::{Heard, listen};
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::{Upkeep, connect};
 use crate::link::{Link, items, text};
 use async_trait::async_trait;
-use fred::clients::Client;
-use fred::interfaces::{EventInterface, PubsubInterface};
 use fred::types::Value;
 use futures::future::join_all;
 use shared::contract::scripts::ScriptCall;
@@ -27,8 +26,6 @@ use shared::rules::session::SessionKey;
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
 
 /// The sessions in Redis.
 pub struct RedisSessions {
@@ -45,7 +42,13 @@ impl RedisSessions {
     pub fn open(config: &RedisConfig, link: Arc<Link>, ttl: Duration) -> Result<Arc<Self>, ConfigError> {
         let (client, upkeep) = connect(config)?;
         let news = Arc::new(NewsQueue::new());
-        upkeep.until_closed(listen(client, news.clone()));
+        let queue = news.clone();
+        upkeep.until_closed(listen(client, session::news(), move |heard| {
+            queue.push(match heard {
+                Heard::Said(text) => NewsDoc::read(text.as_bytes()),
+                Heard::Missed => SessionNews::Missed,
+            });
+        }));
         Ok(Arc::new(Self { link, ttl_ms: millis(ttl), news, upkeep: Some(upkeep) }))
     }
 
@@ -186,38 +189,6 @@ impl ActiveSessions for RedisSessions {
     }
 }
 
-/// Subscribes at each connection and passes on what is told, until the client is closed.
-async fn listen(client: Client, news: Arc<NewsQueue>) {
-    let mut connections = client.reconnect_rx();
-    let mut messages = client.message_rx();
-    let mut is_subscribed = false;
-    loop {
-        tokio::select! {
-            connection = connections.recv() => match connection {
-                Err(RecvError::Closed) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => is_subscribed = false,
-            },
-            message = messages.recv() => match message {
-                Err(RecvError::Closed) => return,
-                Err(RecvError::Lagged(_)) => news.push(SessionNews::Missed),
-                Ok(message) => {
-                    let said = text(&message.value).unwrap_or_default();
-                    news.push(NewsDoc::read(said.as_bytes()));
-                }
-            },
-            () = tokio::time::sleep(SUBSCRIBE_RETRY), if !is_subscribed => {}
-        }
-        if !is_subscribed {
-            let subscribing = timeout(DEADLINE, client.subscribe(session::news())).await;
-            is_subscribed = matches!(subscribing, Ok(Ok(())));
-            if is_subscribed {
-                // From here on nothing is; what was told before may have been.
-                news.push(SessionNews::Missed);
-            }
-        }
-    }
-}
-
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
@@ -233,4 +204,3 @@ const LIST_DEADLINE: Duration = Duration::from_secs(1);
 const SCANNED_AT_A_TIME: usize = 500;
 /// After that, a page is as full as it is.
 const SCAN_PATIENCE: Duration = Duration::from_secs(1);
-const SUBSCRIBE_RETRY: Duration = Duration::from_secs(1);
