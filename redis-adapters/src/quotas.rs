@@ -1,29 +1,66 @@
 //! Budgets, kept for all gateways: one script, decided in one moment.
+//!
+//! A gateway's listens on a connection of its own to what is recalled. One that comes back has nothing to catch up on: what
+//! was put aside ahead goes back by itself a little later.
 
+use crate::channel::{Heard, listen};
+use crate::config::{ConfigError, RedisConfig};
+use crate::connection::{Upkeep, connect};
 use crate::link::{Link, items, text};
 use async_trait::async_trait;
+use shared::contract::keys::quota_recalled;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
-    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, keep, named_account, open, release,
-    release_owner, settle, standing, take_wanted, want, windows,
+    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, named_account, open,
+    recall, release, release_owner, settle, standing, take_wanted, want, windows,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
-use shared::rules::quota::{AccountId, Admission, Ask, HoldId, Opening, ScopeId, Settle, Standing, Terms};
+use shared::rules::quota::{
+    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast;
 
 /// The budgets in Redis.
 pub struct RedisQuotas {
     link: Arc<Link>,
+    recalls: broadcast::Sender<AccountId>,
+    /// What listens; `None` where nothing is put aside ahead.
+    upkeep: Option<Upkeep>,
 }
 
 impl RedisQuotas {
-    /// Over this link.
+    /// For a gateway: begins to listen, and keeps at it. Needs the runtime that its connection will live on.
+    pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
+        let (client, upkeep) = connect(config)?;
+        let recalls = broadcast::Sender::new(MOST_RECALLS);
+        let heard = recalls.clone();
+        upkeep.until_closed(listen(client, quota_recalled(), move |said| {
+            // What is missed, and what a later release says, only goes back later.
+            if let Heard::Said(name) = said
+                && let Some(account) = named_account(&name)
+            {
+                // Nobody may listen: then nothing was put aside.
+                let _ = heard.send(account);
+            }
+        }));
+        Ok(Arc::new(Self { link, recalls, upkeep: Some(upkeep) }))
+    }
+
+    /// For who opens, asks and recalls: no recall comes to it.
     #[must_use]
-    pub fn new(link: Arc<Link>) -> Arc<Self> {
-        Arc::new(Self { link })
+    pub fn unannounced(link: Arc<Link>) -> Arc<Self> {
+        Arc::new(Self { link, recalls: broadcast::Sender::new(1), upkeep: None })
+    }
+
+    /// Ends the connection that listens, if there is one. Returns when nothing of it is left.
+    pub async fn close(&self) {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.close().await;
+        }
     }
 
     /// The parts of a reply behind its moment.
@@ -97,6 +134,18 @@ impl QuotaStore for RedisQuotas {
         Ok(At { at, said: flag(said.first())? })
     }
 
+    async fn give_back(&self, account: AccountId, backs: &[Back]) -> Result<At<()>, PortError> {
+        self.tell(give_back(account, backs)).await
+    }
+
+    async fn recall(&self, account: AccountId) -> Result<(), PortError> {
+        self.words(recall(account)).await.map(|_| ())
+    }
+
+    fn recalls(&self) -> broadcast::Receiver<AccountId> {
+        self.recalls.subscribe()
+    }
+
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
         self.tell(release(account, hold)).await
     }
@@ -141,3 +190,5 @@ impl QuotaStore for RedisQuotas {
 const DEADLINE: Duration = Duration::from_millis(200);
 /// Nobody waits for it, and it may be a day of many keys, with others before it.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+/// Recalls that a node has not looked at yet. Of more the oldest are missed.
+const MOST_RECALLS: usize = 1_024;

@@ -50,7 +50,7 @@ async fn what_a_request_cost_is_told_to_redis_and_again_to_one_that_lost_it() {
     snapshot.core.prices.insert("claude-sonnet-4-5".to_owned(), price);
     (snapshot.principals.users[0].limits, snapshot.principals.users[0].budget_generation) = (limits(), 1);
     RedisPublisher::new(link.clone()).publish(snapshot).await.unwrap();
-    let quotas = RedisQuotas::new(link.clone());
+    let quotas = RedisQuotas::unannounced(link.clone());
     quotas.begin(1).await.unwrap();
     let day = Duration::from_secs(86_400);
     let gateway = Gateway::start_under(&redis, None, day, testing::hub_key()).await;

@@ -24,7 +24,9 @@ async fn conforms(redis: &Redis, config: &RedisConfig) {
         let breakers = RedisBreakers::open(config, link.clone()).unwrap();
         conformance::breakers(&*breakers).await;
         breakers.close().await;
-        conformance::quotas(&*RedisQuotas::new(link.clone())).await;
+        let quotas = RedisQuotas::open(config, link.clone()).unwrap();
+        conformance::quotas(&*quotas).await;
+        quotas.close().await;
     };
     timeout(PATIENCE, suite).await.expect("the suite ends in time");
 }

@@ -53,7 +53,7 @@ impl Admin {
             nodes: RedisNodes::new(link.clone()),
             breakers: RedisBreakers::unannounced(link.clone()),
             sessions: RedisSessions::unannounced(link.clone(), Duration::from_secs(300)),
-            quotas: RedisQuotas::new(link),
+            quotas: RedisQuotas::unannounced(link),
         };
         let metrics = Arc::new(Metrics::new().unwrap());
         let listener = Some(TcpListener::bind("127.0.0.1:0").unwrap());
@@ -140,7 +140,7 @@ impl Gateway {
             breakers: RedisBreakers::open(&redis.config(), link.clone()).unwrap(),
             sessions: RedisSessions::open(&redis.config(), link.clone(), Duration::from_secs(300)).unwrap(),
             responses: RedisResponses::new(link.clone()),
-            quotas: RedisQuotas::new(link.clone()),
+            quotas: RedisQuotas::open(&redis.config(), link.clone()).unwrap(),
             hub_key: Arc::new(hub_key),
             metrics_parts: vec![link],
         };

@@ -79,7 +79,7 @@ async fn after_a_flush_one_epoch_begins_and_what_is_wanted_opens_when_the_gatewa
     let link = redis.link().await;
     let gateway = Gateway {
         nodes: RedisNodes::new(link.clone()),
-        quotas: RedisQuotas::new(link),
+        quotas: RedisQuotas::unannounced(link),
         beats: Default::default(),
     };
     let made = first.post("/api/v1/users", json!({ "name": "Ada" })).await;

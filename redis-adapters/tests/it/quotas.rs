@@ -255,7 +255,7 @@ impl Pair {
 #[tokio::test]
 async fn the_script_says_what_the_model_says() {
     let redis = Redis::start().await;
-    let quotas = RedisQuotas::new(redis.link().await);
+    let quotas = RedisQuotas::unannounced(redis.link().await);
     let mut seen = BTreeSet::new();
     for seed in 0..12 {
         redis.cli(&["FLUSHALL"]);
@@ -275,7 +275,7 @@ async fn the_script_says_what_the_model_says() {
 #[tokio::test]
 async fn an_account_is_kept_under_its_hash_tag_alone() {
     let redis = Redis::start().await;
-    let quotas = RedisQuotas::new(redis.link().await);
+    let quotas = RedisQuotas::unannounced(redis.link().await);
     let mut pair = Pair::new(quotas, 3).await;
     pair.open().await;
     for _ in 0..100 {

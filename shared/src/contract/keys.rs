@@ -23,10 +23,15 @@
 //! | [`circuit_nodes`] | sorted set | [`NODE_TTL_SECS`] | node id by the millisecond (Redis's clock) in which it last read |
 //! | [`circuit_permits`] | hash | with the permit | provider id → node whose probe is out |
 //! | [`circuit_changed`] | channel | – | the new last number, in digits |
+//! | [`quota_head`] | hash, and what is named after it | for ever | what an account spent and holds (`lua/quota_v1.lua`) |
+//! | [`quota_epoch`] | hash | for ever | `epoch`, and the `run` of Redis that it was begun in |
+//! | [`quota_wanted`] | set | until taken | names of accounts (`u:7`, `p:7`) that are to be opened |
+//! | [`quota_recalled`] | channel | – | the name of an account of which nodes are to give back what they put aside ahead |
 //!
 //! What is gone is written again: the configuration by the admin side's reconciler, a node by its next beat, usage by
 //! the journals of the gateways, which keep each record until it is in the books. Which of the two usage keys is gone,
-//! and whether whole or back to an earlier state, makes no difference (`lua/usage_append_v2.lua`).
+//! and whether whole or back to an earlier state, makes no difference (`lua/usage_append_v2.lua`). Budgets are opened anew from
+//! the ledger, after the gateways have declared what they hold.
 
 use crate::ids::JournalId;
 use crate::rules::quota::AccountId;
@@ -185,6 +190,12 @@ pub fn quota_wanted() -> String {
     format!("{PREFIX}{{quota}}:wanted")
 }
 
+/// Where accounts are named of which all nodes are to give back what they put aside ahead.
+#[must_use]
+pub fn quota_recalled() -> String {
+    format!("{PREFIX}{{quota}}:recalled")
+}
+
 /// Where a change of a breaker or a cool-down is announced.
 #[must_use]
 pub fn circuit_changed() -> String {
@@ -212,6 +223,9 @@ mod tests {
         assert!(nodes.iter().all(|name| name.starts_with("cch:{nodes}:")));
         names.extend(nodes);
         names.extend([usage(), usage_journal(journal)]);
+        let budgets = [quota_epoch(), quota_wanted(), quota_recalled()];
+        assert!(budgets.iter().all(|name| name.starts_with("cch:{quota}:")));
+        names.extend(budgets);
         let count = names.len();
         names.sort();
         names.dedup();

@@ -1,9 +1,10 @@
--- The epoch of the store of budgets, and the accounts that are to be opened in it.
+-- The epoch of the store of budgets, the accounts that are to be opened in it, and those that are recalled.
 --
 -- KEYS  1 epoch (hash: epoch, run)  2 wanted (set of names of accounts)
--- ARGV  1 word: "epoch" | "begin" | "want" | "take"
---       2 begin: the epoch; want: a name; take: how many at most
--- Returns by word: {epoch}, or {} when none was begun since this Redis started; {}; {}; names.
+-- ARGV  1 word: "epoch" | "begin" | "want" | "take" | "recall"
+--       2 begin: the epoch; want, recall: a name; take: how many at most
+--       3 recall: the channel
+-- Returns by word: {epoch}, or {} when none was begun since this Redis started; {}; {}; names; {}.
 --
 -- A Redis that starts again may have an old copy of what it had: each start needs an epoch of its own. `run_id` tells starts
 -- apart.
@@ -27,5 +28,8 @@ elseif word == 'want' then
   return {}
 elseif word == 'take' then
   return redis.call('SPOP', KEYS[2], say)
+elseif word == 'recall' then
+  redis.call('PUBLISH', ARGV[3], say)
+  return {}
 end
 return redis.error_reply('no such word')

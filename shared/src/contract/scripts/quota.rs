@@ -1,7 +1,7 @@
 //! The script of budgets: what it is told, and what its replies say.
 
 use super::ScriptCall;
-use crate::contract::keys::{quota_epoch, quota_head, quota_wanted};
+use crate::contract::keys::{quota_epoch, quota_head, quota_recalled, quota_wanted};
 use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
@@ -15,7 +15,8 @@ use serde::Serialize;
 /// Decides over one account: each function here makes the call of one word.
 pub const QUOTA: &str = include_str!("../lua/quota_v1.lua");
 
-/// Knows the epoch and the accounts that are to be opened: [`epoch`], [`begin`], [`want`] and [`take_wanted`].
+/// Knows the epoch, the accounts that are to be opened and those that are recalled: [`epoch`], [`begin`], [`want`],
+/// [`take_wanted`] and [`recall`].
 pub const QUOTA_EPOCH: &str = include_str!("../lua/quota_epoch_v1.lua");
 
 fn epoch_call(word: &'static str, say: String) -> ScriptCall {
@@ -45,6 +46,14 @@ pub fn want(account: AccountId) -> ScriptCall {
 #[must_use]
 pub fn take_wanted(at_most: usize) -> ScriptCall {
     epoch_call("take", at_most.to_string())
+}
+
+/// Tells all who listen to [`quota_recalled`] this account's name.
+#[must_use]
+pub fn recall(account: AccountId) -> ScriptCall {
+    let mut call = epoch_call("recall", account_name(account));
+    call.args.push(quota_recalled().into());
+    call
 }
 
 fn account_name(account: AccountId) -> String {

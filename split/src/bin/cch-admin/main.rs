@@ -100,7 +100,7 @@ async fn start(settings: Settings, link: Arc<Link>, metrics: Arc<Metrics>) -> Re
         nodes: RedisNodes::new(link.clone()),
         breakers: RedisBreakers::unannounced(link.clone()),
         sessions: RedisSessions::unannounced(link.clone(), settings.admin.session_ttl),
-        quotas: RedisQuotas::new(link),
+        quotas: RedisQuotas::unannounced(link),
     };
     let options = Options { config: settings.admin, far, listener: None, when_away: WhenAway::Wait, metrics };
     Ok(admin_api::start_with(options).await?)

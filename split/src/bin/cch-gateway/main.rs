@@ -103,6 +103,7 @@ struct Node {
     feed: Arc<RedisFeed>,
     breakers: Arc<RedisBreakers>,
     sessions: Arc<RedisSessions>,
+    quotas: Arc<RedisQuotas>,
     link: Arc<Link>,
 }
 
@@ -113,6 +114,7 @@ impl Node {
         let feed = RedisFeed::open(&redis, link.clone())?;
         let breakers = RedisBreakers::open(&redis, link.clone())?;
         let sessions = RedisSessions::open(&redis, link.clone(), config.session_ttl)?;
+        let quotas = RedisQuotas::open(&redis, link.clone())?;
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
@@ -121,7 +123,7 @@ impl Node {
             breakers: breakers.clone(),
             sessions: sessions.clone(),
             responses: RedisResponses::new(link.clone()),
-            quotas: RedisQuotas::new(link.clone()),
+            quotas: quotas.clone(),
             hub_key,
             metrics_parts: vec![link.clone()],
         };
@@ -140,7 +142,7 @@ impl Node {
         };
         let (seats, ops) = (gateway.address, gateway.ops_address);
         tracing::info!(%seats, %ops, redis = redis.address(), "gateway is up");
-        Ok(Self { gateway, feed, breakers, sessions, link })
+        Ok(Self { gateway, feed, breakers, sessions, quotas, link })
     }
 
     async fn stop(self) {
@@ -148,6 +150,7 @@ impl Node {
         self.feed.close().await;
         self.breakers.close().await;
         self.sessions.close().await;
+        self.quotas.close().await;
         self.link.close().await;
     }
 
@@ -156,6 +159,7 @@ impl Node {
         self.feed.close().await;
         self.breakers.close().await;
         self.sessions.close().await;
+        self.quotas.close().await;
         self.link.close().await;
     }
 }
