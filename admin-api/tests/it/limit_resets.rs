@@ -88,6 +88,7 @@ impl Stage {
             journal: JournalId::from_parts(UnixMillis(1), &[0; 10]),
             seq: self.told.get(),
             charges: vec![charge],
+            backs: Vec::new(),
         };
         assert!(self.hub.quotas.settle(account, &settle, 1).await.unwrap().said);
     }

@@ -113,6 +113,7 @@ async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
         scopes,
         is_counted: true,
         session: None,
+        escrow: None,
     };
     let said = hub.quotas.admit(account, &ask, epoch).await.unwrap().said;
     assert!(matches!(said, Admission::Admitted { .. }), "{said:?}");
