@@ -5,7 +5,8 @@ use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::ports::QuotaStore;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle, Spends, Terms, What,
+    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle, Spends,
+    Terms, What,
 };
 use crate::time::{UnixMillis, Zone};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub async fn quotas(store: &dyn QuotaStore) {
     counts(store).await;
     knows_late_words(store, &total).await;
     counts_exactly(store).await;
+    puts_aside_ahead(store).await;
+    takes_back_once(store).await;
+    recalls(store).await;
 }
 
 async fn knows_its_epoch_and_who_is_wanted(store: &dyn QuotaStore) {
@@ -143,6 +147,93 @@ async fn counts_exactly(store: &dyn QuotaStore) {
         assert_eq!(spent(store, account, &limits).await, amount);
         assert!(store.settle(account, &settle(&ask(61, &limits, 0), 2, 1), 1).await.unwrap().said);
         assert_eq!(spent(store, account, &limits).await, amount + 1);
+    }
+}
+
+/// What the one window of the owner has spent, holds, and of that in escrow.
+async fn figures(store: &dyn QuotaStore, account: AccountId, limits: &Limits) -> [i64; 3] {
+    let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
+    [standing[0].spent.0, standing[0].held.0, standing[0].escrowed.0]
+}
+
+/// A node of two asks for 100, and for 9 000 ahead of later requests; what it gets of these.
+async fn ahead(store: &dyn QuotaStore, account: AccountId, limits: &Limits, n: u64) -> (HoldId, i64) {
+    let ask = Ask { escrow: Some(Ahead { worth: NanoUsd(9_000), nodes: 2 }), ..ask(n, limits, 100) };
+    match store.admit(account, &ask, 1).await.unwrap().said {
+        Admission::Admitted { escrowed, .. } => (ask.hold.escrow(), escrowed.0),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Money ahead of requests, no more than a node's share, is held, and what is drawn from it is spent out of it.
+async fn puts_aside_ahead(store: &dyn QuotaStore) {
+    let account = AccountId::User(UserId(70));
+    let limits = Limits { total: Some(NanoUsd(10_100)), ..Limits::default() };
+    store.open(account, 1, &Opening::default()).await.unwrap();
+    // Of 10 000 that are left two nodes have 5 000, half of which stays for others.
+    let (escrow, amount) = ahead(store, account, &limits, 70).await;
+    assert_eq!(amount, 2_500, "no more than its share");
+    assert_eq!(ahead(store, account, &limits, 70).await, (escrow, amount), "asked again it is the same");
+    assert_eq!(figures(store, account, &limits).await, [0, 2_600, 2_500]);
+
+    let drawn = |n, seq, cost| {
+        let mut settle = settle(&ask(n, &limits, 0), seq, cost);
+        settle.charges[0].from = Some(escrow);
+        settle
+    };
+    for _ in 0..2 {
+        assert!(store.settle(account, &drawn(71, 1, 300), 1).await.unwrap().said);
+        assert_eq!(figures(store, account, &limits).await, [300, 2_300, 2_200], "once, out of the escrow");
+    }
+    let refused = store.admit(account, &ask(72, &limits, 8_000), 1).await.unwrap().said;
+    let Admission::Refused(refusal) = refused else { panic!("{refused:?}") };
+    let What::Money { spent, held, escrowed, .. } = refusal.what else { panic!("{refusal:?}") };
+    assert_eq!([spent.0, held.0, escrowed.0], [300, 2_300, 2_200], "it says what might come back");
+    assert!(store.settle(account, &drawn(73, 2, 9_000), 1).await.unwrap().said);
+    assert_eq!(figures(store, account, &limits).await, [9_300, 100, 0], "never less than nothing is left");
+    // Of the 600 that are left nothing is worth the while.
+    assert_eq!(ahead(store, account, &limits, 74).await.1, 0);
+}
+
+/// What goes back is said as a sum since the beginning: said twice or late it counts once.
+async fn takes_back_once(store: &dyn QuotaStore) {
+    let account = AccountId::Provider(ProviderId(71));
+    let limits = Limits { total: Some(NanoUsd(10_100)), ..Limits::default() };
+    store.open(account, 1, &Opening::default()).await.unwrap();
+    let (escrow, _) = ahead(store, account, &limits, 70).await;
+    let part = |nano| Back::Part(escrow, NanoUsd(nano));
+    for (back, left) in [(part(400), 2_100), (part(400), 2_100), (part(700), 1_800), (part(400), 1_800)] {
+        store.give_back(account, &[back]).await.unwrap();
+        assert_eq!(figures(store, account, &limits).await, [0, 100 + left, left], "{back:?}");
+    }
+    let mut settle = settle(&ask(70, &limits, 100), 1, 60);
+    settle.backs = vec![part(1_000)];
+    for _ in 0..2 {
+        assert!(store.settle(account, &settle, 1).await.unwrap().said);
+        assert_eq!(figures(store, account, &limits).await, [60, 1_500, 1_500], "with a settle as well");
+    }
+    for back in [Back::Whole(escrow), Back::Whole(escrow), part(2_000)] {
+        store.give_back(account, &[back]).await.unwrap();
+        assert_eq!(figures(store, account, &limits).await, [60, 0, 0], "{back:?}");
+    }
+}
+
+/// Everybody who listens hears of an account that is recalled.
+async fn recalls(store: &dyn QuotaStore) {
+    let (account, other) = (AccountId::User(UserId(70)), AccountId::Provider(ProviderId(71)));
+    let mut all = [store.recalls(), store.recalls()];
+    // Until a store listens, what is said may be missed.
+    while all.iter().any(|one| one.is_empty()) {
+        store.recall(account).await.unwrap();
+    }
+    store.recall(other).await.unwrap();
+    for one in &mut all {
+        loop {
+            match one.recv().await.unwrap() {
+                heard if heard == account => {}
+                heard => break assert_eq!(heard, other),
+            }
+        }
     }
 }
 
