@@ -1,20 +1,24 @@
 //! The Lua of budgets against the pure model, word by word on a real Redis.
 
-use crate::redis::{Linked, Redis};
+use crate::redis::{Linked, PATIENCE, Redis};
 use rand::RngCore;
 use redis_adapters::RedisQuotas;
-use shared::ids::{JournalId, KeyId, RequestId, UserId};
+use shared::contract::keys::quota_recalled;
+use shared::ids::{JournalId, KeyId, ProviderId, RequestId, UserId};
 use shared::model::{DailyMode, FiveHoursMode, Limits};
 use shared::money::NanoUsd;
 use shared::ports::QuotaStore;
 use shared::rules::quota::{
-    Account, AccountId, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle, Spends, Terms,
-    What,
+    Account, AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle,
+    Spends, Terms, What,
 };
 use shared::rules::select::Draws;
 use shared::time::{UnixMillis, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 const ACCOUNT: AccountId = AccountId::User(UserId(1));
 const HOUR: i64 = 3_600_000;
@@ -29,8 +33,12 @@ struct Pair {
     epoch: u64,
     seq: u64,
     made: u64,
+    /// Journals of which nothing more comes, or that never had anything.
+    gone: u64,
     /// Money is no object: then the other limits are reached.
     is_free: bool,
+    /// There is always plenty of it: then much is put aside ahead.
+    is_rich: bool,
     chance: Draws,
     seen: BTreeSet<String>,
 }
@@ -46,7 +54,9 @@ impl Pair {
             epoch: 0,
             seq: 0,
             made: 0,
+            gone: 0,
             is_free: seed.is_multiple_of(3),
+            is_rich: seed % 3 == 1,
             chance: Draws::new(seed),
             seen: BTreeSet::new(),
         };
@@ -61,21 +71,30 @@ impl Pair {
         self.chance.next_u64() % bound
     }
 
-    fn amount(&mut self) -> i64 {
-        match self.below(20) {
+    fn worth(&mut self) -> NanoUsd {
+        NanoUsd(match self.below(8) {
             0 => 100_000_000_000_000 + self.below(3).cast_signed() - 1,
-            1 => MAX_AMOUNT - self.below(2).cast_signed(),
+            1 => MAX_AMOUNT,
+            _ => self.below(4_000).cast_signed(),
+        })
+    }
+
+    fn amount(&mut self) -> i64 {
+        match self.below(60) {
+            0 => 100_000_000_000_000 + self.below(3).cast_signed() - 1,
+            1 if !self.is_rich => MAX_AMOUNT - self.below(2).cast_signed(),
             _ => self.below(400).cast_signed(),
         }
     }
 
     fn some_limits(&mut self) -> Limits {
-        let is_free = self.is_free;
-        let mut limit = || match self.below(4) {
+        let (is_free, is_rich) = (self.is_free, self.is_rich);
+        let mut limit = || match self.below(6) {
             _ if is_free => None,
-            0 => None,
-            1 => Some(NanoUsd(1_500)),
-            2 => Some(NanoUsd(100_000_000_000_000)),
+            0..3 => None,
+            _ if is_rich => Some(NanoUsd(MAX_AMOUNT)),
+            3 => Some(NanoUsd(1_500)),
+            4 => Some(NanoUsd(100_000_000_000_000)),
             _ => Some(NanoUsd(MAX_AMOUNT)),
         };
         let [five_hours, daily, weekly, monthly, total] = [limit(), limit(), limit(), limit(), limit()];
@@ -104,6 +123,13 @@ impl Pair {
         vec![of(ScopeId::Key(key)), of(ScopeId::Owner)]
     }
 
+    /// All scopes, each with the one window of all that it ever spent.
+    fn whole(&self) -> Vec<(ScopeId, Terms)> {
+        let limits = Limits { total: Some(NanoUsd(MAX_AMOUNT)), ..Limits::default() };
+        let terms = Terms::of(&limits, &Zone::default(), UnixMillis(self.now));
+        self.limits.keys().map(|scope| (*scope, terms.clone())).collect()
+    }
+
     fn key(&mut self) -> KeyId {
         KeyId(1 + self.below(2).cast_signed())
     }
@@ -114,8 +140,26 @@ impl Pair {
         HoldId(RequestId::from_parts(made, &[0; 10]), 0)
     }
 
+    /// Mostly what was put aside ahead with one of them; else a plain one, or one that nobody knows.
+    fn escrow(&mut self) -> HoldId {
+        match self.below(8) {
+            0 => self.hold(),
+            1 => HoldId(RequestId::from_parts(u64::from(u32::MAX), &[0; 10]), 0).escrow(),
+            _ => self.hold().escrow(),
+        }
+    }
+
+    fn back(&mut self) -> Back {
+        match self.below(4) {
+            0 | 1 => Back::Whole(self.escrow()),
+            _ => Back::Part(self.escrow(), NanoUsd(self.amount())),
+        }
+    }
+
+    /// Mostly one that is not gone.
     fn journal(&mut self) -> JournalId {
-        JournalId::from_parts(UnixMillis(self.below(3).cast_signed()), &[7; 10])
+        let number = (self.gone + self.below(4)).saturating_sub(1);
+        JournalId::from_parts(UnixMillis(number.cast_signed()), &[7; 10])
     }
 
     /// Up to two days ago, or hardly ahead.
@@ -132,23 +176,29 @@ impl Pair {
             owner: self.journal(),
             need: NanoUsd(self.amount()),
             // Over at once, after some words, or never.
-            lives_ms: [0, 5, 3_600_000][usize::try_from(self.below(3)).unwrap()],
+            lives_ms: [0, 5, 3_600_000, 3_600_000][usize::try_from(self.below(4)).unwrap()],
             scopes: self.scopes(key),
             is_counted: self.below(2) == 0,
             session: (self.below(2) == 0)
                 .then(|| (u64::MAX - self.below(6), [1, 300_000][usize::try_from(self.below(2)).unwrap()])),
+            escrow: (self.below(2) == 0)
+                .then(|| Ahead { worth: self.worth(), nodes: u32::try_from(self.below(5)).unwrap() }),
         }
     }
 
     async fn step(&mut self) {
-        match self.below(40) {
+        let word = if self.model.is_open(self.epoch) { 40 } else { 60 };
+        match self.below(word) {
             0..18 => self.admit().await,
             18..30 => self.settle().await,
-            30..33 => self.release().await,
+            30 | 31 => self.release().await,
+            32 => self.give_back().await,
             33 => self.release_owner().await,
             34 | 35 => self.declare().await,
             36 => self.open().await,
             37 => self.reset().await,
+            38 => self.give_back().await,
+            40.. => self.open().await,
             _ => {}
         }
         self.compare().await;
@@ -157,8 +207,11 @@ impl Pair {
     async fn admit(&mut self) {
         let ask = self.ask();
         let said = self.redis.admit(ACCOUNT, &ask, self.epoch).await.unwrap();
-        self.now = said.at.0;
+        self.passed(said.at);
         assert_eq!(said.said, self.model.admit(&ask, self.epoch, said.at), "{ask:?}");
+        if matches!(said.said, Admission::Admitted { escrowed, .. } if escrowed > NanoUsd::ZERO) {
+            self.seen.insert("put aside ahead".to_owned());
+        }
         let word = match said.said {
             Admission::Admitted { .. } => "admitted".to_owned(),
             Admission::Unseeded => "unseeded".to_owned(),
@@ -180,21 +233,86 @@ impl Pair {
                 cost: NanoUsd(self.amount()),
                 at: self.moment(),
                 is_interrupted: self.below(4) == 0,
-                from: None,
+                from: (self.below(2) == 0).then(|| self.escrow()),
                 scopes: self.scopes(key),
             });
         }
+        let backs = (0..self.below(3)).map(|_| self.back()).collect();
         // Mostly the next one, now and then one that is known.
         self.seq += 1;
         let seq = self.seq - self.below(8).min(self.seq) / 7;
-        let settle = Settle { journal: self.journal(), seq, charges, backs: Vec::new() };
+        let settle = Settle { journal: self.journal(), seq, charges, backs };
         let said = self.redis.settle(ACCOUNT, &settle, self.epoch).await.unwrap();
-        self.now = said.at.0;
+        self.passed(said.at);
+        let (mut undrawn, mut kept) = (settle.clone(), settle.clone());
+        undrawn.charges.iter_mut().for_each(|charge| charge.from = None);
+        kept.backs.clear();
+        let epoch = self.epoch;
+        let without = |settle| {
+            move |model: &mut Account| {
+                let _ = model.settle(&settle, epoch, said.at);
+            }
+        };
+        let [undrawn, kept] = [undrawn, kept].map(|settle| self.would_be(without(settle), said.at));
         assert_eq!(said.said, self.model.settle(&settle, self.epoch, said.at), "{settle:?}");
+        self.see("drawn", &undrawn, said.at);
+        self.see_backs(&settle.backs, &kept, said.at);
+    }
+
+    async fn give_back(&mut self) {
+        let backs = [self.back()];
+        let said = self.redis.give_back(ACCOUNT, &backs).await.unwrap();
+        self.passed(said.at);
+        let kept = self.would_be(|_| {}, said.at);
+        self.model.give_back(&backs, said.at);
+        self.see_backs(&backs, &kept, said.at);
+    }
+
+    /// The next word comes at this moment; some deadlines may be over.
+    fn passed(&mut self, at: UnixMillis) {
+        let before = self.figures(&self.model, at);
+        self.model.give_back(&[], at);
+        self.now = at.0;
+        let is_less = |(after, before): (&[i64; 3], &[i64; 3])| after[2] < before[2];
+        if self.figures(&self.model, at).iter().zip(&before).any(is_less) {
+            self.seen.insert("ran out".to_owned());
+        }
+    }
+
+    /// What each scope spent, has held and has in escrow.
+    fn figures(&self, model: &Account, at: UnixMillis) -> Vec<[i64; 3]> {
+        let standing = model.standing(&self.whole(), at);
+        standing.iter().map(|now| [now.spent.0, now.held.0, now.escrowed.0]).collect()
+    }
+
+    /// What they would be, if this had been said instead.
+    fn would_be(&self, say: impl FnOnce(&mut Account), at: UnixMillis) -> Vec<[i64; 3]> {
+        let mut model = self.model.clone();
+        say(&mut model);
+        self.figures(&model, at)
+    }
+
+    fn see_backs(&mut self, backs: &[Back], without: &[[i64; 3]], at: UnixMillis) {
+        match backs {
+            [Back::Part(..)] => self.see("back in part", without, at),
+            [Back::Whole(_)] => self.see("back as a whole", without, at),
+            _ => {}
+        }
+    }
+
+    /// Notes what made a difference: to what is held, or, after the deadline, to what was spent.
+    fn see(&mut self, what: &str, without: &[[i64; 3]], at: UnixMillis) {
+        for (now, [spent, held, _]) in self.figures(&self.model, at).iter().zip(without) {
+            if now[1] < *held {
+                self.seen.insert(what.to_owned());
+            } else if now[0] < *spent {
+                self.seen.insert(format!("{what}, late"));
+            }
+        }
     }
 
     async fn release(&mut self) {
-        let hold = self.hold();
+        let hold = if self.below(4) == 0 { self.escrow() } else { self.hold() };
         let said = self.redis.release(ACCOUNT, hold).await.unwrap();
         self.model.release(hold, said.at);
     }
@@ -203,10 +321,14 @@ impl Pair {
         let owner = self.journal();
         let said = self.redis.release_owner(ACCOUNT, owner).await.unwrap();
         self.model.release_owner(owner, said.at);
+        self.gone += 1;
     }
 
     async fn declare(&mut self) {
-        let (ask, at, epoch) = (self.ask(), self.moment(), self.epoch + self.below(20) / 19);
+        let (mut ask, at, epoch) = (self.ask(), self.moment(), self.epoch + self.below(20) / 19);
+        if self.below(4) == 0 {
+            ask.hold = ask.hold.escrow();
+        }
         self.redis.declare(ACCOUNT, &ask, at, epoch).await.unwrap();
         self.model.declare(&ask, at, epoch);
         self.epoch = self.epoch.max(epoch);
@@ -245,7 +367,7 @@ impl Pair {
 
     async fn compare(&mut self) {
         let key = self.key();
-        let scopes = self.scopes(key);
+        let scopes = [self.scopes(key), self.whole()].concat();
         let said = self.redis.standing(ACCOUNT, &scopes, self.epoch).await.unwrap();
         let expected = (self.model.is_open(self.epoch), self.model.standing(&scopes, said.at));
         assert_eq!(said.said, expected);
@@ -257,7 +379,7 @@ async fn the_script_says_what_the_model_says() {
     let redis = Redis::start().await;
     let quotas = RedisQuotas::unannounced(redis.link().await);
     let mut seen = BTreeSet::new();
-    for seed in 0..12 {
+    for seed in 0..24 {
         redis.cli(&["FLUSHALL"]);
         let mut pair = Pair::new(quotas.clone(), seed).await;
         pair.model.keep(&[], UnixMillis(pair.now));
@@ -267,8 +389,20 @@ async fn the_script_says_what_the_model_says() {
         }
         seen.append(&mut pair.seen);
     }
-    let all = ["5h", "admitted", "daily", "monthly", "requests", "sessions", "total", "unseeded", "weekly"];
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all, "everything was said at some time");
+    let answers =
+        ["5h", "admitted", "daily", "monthly", "requests", "sessions", "total", "unseeded", "weekly"];
+    let ahead = [
+        "back as a whole",
+        "back as a whole, late",
+        "back in part",
+        "back in part, late",
+        "drawn",
+        "drawn, late",
+        "put aside ahead",
+        "ran out",
+    ];
+    let all = answers.into_iter().chain(ahead).map(str::to_owned).collect();
+    assert_eq!(seen, all, "everything was said at some time");
 }
 
 /// What is kept of an account, in bytes, after a day of it: for who sizes a Redis.
@@ -284,4 +418,56 @@ async fn an_account_is_kept_under_its_hash_tag_alone() {
     let names = redis.cli(&["KEYS", "*"]);
     assert!(names.lines().count() > 5, "{names}");
     assert!(names.lines().all(|name| name.starts_with("cch:{quota:u:1}:")), "{names}");
+}
+
+type Recalls = broadcast::Receiver<AccountId>;
+
+/// Recalls this user until that is heard: what is said while nobody is connected is missed.
+async fn recall_until_heard(user: i64, by: &RedisQuotas, recalls: &mut Recalls) {
+    let account = AccountId::User(UserId(user));
+    let heard = async {
+        loop {
+            let _ = by.recall(account).await;
+            if timeout(Duration::from_millis(50), hear(account, recalls)).await.is_ok() {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("it is heard in time");
+}
+
+/// Waits for this account; users may have been recalled more than once before.
+async fn hear(account: AccountId, recalls: &mut Recalls) {
+    loop {
+        match recalls.recv().await.unwrap() {
+            heard if heard == account => break,
+            heard => assert!(matches!(heard, AccountId::User(UserId(1 | 2))), "{heard:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recall_reaches_all_gateways_also_those_that_were_cut_off_and_what_cannot_be_read_is_no_recall() {
+    let redis = Redis::start().await;
+    let link = redis.link().await;
+    let [one, two] = [(); 2].map(|()| RedisQuotas::open(&redis.config(), link.clone()).unwrap());
+    let admin = RedisQuotas::unannounced(link);
+    let mut recalls = [one.recalls(), two.recalls()];
+    for recalls in &mut recalls {
+        recall_until_heard(1, &admin, recalls).await;
+    }
+    redis.door.cut();
+    for recalls in &mut recalls {
+        recall_until_heard(2, &admin, recalls).await;
+    }
+    for unknown in ["", "u", "u:", "u:one", "g:1", "\u{fffd}"] {
+        redis.cli(&["PUBLISH", &quota_recalled(), unknown]);
+    }
+    let other = AccountId::Provider(ProviderId(1));
+    one.recall(other).await.unwrap();
+    for recalls in &mut recalls {
+        timeout(PATIENCE, hear(other, recalls)).await.expect("it is heard in time");
+    }
+    one.close().await;
+    two.close().await;
 }

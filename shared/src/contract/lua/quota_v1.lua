@@ -364,9 +364,21 @@ local function is_buried(id)
   return redis.call('ZSCORE', name('tombstones'), id)
 end
 
+-- The older request first, then by attempt: which spending is the first of five hours is a matter of order.
+local function is_before(one, other)
+  local request, attempt = string.match(one, '^(.*)#(%d+)$')
+  local other_request, other_attempt = string.match(other, '^(.*)#(%d+)$')
+  if request ~= other_request then
+    return request < other_request
+  end
+  return tonumber(attempt) < tonumber(other_attempt)
+end
+
 local function expire()
   if is_open then
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', name('due'), '-inf', digits(now))) do
+    local due = redis.call('ZRANGEBYSCORE', name('due'), '-inf', digits(now))
+    table.sort(due, is_before)
+    for _, id in ipairs(due) do
       local hold = find_hold(id)
       if hold and not hold.is_charged then
         let_go(id, hold)
