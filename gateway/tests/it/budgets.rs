@@ -320,9 +320,10 @@ async fn a_session_whose_providers_budget_has_no_room_spills_and_goes_back_with_
         cost: NanoUsd(2 * DOLLAR),
         at: gateway::now(),
         is_interrupted: false,
+        from: None,
         scopes: scopes.clone(),
     };
-    let settle = Settle { journal: journal(9), seq: 1, charges: vec![used_up] };
+    let settle = Settle { journal: journal(9), seq: 1, charges: vec![used_up], backs: Vec::new() };
     assert!(hub.quotas.settle(account, &settle, epoch_of(1, 1)).await.unwrap().said);
     say(one).await;
     say(one).await;

@@ -150,7 +150,7 @@ async fn how_fast_all_budgets_are_open_after_a_flush() {
     );
     let _ = postgres.sql(directory, &seed);
     let link = redis.link().await;
-    let (quotas, nodes) = (RedisQuotas::new(link.clone()), RedisNodes::new(link));
+    let (quotas, nodes) = (RedisQuotas::unannounced(link.clone()), RedisNodes::new(link));
     let accounts: Vec<_> = (1..=2_000).map(|id| AccountId::User(UserId(id))).collect();
     // A gateway that knows all and holds nothing.
     let beat = async || {

@@ -111,9 +111,10 @@ mod tests {
                     cost: NanoUsd(amount),
                     at,
                     is_interrupted: false,
+                    from: None,
                     scopes: vec![(ScopeId::Owner, terms.clone())],
                 };
-                told.push(Settle { journal: journal(n), seq: 1, charges: vec![charge] });
+                told.push(Settle { journal: journal(n), seq: 1, charges: vec![charge], backs: Vec::new() });
                 journals.insert(journal(n), 1);
                 if may_count(UnixMillis(at.0 + later), from) {
                     known.insert(journal(n), 1);
