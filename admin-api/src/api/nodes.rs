@@ -48,8 +48,10 @@ pub struct Node {
     /// For how many requests and attempts under way it has put money aside: a request counts at its user and at each provider
     /// that is limited. Null: an earlier release.
     budget_holds: Option<u64>,
-    /// How much money that is, in US dollars.
+    /// How much money that is, and what it has put aside ahead of requests, in US dollars.
     budget_held_usd: Option<Usd>,
+    /// How much of that is put aside ahead, and still free. Null: an earlier release.
+    budget_escrowed_usd: Option<Usd>,
 }
 
 /// What runs on a node.
@@ -93,6 +95,7 @@ impl From<NodeBeat> for Node {
             running_requests: beat.running_requests,
             budget_holds: beat.budget_holds,
             budget_held_usd: beat.budget_held.map(Usd),
+            budget_escrowed_usd: beat.budget_escrowed.map(Usd),
         }
     }
 }

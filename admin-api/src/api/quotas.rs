@@ -80,9 +80,12 @@ pub struct QuotaWindowDocument {
     limit_usd: Usd,
     /// What was; null: not known yet, like all that follows.
     spent_usd: Option<Usd>,
-    /// What is put aside for requests under way.
+    /// What is put aside: for requests under way, and by gateways ahead of requests.
     held_usd: Option<Usd>,
-    /// What is left of the limit without both; never below 0.
+    /// How much of that gateways have put aside ahead, for several requests at once: some of these may be under way. What is not
+    /// needed goes back after some seconds, and at once when a request would be refused for it.
+    escrowed_usd: Option<Usd>,
+    /// What is left of the limit without `spent_usd` and `held_usd`; never below 0.
     remaining_usd: Option<Usd>,
     /// When the window began; null: it did not, or never ends.
     starts_at: Option<Moment>,
@@ -118,6 +121,7 @@ fn document(account: AccountId, QuotaWindow { key, window, now }: QuotaWindow) -
         limit_usd: Usd(window.limit),
         spent_usd: amount(|now| now.spent),
         held_usd: amount(|now| now.held),
+        escrowed_usd: amount(|now| now.escrowed),
         remaining_usd: amount(|now| (now.limit - now.spent - now.held).max(NanoUsd::ZERO)),
         starts_at: now.and_then(|now| now.starts_at).map(Moment),
         resets_at: now.and_then(|now| now.resets_at).map(Moment),

@@ -20,6 +20,7 @@ async fn nodes_are_shown_with_the_revision_they_serve_by(hub: Hub) {
     let mut fresh = node_beat("c");
     (fresh.revision, fresh.is_ready) = (None, false);
     (fresh.budget_holds, fresh.budget_held) = (Some(2), Some(NanoUsd(1_500_000_000)));
+    fresh.budget_escrowed = Some(NanoUsd(500_000_000));
     hub.nodes.beat(fresh, None).await.unwrap();
 
     hub.make_user("Ada").await;
@@ -32,9 +33,10 @@ async fn nodes_are_shown_with_the_revision_they_serve_by(hub: Hub) {
     assert_eq!(shown["published_revision"], json!(newest.0 + 1));
     assert_eq!(shown["items"][1]["revision"], json!(newest.0));
     assert_eq!(shown["items"][2]["revision"], json!(null));
-    let held = |n: usize| [&shown["items"][n]["budget_holds"], &shown["items"][n]["budget_held_usd"]];
-    assert_eq!(held(2), [&json!(2), &json!("1.50")]);
-    assert_eq!(held(1), [&json!(null), &json!(null)], "of an earlier release");
+    let names = ["budget_holds", "budget_held_usd", "budget_escrowed_usd"];
+    let held = |n: usize| names.map(|name| shown["items"][n][name].clone());
+    assert_eq!(held(2), [json!(2), json!("1.50"), json!("0.50")]);
+    assert_eq!(held(1), [json!(null), json!(null), json!(null)], "of an earlier release");
     assert_eq!(
         (&shown["items"][0]["kind"], &shown["items"][2]["is_ready"]),
         (&json!("gateway"), &json!(false))

@@ -8,7 +8,7 @@ use shared::model::{Key, User};
 use shared::money::NanoUsd;
 use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Admission, Ask, Charge, HoldId, ScopeId, Settle, Terms, epoch_of, scopes_of_caller,
+    AccountId, Admission, Ahead, Ask, Charge, HoldId, ScopeId, Settle, Terms, epoch_of, scopes_of_caller,
     scopes_of_provider,
 };
 use shared::testing::conformance::journal;
@@ -102,8 +102,8 @@ pub async fn spends(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
     assert!(hub.quotas.settle(account, &settle, epoch).await.unwrap().said);
 }
 
-/// A request runs for which so many cents are put aside.
-async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
+/// A request runs for which so many cents are put aside, and so many more ahead of others.
+async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64, ahead_cents: i64) {
     let (account, epoch, scopes) = asked(hub, id, key).await;
     let ask = Ask {
         hold: hold().1,
@@ -113,16 +113,16 @@ async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
         scopes,
         is_counted: true,
         session: None,
-        escrow: None,
+        escrow: Some(Ahead { worth: NanoUsd(ahead_cents * 10_000_000), nodes: 1 }),
     };
     let said = hub.quotas.admit(account, &ask, epoch).await.unwrap().said;
     assert!(matches!(said, Admission::Admitted { .. }), "{said:?}");
 }
 
-/// Scope, window, limit, spent, held, remaining.
-fn figures(of: &Value) -> Vec<[String; 6]> {
+/// Scope, window, limit, spent, held, of that put aside ahead, remaining.
+fn figures(of: &Value) -> Vec<[String; 7]> {
     let text = |value: &Value| value.as_str().unwrap_or("null").to_owned();
-    let names = ["scope", "window", "limit_usd", "spent_usd", "held_usd", "remaining_usd"];
+    let names = ["scope", "window", "limit_usd", "spent_usd", "held_usd", "escrowed_usd", "remaining_usd"];
     let windows = of["windows"].as_array().unwrap().iter();
     windows.map(|window| names.map(|name| text(&window[name]))).collect()
 }
@@ -145,7 +145,7 @@ async fn budgets_are_shown_as_their_store_has_them(hub: Hub) {
     all_open(&hub).await;
     spends(&hub, ada.user, Some(key["id"].as_i64().unwrap()), 75).await;
     spends(&hub, ada.user, Some(ada.key), 50).await;
-    holds(&hub, provider, None, 4_000).await;
+    holds(&hub, provider, None, 200, 3_800).await;
     spends(&hub, provider, None, 500).await;
 
     let [shown, of_provider] = <[Value; 2]>::try_from(all_open(&hub).await).unwrap();
@@ -156,10 +156,10 @@ async fn budgets_are_shown_as_their_store_has_them(hub: Hub) {
     assert_eq!(
         figures(&shown),
         [
-            ["user", "5h", "1.00", "1.25", "0.00", "0.00"],
-            ["user", "daily", "2.00", "1.25", "0.00", "0.75"],
-            ["user", "total", "10.00", "1.25", "0.00", "8.75"],
-            ["key", "weekly", "3.00", "0.75", "0.00", "2.25"],
+            ["user", "5h", "1.00", "1.25", "0.00", "0.00", "0.00"],
+            ["user", "daily", "2.00", "1.25", "0.00", "0.00", "0.75"],
+            ["user", "total", "10.00", "1.25", "0.00", "0.00", "8.75"],
+            ["key", "weekly", "3.00", "0.75", "0.00", "0.00", "2.25"],
         ]
     );
     let windows = shown["windows"].as_array().unwrap();
@@ -175,7 +175,7 @@ async fn budgets_are_shown_as_their_store_has_them(hub: Hub) {
         [&of_provider["kind"], &of_provider["id"], &of_provider["name"]],
         [&json!("provider"), &json!(provider), &json!("main")]
     );
-    assert_eq!(figures(&of_provider), [["provider", "total", "100.00", "5.00", "40.00", "55.00"]]);
+    assert_eq!(figures(&of_provider), [["provider", "total", "100.00", "5.00", "40.00", "38.00", "55.00"]]);
 }
 
 async fn pages_and_filters_find_what_is_under_limits(hub: Hub) {
@@ -243,7 +243,7 @@ async fn what_is_not_open_is_shown_with_its_limits_and_wanted(hub: Hub) {
     behind.revision = Some(Revision(0));
     hub.nodes.beat(behind.clone(), None).await.unwrap();
     let ada = seat(&hub, "Ada", json!({ "limit_daily_usd": "2" })).await;
-    let closed = [["user", "daily", "2.00", "null", "null", "null"]];
+    let closed = [["user", "daily", "2.00", "null", "null", "null", "null"]];
     let shown = hub.client.get("/api/v1/quotas").await.expect(200)["items"][0].clone();
     assert_eq!(
         (&shown["is_open"], figures(&shown)),
@@ -263,7 +263,7 @@ async fn what_is_not_open_is_shown_with_its_limits_and_wanted(hub: Hub) {
     })
     .await;
     let shown = hub.client.get("/api/v1/quotas").await.expect(200)["items"][0].clone();
-    assert_eq!(figures(&shown), [["user", "daily", "2.00", "0.00", "0.00", "2.00"]]);
+    assert_eq!(figures(&shown), [["user", "daily", "2.00", "0.00", "0.00", "0.00", "2.00"]]);
 }
 
 async fn the_holder_of_a_key_sees_itself_alone(hub: Hub) {
@@ -278,6 +278,7 @@ async fn the_holder_of_a_key_sees_itself_alone(hub: Hub) {
     all_open(&hub).await;
     spends(&hub, ada.user, Some(ada.key), 50).await;
     spends(&hub, ada.user, Some(other["id"].as_i64().unwrap()), 100).await;
+    holds(&hub, ada.user, Some(ada.key), 5, 60).await;
 
     let answer = me(&hub, &ada.secret).await;
     for foreign in ["other-key", "Bea", "main-account", "provider", &other["id"].to_string()] {
@@ -295,8 +296,8 @@ async fn the_holder_of_a_key_sees_itself_alone(hub: Hub) {
     assert_eq!(
         figures(&mine),
         [
-            ["user", "total", "10.00", "1.50", "0.00", "8.50"],
-            ["key", "daily", "2.00", "0.50", "0.00", "1.50"],
+            ["user", "total", "10.00", "1.50", "0.65", "0.60", "7.85"],
+            ["key", "daily", "2.00", "0.50", "0.65", "0.60", "0.85"],
         ]
     );
 

@@ -47,9 +47,12 @@ pub struct NodeBeat {
     /// that is limited. `None`: an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_holds: Option<u64>,
-    /// How much money that is, in nano-USD.
+    /// How much money that is, and what it has put aside ahead of requests, in nano-USD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_held: Option<NanoUsd>,
+    /// How much of that is put aside ahead, and still free, in nano-USD. `None`: an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_escrowed: Option<NanoUsd>,
 }
 
 /// What runs on a node.

@@ -58,6 +58,8 @@ const NODE: &str = include_str!("recorded/node_schema_1.json");
 const NODE_QUOTA: &str = include_str!("recorded/node_schema_1_quota.json");
 /// That says what it has put aside.
 const NODE_HOLDS: &str = include_str!("recorded/node_schema_1_holds.json");
+/// That puts money aside ahead of requests.
+const NODE_ESCROW: &str = include_str!("recorded/node_schema_1_escrow.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 const SESSION: &str = include_str!("recorded/session_schema_1.json");
 const SESSION_MOVED: &str = include_str!("recorded/session_moved_1.json");
@@ -86,6 +88,8 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
         ..node_beat("node-1")
     };
     holds(NODE_HOLDS, &holding, |_| false);
+    let ahead = NodeBeat { budget_escrowed: Some(NanoUsd(500_000_000)), ..holding };
+    holds(NODE_ESCROW, &ahead, |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
     holds(was_half_open.get(), &half_open, |_| false);

@@ -217,6 +217,7 @@ pub fn node_beat(id: &str) -> NodeBeat {
         quota_epoch: None,
         budget_holds: None,
         budget_held: None,
+        budget_escrowed: None,
     }
 }
 
