@@ -293,8 +293,13 @@ impl Account {
     /// Puts aside what a node says is under way, without a question: under a new epoch, in which the store has forgotten it.
     pub fn declare(&mut self, ask: &Ask, at: UnixMillis, epoch: u64) {
         self.reach(epoch);
-        let is_known = self.holds.contains_key(&ask.hold) || self.tombstones.contains_key(&ask.hold);
-        if epoch == self.epoch && !is_known {
+        if epoch != self.epoch {
+            return;
+        }
+        if let Some(hold) = self.holds.get_mut(&ask.hold) {
+            // This word may come again, when it is settled.
+            hold.is_declared = true;
+        } else if !self.tombstones.contains_key(&ask.hold) {
             self.let_in(&Ask { is_counted: false, session: None, escrow: None, ..ask.clone() }, at, true);
         }
     }

@@ -139,6 +139,18 @@ fn a_record_is_charged_once_however_often_it_is_told() {
 }
 
 #[test]
+fn what_is_declared_although_it_was_let_in_is_not_put_aside_again_by_the_same_word_when_it_is_over() {
+    let limits = Limits { total: Some(NanoUsd(50)), ..Limits::default() };
+    let mut account = Account::new(1);
+    let first = ask(1, &limits, NOON);
+    account.admit(&first, 1, UnixMillis(NOON));
+    account.declare(&first, UnixMillis(NOON), 1);
+    assert!(account.settle(&settle(&first, 1, 7), 1, UnixMillis(NOON)));
+    account.declare(&first, UnixMillis(NOON), 1);
+    assert_eq!(account.held(ScopeId::Owner), NanoUsd(0));
+}
+
+#[test]
 fn amounts_stop_at_what_a_double_can_count() {
     let limits = Limits { total: Some(NanoUsd(i64::MAX)), ..Limits::default() };
     let mut account = Account::new(1);
