@@ -9,7 +9,8 @@
 //!                                     └─ told: charged, and taken from the hold in the store
 //! ```
 //! so that for the store nothing is different: `spent + held` counts every nano once, at any moment, and whatever was promised
-//! is held. An escrow is drawn from for eight seconds at most, less than a node's silence is waited for
+//! is held. A request that cost more than it needed takes the rest from what is free; when that is not enough, it is charged
+//! beside the escrow, what it needed goes back with its settle, and what others were promised stays held. An escrow is drawn from for eight seconds at most, less than a node's silence is waited for
 //! ([`NODE_TTL_SECS`](crate::contract::keys::NODE_TTL_SECS)): before an account is opened anew, all that could be drawn unseen is over.
 //! What is free goes back when nobody drew for five seconds, when its limits change, and when it is recalled, because somebody
 //! else was refused.
@@ -71,6 +72,8 @@ struct Escrow {
     running: i64,
     ended: i64,
     returned: i64,
+    /// Needs of those that cost more than there was: charged by themselves, and given back with that.
+    beside: i64,
     /// Draws that run.
     under_way: usize,
     /// Draws that ended, and of which the store was not told what they cost.
@@ -87,6 +90,8 @@ struct Draw {
     from: HoldId,
     need: i64,
     has_ended: bool,
+    /// It cost more than there was for it: nothing is taken from what others were promised.
+    is_beside: bool,
 }
 
 /// When the last requests came.
@@ -137,7 +142,7 @@ pub struct Grant {
 
 impl Escrow {
     fn free(&self) -> i64 {
-        self.granted - self.running - self.ended - self.returned
+        self.granted - self.running - self.ended - self.beside - self.returned
     }
 
     fn is_of(&self, drawing: &Drawing<'_>) -> bool {
@@ -154,13 +159,13 @@ impl Escrow {
         self.is_closed = true;
     }
 
-    /// What goes back with the settle of so many of its draws.
-    fn back_with(&self, told: usize) -> Option<Back> {
-        let is_over = self.under_way == 0 && self.untold == told;
-        match (is_over, self.is_told) {
-            (true, _) => Some(Back::Whole(self.id)),
-            (false, false) => Some(Back::Part(self.id, NanoUsd(self.returned))),
-            (false, true) => None,
+    /// What goes back with the settle of so many of its draws, which needed so much more than it had.
+    fn back_with(&self, (told, beside): (usize, i64)) -> Option<Back> {
+        let is_over = self.is_closed && self.under_way == 0 && self.untold == told;
+        match is_over {
+            true => Some(Back::Whole(self.id)),
+            false if self.is_told && beside == 0 => None,
+            false => Some(Back::Part(self.id, NanoUsd(self.returned + beside))),
         }
     }
 
@@ -203,6 +208,7 @@ impl Escrows {
             running: 0,
             ended: 0,
             returned: 0,
+            beside: 0,
             under_way: 0,
             untold: 0,
             is_closed: false,
@@ -222,7 +228,7 @@ impl Escrows {
         }
         (escrow.running, escrow.under_way) = (escrow.running + need, escrow.under_way + 1);
         escrow.drawn_ms = now_ms;
-        let draw = Draw { from: escrow.id, need, has_ended: false };
+        let draw = Draw { from: escrow.id, need, has_ended: false, is_beside: false };
         let drawn = Drawn { at: escrow.at.plus_ms(age_ms), standing: escrow.standing() };
         self.draws.insert(drawing.hold, draw);
         Some(drawn)
@@ -251,32 +257,38 @@ impl Escrows {
         if !draw.has_ended {
             draw.has_ended = true;
             escrow.running -= draw.need;
-            escrow.ended += cost.0.max(0);
+            draw.is_beside = cost.0 > escrow.free();
+            match draw.is_beside {
+                true => escrow.beside += draw.need,
+                false => escrow.ended += cost.0.max(0),
+            }
             (escrow.under_way, escrow.untold) = (escrow.under_way - 1, escrow.untold + 1);
         }
         true
     }
 
-    /// What a request was drawn from, for its settle in this epoch.
+    /// What a request was drawn from, for its settle in this epoch. `None`, too, when it cost more than there was for it.
     #[must_use]
     pub fn drawn_from(&self, hold: HoldId, epoch: u64) -> Option<HoldId> {
-        let from = self.draws.get(&hold)?.from;
+        let from = self.draws.get(&hold).filter(|draw| !draw.is_beside)?.from;
         self.all.iter().find(|escrow| escrow.id == from && escrow.epoch == epoch).map(|escrow| escrow.id)
     }
 
     /// What goes back with the settle of these requests, which have ended.
     pub fn backs_with(&mut self, holds: &[HoldId], epoch: u64) -> Vec<Back> {
-        let mut told: HashMap<HoldId, usize> = HashMap::new();
+        let mut told: HashMap<HoldId, (usize, i64)> = HashMap::new();
         for draw in holds.iter().filter_map(|hold| self.draws.get(hold)) {
-            *told.entry(draw.from).or_default() += 1;
+            let (count, beside) = told.entry(draw.from).or_default();
+            (*count, *beside) = (*count + 1, *beside + if draw.is_beside { draw.need } else { 0 });
         }
-        let closed = self.all.iter_mut().filter(|escrow| escrow.is_closed && escrow.epoch == epoch);
         let back = |escrow: &mut Escrow| {
             let told = told.get(&escrow.id)?;
-            escrow.close();
+            if escrow.is_closed {
+                escrow.close();
+            }
             escrow.back_with(*told)
         };
-        closed.filter_map(back).collect()
+        self.all.iter_mut().filter(|escrow| escrow.epoch == epoch).filter_map(back).collect()
     }
 
     /// The store has charged these requests.
@@ -285,6 +297,11 @@ impl Escrows {
             if let Some((draw, escrow)) = self.of_draw(*hold) {
                 if draw.has_ended {
                     escrow.untold -= 1;
+                    if draw.is_beside {
+                        (escrow.beside, escrow.returned) =
+                            (escrow.beside - draw.need, escrow.returned + draw.need);
+                        escrow.is_told = false;
+                    }
                 } else {
                     // Told by who adopted its record, or by an end that was not heard here.
                     (escrow.running, escrow.under_way) = (escrow.running - draw.need, escrow.under_way - 1);
@@ -319,7 +336,7 @@ impl Escrows {
     pub fn backs(&self) -> Vec<Back> {
         let closed = self.all.iter().filter(|escrow| escrow.is_closed);
         let waits_for_none = closed.filter(|escrow| escrow.untold == 0 || escrow.is_recalled);
-        waits_for_none.filter_map(|escrow| escrow.back_with(0)).collect()
+        waits_for_none.filter_map(|escrow| escrow.back_with((0, 0))).collect()
     }
 
     /// The store has heard these.

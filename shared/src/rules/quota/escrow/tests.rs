@@ -4,6 +4,19 @@ use crate::model::Limits;
 use crate::rules::quota::{Kind, WindowNow};
 use crate::time::Zone;
 
+impl Escrows {
+    /// What may still be let in for a scope in this epoch.
+    pub(in crate::rules::quota) fn drawable(&self, scope: ScopeId, epoch: u64, now_ms: u64) -> NanoUsd {
+        let of_scope = |escrow: &&Escrow| escrow.scopes.iter().any(|(of, _)| *of == scope);
+        let is_open = |escrow: &&Escrow| {
+            !escrow.is_closed
+                && escrow.epoch == epoch
+                && now_ms.saturating_sub(escrow.since_ms) < DRAWN_FOR_MS
+        };
+        NanoUsd(self.all.iter().filter(of_scope).filter(is_open).map(|escrow| escrow.free().max(0)).sum())
+    }
+}
+
 fn hold(n: u64) -> HoldId {
     HoldId(RequestId::from_parts(n, &[0; 10]), 0)
 }
@@ -104,11 +117,42 @@ fn what_is_drawn_counts_until_the_store_is_told_and_what_it_did_not_cost_is_draw
     assert_eq!(escrows.drawn_from(hold(1), 2), None, "of another epoch the store knows nothing");
     escrows.told(&[hold(1)]);
     assert_eq!((escrows.free(), escrows.drawn_from(hold(1), 1)), (NanoUsd(75), None));
-    // Dearer than it needed: nothing is promised twice.
-    assert!(draw(&mut escrows, 3, 70, 1_700).is_some());
-    escrows.ended(hold(3), NanoUsd(500));
-    assert_eq!(escrows.free(), NanoUsd(0));
-    assert!(draw(&mut escrows, 4, 0, 1_800).is_none());
+    // Dearer than it needed: the rest comes from what is free.
+    assert!(draw(&mut escrows, 3, 50, 1_700).is_some());
+    escrows.ended(hold(3), NanoUsd(75));
+    assert_eq!((escrows.free(), escrows.drawn_from(hold(3), 1)), (NanoUsd(0), Some(hold(0).escrow())));
+    assert!(draw(&mut escrows, 4, 1, 1_800).is_none());
+}
+
+#[test]
+fn what_costs_more_than_there_is_leaves_others_what_they_were_promised() {
+    let mut escrows = granted(1);
+    let id = hold(0).escrow();
+    draw(&mut escrows, 1, 50, 1_000).unwrap();
+    draw(&mut escrows, 2, 40, 1_000).unwrap();
+    escrows.ended(hold(1), NanoUsd(61));
+    assert_eq!(escrows.drawn_from(hold(1), 1), None, "charged by itself");
+    assert_eq!(escrows.free(), NanoUsd(10), "what it needed is not promised again");
+    escrows.recall(1_001);
+    assert_eq!(escrows.backs(), [Back::Part(id, NanoUsd(10))], "nor given back before it is charged");
+    let backs = escrows.backs_with(&[hold(1)], 1);
+    assert_eq!(backs, [Back::Part(id, NanoUsd(60))]);
+    escrows.told(&[hold(1)]);
+    escrows.heard(&backs);
+    assert_eq!(escrows.backs(), []);
+    escrows.ended(hold(2), NanoUsd(40));
+    assert_eq!(escrows.drawn_from(hold(2), 1), Some(id));
+    assert_eq!(escrows.backs_with(&[hold(2)], 1), [Back::Whole(id)]);
+    // One that is drawn from goes on.
+    let mut escrows = granted(1);
+    draw(&mut escrows, 1, 50, 1_000).unwrap();
+    escrows.ended(hold(1), NanoUsd(101));
+    let backs = escrows.backs_with(&[hold(1)], 1);
+    assert_eq!(backs, [Back::Part(id, NanoUsd(50))]);
+    escrows.told(&[hold(1)]);
+    escrows.heard(&backs);
+    assert_eq!(escrows.free(), NanoUsd(50));
+    assert!(draw(&mut escrows, 2, 50, 1_001).is_some());
 }
 
 #[test]
