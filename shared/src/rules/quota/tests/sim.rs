@@ -1,5 +1,6 @@
 //! A seeded world: nodes whose clocks differ, a store that loses what it has, a ledger that hears of everything late, words
-//! that are lost, come twice or too late, and processes that die. After each step the budgets are held to what really was
+//! that are lost, come twice or too late, and processes that die. Nodes put money aside ahead and draw from it, with the same
+//! [`Escrows`](crate::rules::quota::escrow::Escrows) as gateways do. After each step the budgets are held to what really was
 //! spent.
 //!
 //! ```sh
@@ -8,7 +9,9 @@
 //! ```
 
 mod acts;
+mod asks;
 mod checks;
+mod counts;
 mod node;
 mod truth;
 mod world;
@@ -21,7 +24,7 @@ fn quota_simulation() {
     if let Some(seed) = parameter("QUOTA_SEED") {
         return World::run(seed);
     }
-    let mut said = world::Counts::default();
+    let mut said = counts::Counts::default();
     for seed in 0..parameter("QUOTA_SEEDS").unwrap_or(10_000) {
         match catch_unwind(|| World::counted(seed)) {
             Ok(counts) => said += counts,

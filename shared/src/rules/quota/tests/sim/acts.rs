@@ -1,54 +1,15 @@
-//! What nodes do.
+//! What nodes do with requests that are let in.
 
 use super::node::{Adopted, Begin, Disk, Record};
-use super::truth::{self, Request, State};
+use super::truth::{Request, State};
 use super::world::{LIVES_MS, Reply, Word, World};
-use crate::ids::{KeyId, RequestId};
 use crate::money::NanoUsd;
-use crate::rules::quota::{Admission, Ask, Charge, HoldId, ScopeId, Settle};
+use crate::rules::quota::{Ask, Charge, HoldId, Settle};
 use crate::time::UnixMillis;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
 impl World {
-    pub(super) fn ask(&mut self, i: usize) {
-        self.made += 1;
-        let hold = HoldId(RequestId::from_parts(self.made, &[0; 10]), 0);
-        let key = KeyId(self.rng.random_range(1..=2));
-        let need = self.rng.random_range(0..=300);
-        let most = if self.is_strict { need } else { 3 * need };
-        let cost = self.rng.random_range(0..=most);
-        self.requests.push(Request { hold, key, need, cost, state: State::Out, is_resolved: false });
-        let node = &self.nodes[i];
-        let ask = Ask {
-            hold,
-            owner: node.disk.journal,
-            need: NanoUsd(need),
-            lives_ms: LIVES_MS,
-            scopes: self.scopes(key, self.now + node.skew),
-            is_counted: true,
-            session: None,
-            escrow: None,
-        };
-        match self.call(&Word::Admit(ask, self.nodes[i].epoch)) {
-            Some(Reply::Admission(Admission::Admitted { at, .. })) => {
-                self.request(hold).state = State::Running(at.0);
-                self.nodes[i].let_in.insert(hold, Begin { key, at: at.0 });
-                self.counts.admitted += 1;
-                for scope in [ScopeId::Owner, ScopeId::Key(key)] {
-                    self.excess.insert(scope, truth::excess(&self.requests, scope));
-                }
-            }
-            Some(Reply::Admission(Admission::Refused(refusal))) => {
-                self.request(hold).is_resolved = true;
-                self.counts.refused += 1;
-                self.is_no_false_refusal(&refusal);
-            }
-            Some(Reply::Admission(Admission::Unseeded)) => self.request(hold).is_resolved = true,
-            _ => self.nodes[i].to_release.push_back(hold),
-        }
-    }
-
     pub(super) fn begin(&mut self, i: usize) {
         let node = &mut self.nodes[i];
         if let Some((hold, begin)) = node.let_in.pop_first() {
@@ -59,8 +20,14 @@ impl World {
     pub(super) fn give_up(&mut self, i: usize) {
         let node = &mut self.nodes[i];
         if let Some((hold, _)) = node.let_in.pop_first() {
-            node.to_release.push_back(hold);
-            self.request(hold).state = State::Out;
+            let was_drawn = node.escrows.given_up(hold);
+            if !was_drawn {
+                node.to_release.push_back(hold);
+            }
+            let request = self.request(hold);
+            request.state = State::Out;
+            // Of one that was drawn the store never heard.
+            request.is_resolved |= was_drawn;
         }
     }
 
@@ -71,6 +38,7 @@ impl World {
         request.state = State::Spent(begin.at);
         let cost = request.cost;
         let Begin { key, at } = begin;
+        self.nodes[i].escrows.ended(hold, NanoUsd(cost));
         self.nodes[i].disk.end(Record { hold, key, cost, at, is_interrupted: false });
     }
 
@@ -101,15 +69,13 @@ impl World {
         if let Some(hold) = self.nodes[i].to_release.front().copied() {
             if self.call(&Word::Release(hold)).is_some() {
                 self.nodes[i].to_release.pop_front();
-                self.request(hold).is_resolved = true;
+                if !hold.is_escrow() {
+                    self.request(hold).is_resolved = true;
+                }
             }
             return;
         }
-        let (acked, node) = (self.nodes[i].acked, &self.nodes[i]);
-        if let Some(acked) = self.settle(&node.disk.clone(), acked, epoch) {
-            self.nodes[i].acked = acked;
-            self.nodes[i].delete();
-        }
+        self.settle_own(i);
         for j in 0..self.nodes[i].adopted.len() {
             let Adopted { disk, acked, .. } = self.nodes[i].adopted[j].clone();
             if let Some(acked) = self.settle(&disk, acked, epoch) {
@@ -119,17 +85,52 @@ impl World {
         self.finish_adopting(i);
     }
 
-    pub(super) fn settle(&mut self, disk: &Disk, acked: u64, epoch: u64) -> Option<u64> {
-        let (seq, record) = disk.records.range(acked + 1..).next()?;
-        let charge = Charge {
+    /// Several of its own records together, where the store can have heard none of them.
+    pub(super) fn settle_own(&mut self, i: usize) {
+        let most = self.rng.random_range(1..=3);
+        let node = &mut self.nodes[i];
+        let (journal, epoch) = (node.disk.journal, node.epoch);
+        let most = if node.answered.is_some_and(|until| node.acked >= until) { most } else { 1 };
+        let records = node.disk.records.range(node.acked + 1..).take(most);
+        let records: Vec<(u64, Record)> = records.map(|(seq, record)| (*seq, record.clone())).collect();
+        let Some((seq, _)) = records.last() else { return };
+        let holds: Vec<HoldId> = records.iter().map(|(_, record)| record.hold).collect();
+        let from: Vec<_> = holds.iter().map(|hold| node.escrows.drawn_from(*hold, epoch)).collect();
+        let backs = node.escrows.backs_with(&holds, epoch);
+        let charges = records.iter().zip(from).map(|((_, record), from)| self.charge(record, from)).collect();
+        let settle = Settle { journal, seq: *seq, charges, backs: backs.clone() };
+        if let Some(Reply::IsDone(true)) = self.call(&Word::Settle(settle, epoch)) {
+            self.counts.together += u64::from(records.len() > 1);
+            let node = &mut self.nodes[i];
+            node.answered.get_or_insert(node.disk.last_seq);
+            node.acked = *seq;
+            node.escrows.told(&holds);
+            node.escrows.heard(&backs);
+            node.delete();
+            for hold in holds {
+                self.request(hold).is_resolved = true;
+            }
+        } else {
+            self.nodes[i].answered = None;
+        }
+    }
+
+    fn charge(&self, record: &Record, from: Option<HoldId>) -> Charge {
+        Charge {
             hold: record.hold,
             cost: NanoUsd(record.cost),
             at: UnixMillis(record.at),
             is_interrupted: record.is_interrupted,
-            from: None,
+            from,
             scopes: self.scopes(record.key, self.now),
-        };
-        let settle = Settle { journal: disk.journal, seq: *seq, charges: vec![charge], backs: Vec::new() };
+        }
+    }
+
+    /// A record of somebody who is dead.
+    pub(super) fn settle(&mut self, disk: &Disk, acked: u64, epoch: u64) -> Option<u64> {
+        let (seq, record) = disk.records.range(acked + 1..).next()?;
+        let charges = vec![self.charge(record, None)];
+        let settle = Settle { journal: disk.journal, seq: *seq, charges, backs: Vec::new() };
         match self.call(&Word::Settle(settle, epoch)) {
             Some(Reply::IsDone(true)) => {
                 self.request(record.hold).is_resolved = true;
@@ -152,6 +153,9 @@ impl World {
         let owner = node.adopted[done].disk.journal;
         if self.call(&Word::ReleaseOwner(owner)).is_some() {
             self.nodes[i].adopted.remove(done);
+            // What was let in there and never began.
+            let never_began = |r: &&mut Request| r.owner == owner && r.state == State::Out;
+            self.requests.iter_mut().filter(never_began).for_each(|request| request.is_resolved = true);
         }
     }
 
@@ -160,8 +164,13 @@ impl World {
         self.counts.crashed += 1;
         // What was let in and had not begun costs nobody anything; the store is told with the journal's end.
         for hold in node.let_in.keys() {
-            self.request(*hold).state = State::Out;
+            let request = self.request(*hold);
+            request.state = State::Out;
+            request.is_resolved |= request.from.is_some();
         }
+        self.counts.cut +=
+            node.disk.begins.keys().filter(|hold| self.drawn_from(**hold).is_some()).count() as u64;
+        self.know_no_escrow(node.disk.journal);
         self.declared.remove(&node.disk.journal);
         self.dead.push(node.disk);
         self.dead.extend(node.adopted.into_iter().map(|adopted| adopted.disk));
@@ -185,6 +194,8 @@ impl World {
     pub(super) fn learn(&mut self, i: usize) {
         if self.nodes[i].epoch != self.epoch {
             self.nodes[i].epoch = self.epoch;
+            self.nodes[i].escrows.begin_anew();
+            self.know_no_escrow(self.nodes[i].disk.journal);
             self.declare(i);
         }
     }
@@ -193,6 +204,7 @@ impl World {
     pub(super) fn declare(&mut self, i: usize) {
         self.declared.remove(&self.nodes[i].disk.journal);
         let node = &mut self.nodes[i];
+        node.answered = None;
         let mut all = Vec::new();
         let mut of_disk = |disk: &Disk| {
             all.extend(disk.begins.iter().map(|(hold, begin)| (*hold, *begin, None, disk.journal)));
@@ -209,6 +221,8 @@ impl World {
         let let_in = node.let_in.iter();
         all.extend(let_in.map(|(hold, begin)| (*hold, *begin, None, node.disk.journal)));
         node.acked = node.disk.deleted;
+        // What was drawn in this epoch is held by what it was drawn from.
+        all.retain(|(hold, ..)| node.escrows.drawn_from(*hold, node.epoch).is_none());
         let all = all.into_iter().map(|(hold, begin, cost, owner)| {
             let need = self.requests.iter().find(|request| request.hold == hold).unwrap().need;
             (hold, begin, cost.unwrap_or(need), owner)

@@ -2,6 +2,7 @@
 
 use crate::ids::{JournalId, KeyId};
 use crate::rules::quota::HoldId;
+use crate::rules::quota::escrow::Escrows;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a journal keeps of a request that ended.
@@ -55,9 +56,11 @@ pub struct Adopted {
 }
 
 /// A living process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Node {
     pub disk: Disk,
+    /// When it started: its own clock, that nobody puts right, shows nothing then.
+    pub since: i64,
     /// Its clock is so much ahead of the store's.
     pub skew: i64,
     /// The epoch it goes by.
@@ -73,12 +76,18 @@ pub struct Node {
     /// Up to which record it was told that it is booked.
     pub floor: u64,
     pub adopted: Vec<Adopted>,
+    /// What it has put aside ahead.
+    pub escrows: Escrows,
+    /// The account has answered since it was last silent: what was written by then is told record by record, because an
+    /// opening, or a settle that nobody answered, may have ended at any of them.
+    pub answered: Option<u64>,
 }
 
 impl Node {
-    pub fn new(journal: JournalId, skew: i64, epoch: u64) -> Self {
+    pub fn new(journal: JournalId, now: i64, skew: i64, epoch: u64) -> Self {
         Self {
             disk: Disk::new(journal),
+            since: now,
             skew,
             epoch,
             let_in: BTreeMap::new(),
@@ -87,7 +96,14 @@ impl Node {
             acked: 0,
             floor: 0,
             adopted: Vec::new(),
+            escrows: Escrows::default(),
+            answered: None,
         }
+    }
+
+    /// What its own clock shows, in milliseconds.
+    pub fn clock_ms(&self, now: i64) -> u64 {
+        u64::try_from(now - self.since).unwrap() + 1
     }
 
     /// Takes a dead process's journal over: what was cut gets an end in the adopter's own.

@@ -1,6 +1,6 @@
 //! What really was spent, counted by itself.
 
-use crate::ids::KeyId;
+use crate::ids::{JournalId, KeyId};
 use crate::rules::quota::window::FIVE_HOURS_MS;
 use crate::rules::quota::{HoldId, ScopeId, Span, Window};
 use crate::time::UnixMillis;
@@ -10,12 +10,18 @@ use crate::time::UnixMillis;
 pub struct Request {
     pub hold: HoldId,
     pub key: KeyId,
+    /// The journal of the node that was asked.
+    pub owner: JournalId,
     pub need: i64,
     /// What it will cost.
     pub cost: i64,
     pub state: State,
-    /// False as long as the store may hold something for it.
+    /// False as long as the store may hold something for it, by itself or in what it was drawn from.
     pub is_resolved: bool,
+    /// What it was drawn from, as long as its node knows.
+    pub from: Option<HoldId>,
+    /// The store has been told what it cost, whether anybody heard the answer or not.
+    pub is_charged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +87,36 @@ fn start(window: &Window, now: i64, is_by_bucket: bool) -> Option<i64> {
         Span::FirstSpend => return None,
     };
     Some(start.max(window.reset_at.map_or(0, |reset_at| reset_at.0)))
+}
+
+/// What is kept in the store of money that was put aside ahead: what really was granted, taken and given back.
+#[derive(Clone, Copy, Debug)]
+pub struct Aside {
+    pub owner: JournalId,
+    pub key: KeyId,
+    pub at: i64,
+    pub left: i64,
+    /// What was given back of it in parts.
+    pub returned: i64,
+    /// Its deadline is over.
+    pub is_overdue: bool,
+}
+
+impl Aside {
+    pub fn is_of(&self, scope: ScopeId) -> bool {
+        scope == ScopeId::Owner || scope == ScopeId::Key(self.key)
+    }
+
+    /// What nobody has drawn of it that still counts.
+    pub fn idle(&self, id: HoldId, requests: &[Request]) -> i64 {
+        let drawn = requests.iter().filter(|r| r.from == Some(id) && !r.is_charged);
+        let drawn = drawn.map(|request| match request.state {
+            State::Out => 0,
+            State::Running(_) => request.need,
+            State::Spent(_) => request.cost,
+        });
+        (self.left - drawn.sum::<i64>()).max(0)
+    }
 }
 
 /// How much more than they need those may cost that run, or that have ended and the store does not know what they cost.
