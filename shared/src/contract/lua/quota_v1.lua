@@ -17,7 +17,7 @@ local MINUTE, MINUTE_CELL = 60000, 5000
 local MOST_SUMS = 16
 local TOMBSTONE, CORRECTED_WITHIN = 600000, 8 * DAY
 local ESCROW = 2147483648
-local LEAST_NEEDS, ROOM_PARTS = 4, 50
+local LEAST_NEEDS, ROOM_PARTS, DRAWN_FOR = 4, 50, 8000
 
 local head = KEYS[1]
 local base = string.sub(head, 1, -5)
@@ -326,10 +326,15 @@ local function let_go(id, hold)
   end
 end
 
+-- When it counts, its deadline being over. Of an escrow nobody knows when it was drawn: a window that began meanwhile has it.
+local function charged_at(id, hold)
+  return math.min(hold.at + (is_escrow(id) and DRAWN_FOR or 0), hold.deadline)
+end
+
 local function forget(id, hold)
   if hold.is_charged then
     for _, scope in ipairs(hold.scopes) do
-      add(scope, hold.at, -hold.amount)
+      add(scope, charged_at(id, hold), -hold.amount)
     end
   else
     let_go(id, hold)
@@ -383,7 +388,7 @@ local function expire()
       if hold and not hold.is_charged then
         let_go(id, hold)
         for _, scope in ipairs(hold.scopes) do
-          add(scope, hold.at, hold.amount)
+          add(scope, charged_at(id, hold), hold.amount)
         end
         hold.is_charged = true
         keep_hold(id, hold)
@@ -700,7 +705,11 @@ end
 
 function words.declare()
   reach(say.epoch)
-  if epoch == say.epoch and not find_hold(say.hold) and not is_buried(say.hold) then
+  local known = find_hold(say.hold)
+  if epoch == say.epoch and known then
+    known.is_declared = true
+    keep_hold(say.hold, known)
+  elseif epoch == say.epoch and not is_buried(say.hold) then
     let_in(say, say.at, true)
   end
   return { digits(now) }

@@ -391,7 +391,7 @@ const OFTEN: usize = 8;
 /// … within so long are worth it.
 const OFTEN_WITHIN_MS: u64 = 2_000;
 /// How long an escrow is drawn from.
-const DRAWN_FOR_MS: u64 = 8_000;
+pub(super) const DRAWN_FOR_MS: u64 = 8_000;
 /// How long one is kept that nobody draws from.
 const IDLE_MS: u64 = 5_000;
 /// How long nothing is put aside ahead in an account where somebody was refused.
