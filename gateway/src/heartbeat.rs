@@ -54,7 +54,7 @@ impl Identity {
             quota_epoch: *hub.budgets.quota_epoch().borrow(),
             budget_holds: Some(budget_holds),
             budget_held: Some(budget_held),
-            budget_escrowed: None,
+            budget_escrowed: Some(hub.budgets.escrowed()),
             running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
         }
     }

@@ -135,8 +135,14 @@ impl Budgets {
             *calls = count.load(Ordering::Relaxed);
         }
         let does_store_answer = !*self.epochs.is_away.borrow();
-        let (escrowed, untold) = (self.local().free(), self.tellings.untold());
+        let (escrowed, untold) = (self.escrowed(), self.tellings.untold());
         Figures { asks, calls, does_store_answer, holds, held, escrowed, untold }
+    }
+
+    /// What is put aside ahead of requests here, and free.
+    #[must_use]
+    pub fn escrowed(&self) -> NanoUsd {
+        self.local().free()
     }
 
     /// What is put aside for what is under way here: how many holds, and how much money.
