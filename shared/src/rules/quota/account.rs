@@ -44,14 +44,6 @@ struct Hold {
     returned: i64,
 }
 
-impl Hold {
-    /// When it counts, its deadline being over. Of an escrow nobody knows when it was drawn: a window that began meanwhile has it.
-    fn charged_at(&self, is_escrow: bool) -> UnixMillis {
-        let drawn_for_ms = if is_escrow { escrow::DRAWN_FOR_MS } else { 0 };
-        self.at.plus_ms(drawn_for_ms).min(self.deadline)
-    }
-}
-
 impl Account {
     /// One that nobody has spent anything of.
     #[must_use]
@@ -280,10 +272,9 @@ impl Account {
 
     fn forget(&mut self, id: HoldId, hold: &Hold, now: UnixMillis) {
         if hold.is_charged {
-            let is_escrow = id.is_escrow();
             for id in &hold.scopes {
                 if let Some(scope) = self.scopes.get_mut(id) {
-                    scope.spent.add(hold.charged_at(is_escrow), -hold.amount, now);
+                    scope.spent.add(hold.at, -hold.amount, now);
                 }
             }
         } else {
@@ -349,7 +340,7 @@ impl Account {
                 for scope in &hold.scopes {
                     let scope = scopes.entry(*scope).or_default();
                     scope.put_aside(-hold.amount, id.is_escrow());
-                    scope.spent.add(hold.charged_at(id.is_escrow()), hold.amount, now);
+                    scope.spent.add(hold.at, hold.amount, now);
                 }
                 hold.is_charged = true;
             }

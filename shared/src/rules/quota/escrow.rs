@@ -216,20 +216,22 @@ impl Escrows {
             is_recalled: false,
         });
     }
-    /// Lets a request in from what is free; `None`: the store is to be asked.
+    /// Lets a request in from what is free; `None`: the store is to be asked, and puts another one aside.
     pub fn draw(&mut self, drawing: &Drawing<'_>, now_ms: u64) -> Option<Drawn> {
         let need = drawing.need.0.max(0);
         let escrow = self.all.iter_mut().find(|escrow| !escrow.is_closed && escrow.is_of(drawing))?;
         let age_ms = now_ms.saturating_sub(escrow.since_ms);
-        if age_ms >= DRAWN_FOR_MS || escrow.free() < need {
-            // The store is asked, and puts another one aside.
+        let at = escrow.at.plus_ms(age_ms);
+        // Past its deadline it is charged when it was put aside: not in a window that began since.
+        let is_of_before = drawing.scopes.iter().any(|(_, terms)| terms.begin_between(escrow.at, at));
+        if age_ms >= DRAWN_FOR_MS || escrow.free() < need || is_of_before {
             escrow.close();
             return None;
         }
         (escrow.running, escrow.under_way) = (escrow.running + need, escrow.under_way + 1);
         escrow.drawn_ms = now_ms;
         let draw = Draw { from: escrow.id, need, has_ended: false, is_beside: false };
-        let drawn = Drawn { at: escrow.at.plus_ms(age_ms), standing: escrow.standing() };
+        let drawn = Drawn { at, standing: escrow.standing() };
         self.draws.insert(drawing.hold, draw);
         Some(drawn)
     }
@@ -297,11 +299,9 @@ impl Escrows {
             if let Some((draw, escrow)) = self.of_draw(*hold) {
                 if draw.has_ended {
                     escrow.untold -= 1;
-                    if draw.is_beside {
-                        (escrow.beside, escrow.returned) =
-                            (escrow.beside - draw.need, escrow.returned + draw.need);
-                        escrow.is_told = false;
-                    }
+                    let beside = draw.need * i64::from(draw.is_beside);
+                    (escrow.beside, escrow.returned) = (escrow.beside - beside, escrow.returned + beside);
+                    escrow.is_told &= !draw.is_beside;
                 } else {
                     // Told by who adopted its record, or by an end that was not heard here.
                     (escrow.running, escrow.under_way) = (escrow.running - draw.need, escrow.under_way - 1);
@@ -357,8 +357,7 @@ impl Escrows {
     /// Another epoch is in force: the store knows nothing of what was put aside in the one before. What was drawn from it is
     /// declared, each by itself.
     pub fn begin_anew(&mut self) {
-        self.all.clear();
-        self.draws.clear();
+        (self.all, self.draws) = Default::default();
     }
 
     /// Forgets what was put aside before `oldest`: the end of what was drawn from it is not heard any more.
@@ -391,7 +390,7 @@ const OFTEN: usize = 8;
 /// … within so long are worth it.
 const OFTEN_WITHIN_MS: u64 = 2_000;
 /// How long an escrow is drawn from.
-pub(super) const DRAWN_FOR_MS: u64 = 8_000;
+const DRAWN_FOR_MS: u64 = 8_000;
 /// How long one is kept that nobody draws from.
 const IDLE_MS: u64 = 5_000;
 /// How long nothing is put aside ahead in an account where somebody was refused.

@@ -177,6 +177,12 @@ impl Terms {
         Some(Window { kind, limit, span, reset_at: self.reset_at(kind) })
     }
 
+    /// True when a day, a week or a month begins after the one moment, and not after the other.
+    #[must_use]
+    pub fn begin_between(&self, one: UnixMillis, other: UnixMillis) -> bool {
+        [self.day, self.week, self.month].iter().any(|edges| edges.around(one).0 != edges.around(other).0)
+    }
+
     /// The marker that clips a window.
     #[must_use]
     pub fn reset_at(&self, kind: Kind) -> Option<UnixMillis> {

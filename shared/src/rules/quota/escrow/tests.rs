@@ -170,6 +170,21 @@ fn nothing_is_drawn_for_other_limits_in_another_epoch_too_late_or_beyond_what_is
 }
 
 #[test]
+fn nothing_is_drawn_of_what_was_put_aside_before_a_day_began_by_the_stores_clock() {
+    // Whose clock is behind, does not see that it began.
+    let limits = Limits { daily: Some(NanoUsd(1_000)), ..Limits::default() };
+    let midnight = UnixMillis(STORE.0 + 12 * 3_600_000);
+    let scopes = vec![(ScopeId::Owner, Terms::of(&limits, &Zone::default(), STORE))];
+    let mut escrows = Escrows::default();
+    let at = UnixMillis(midnight.0 - 1_000);
+    let (id, amount) = (hold(0).escrow(), NanoUsd(100));
+    escrows.granted(Grant { id, amount, scopes: scopes.clone(), epoch: 1, at, standing: Vec::new() }, 1_000);
+    assert!(draw_as(&mut escrows, 1, 10, &scopes, 1, 1_999).is_some());
+    assert!(draw_as(&mut escrows, 2, 10, &scopes, 1, 2_000).is_none());
+    assert_eq!(escrows.free(), NanoUsd(0));
+}
+
+#[test]
 fn what_is_used_up_goes_back_with_the_last_settle_of_what_was_drawn() {
     let mut escrows = granted(1);
     let id = hold(0).escrow();

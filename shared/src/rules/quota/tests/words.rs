@@ -4,7 +4,7 @@ use crate::ids::{JournalId, RequestId};
 use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    Account, Admission, Ahead, Ask, Back, Charge, HoldId, MAX_AMOUNT, Refusal, ScopeId, Settle, Terms, What,
+    Account, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Refusal, ScopeId, Settle, Terms, What,
 };
 use crate::time::{UnixMillis, Zone};
 
@@ -112,25 +112,6 @@ fn a_hold_past_its_deadline_is_charged_and_corrected_by_the_settle_that_comes_la
     assert_eq!((spent(&account, &limits), account.held(ScopeId::Owner)), (10, NanoUsd(0)));
     assert!(account.settle(&settle(&first, 1, 3), 1, UnixMillis(NOON + 90_000)));
     assert_eq!((spent(&account, &limits), account.held(ScopeId::Owner)), (3, NanoUsd(0)));
-}
-
-#[test]
-fn an_escrow_past_its_deadline_counts_in_a_window_that_began_while_it_was_drawn_from() {
-    let limits = Limits { daily: Some(NanoUsd(1_000)), ..Limits::default() };
-    let mut account = Account::new(1);
-    let midnight = NOON + 12 * 3_600_000;
-    let ahead = Ahead { worth: NanoUsd(100), nodes: 1 };
-    let first = Ask { escrow: Some(ahead), ..ask(1, &limits, midnight - 1_000) };
-    account.admit(&first, 1, UnixMillis(midnight - 1_000));
-    let late = UnixMillis(midnight + 60_000);
-    let back = Back::Part(first.hold.escrow(), NanoUsd(30));
-    let spent = |account: &Account| account.standing(&first.scopes, late)[0].spent.0;
-    account.give_back(&[], late);
-    assert_eq!(spent(&account), 100, "what was let in itself is of yesterday");
-    account.give_back(&[back], late);
-    assert_eq!(spent(&account), 70);
-    account.give_back(&[Back::Whole(first.hold.escrow())], late);
-    assert_eq!(spent(&account), 0);
 }
 
 #[test]

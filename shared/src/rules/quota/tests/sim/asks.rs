@@ -7,6 +7,7 @@ use crate::ids::{JournalId, KeyId, RequestId};
 use crate::money::NanoUsd;
 use crate::rules::quota::escrow::{self, Drawing, Grant};
 use crate::rules::quota::{Admission, Ahead, Ask, Back, HoldId, Refusal, ScopeId, Settle};
+use crate::time::UnixMillis;
 use rand::Rng;
 use std::collections::BTreeSet;
 
@@ -81,6 +82,8 @@ impl World {
         let (granted_at, of_epoch) = self.grants[&from.unwrap()];
         assert_eq!(epoch, of_epoch, "of the epoch that its node knows");
         assert!(now - granted_at < DRAWN_FOR_MS + LATEST_MS, "{granted_at} is too long ago");
+        let is_of_before = scopes.iter().any(|(_, of)| of.begin_between(UnixMillis(granted_at), drawn.at));
+        assert!(!is_of_before, "{granted_at} is of the day before");
         assert!(
             (0..=LATEST_MS).contains(&(now - drawn.at.0)),
             "{drawn:?} is when it was let in, or just before"
