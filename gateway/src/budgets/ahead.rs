@@ -28,6 +28,8 @@ pub async fn run(budgets: &Budgets) {
         match recalled {
             Ok(account) => {
                 budgets.local().recall(account, budgets.now_ms());
+                // What has ended and waited to be told is room as well.
+                budgets.wake.notify_one();
                 give_back(budgets, Some(account)).await;
             }
             // What they were about goes back by itself.

@@ -62,6 +62,7 @@ impl Budgets {
             match self.store.admit(wish.account, &ask, in_epoch).await {
                 Ok(At { said: Admission::Admitted { at, escrowed, standing }, .. }) => {
                     keep(&mut held);
+
                     if self.note(&wish, at, escrowed, &standing, epoch) {
                         let held = self.held(&wish, Some(at));
                         return Answer::Admitted { hold: held, standing };
@@ -127,18 +128,21 @@ impl Budgets {
         }
         let now_ms = self.now_ms();
         // Behind the lock: what is drawn now is declared in the epoch that comes next.
-        if let Some(epoch) = *self.epochs.asked.borrow() {
-            let epoch = epoch_of(epoch, wish.generation);
-            let drawing = Drawing { hold: wish.hold, need: wish.need, scopes: wish.scopes, epoch };
-            if let Some(drawn) = local.draw(wish.account, &drawing, key_of(wish), now_ms) {
+        let Some(epoch) = *self.epochs.asked.borrow() else { return Drew::Nothing(None) };
+        let epoch = epoch_of(epoch, wish.generation);
+        let drawing = Drawing { hold: wish.hold, need: wish.need, scopes: wish.scopes, epoch };
+        if local.is_worth(wish.account, &drawing, now_ms) && !*self.epochs.is_away.borrow() {
+            let nodes = self.nodes.load(Ordering::Relaxed);
+            return Drew::Nothing(Some(Ahead { worth: escrow::worth(wish.need), nodes }));
+        }
+        match local.draw(wish.account, &drawing, key_of(wish), now_ms) {
+            Some(drawn) => {
                 drop(local);
                 let (hold, standing) = (self.held(wish, Some(drawn.at)), drawn.standing);
-                return Drew::Answer(Box::new(Answer::Admitted { hold, standing }));
+                Drew::Answer(Box::new(Answer::Admitted { hold, standing }))
             }
+            None => Drew::Nothing(None),
         }
-        let is_worth = local.is_worth(wish.account, wish.scopes, now_ms);
-        let nodes = self.nodes.load(Ordering::Relaxed);
-        Drew::Nothing(is_worth.then(|| Ahead { worth: escrow::worth(wish.need), nodes }))
     }
 
     /// What the store puts aside ahead with a question: given up as the hold is.

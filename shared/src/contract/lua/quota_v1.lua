@@ -17,7 +17,7 @@ local MINUTE, MINUTE_CELL = 60000, 5000
 local MOST_SUMS = 16
 local TOMBSTONE, CORRECTED_WITHIN = 600000, 8 * DAY
 local ESCROW = 2147483648
-local LEAST_NEEDS, ROOM_PARTS, DRAWN_FOR = 4, 50, 8000
+local LEAST_NEEDS, ROOM_PARTS = 4, 50
 
 local head = KEYS[1]
 local base = string.sub(head, 1, -5)
@@ -326,15 +326,10 @@ local function let_go(id, hold)
   end
 end
 
--- When it counts, its deadline being over. Of an escrow nobody knows when it was drawn: a window that began meanwhile has it.
-local function charged_at(id, hold)
-  return math.min(hold.at + (is_escrow(id) and DRAWN_FOR or 0), hold.deadline)
-end
-
 local function forget(id, hold)
   if hold.is_charged then
     for _, scope in ipairs(hold.scopes) do
-      add(scope, charged_at(id, hold), -hold.amount)
+      add(scope, hold.at, -hold.amount)
     end
   else
     let_go(id, hold)
@@ -388,7 +383,7 @@ local function expire()
       if hold and not hold.is_charged then
         let_go(id, hold)
         for _, scope in ipairs(hold.scopes) do
-          add(scope, charged_at(id, hold), hold.amount)
+          add(scope, hold.at, hold.amount)
         end
         hold.is_charged = true
         keep_hold(id, hold)

@@ -99,6 +99,8 @@ struct Draw {
 struct Habit {
     at_ms: [Option<u64>; OFTEN],
     next: usize,
+    /// Somebody asks for more already, or nothing was granted lately: nobody else does before this moment.
+    not_before_ms: u64,
 }
 
 /// A request that may be let in from what was put aside.
@@ -145,8 +147,20 @@ impl Escrow {
         self.granted - self.running - self.ended - self.beside - self.returned
     }
 
-    fn is_of(&self, drawing: &Drawing<'_>) -> bool {
-        self.epoch == drawing.epoch && self.scopes == drawing.scopes
+    fn can_be_drawn_from(&self, drawing: &Drawing<'_>, now_ms: u64) -> bool {
+        let is_young = now_ms.saturating_sub(self.since_ms) < DRAWN_FOR_MS;
+        // Past its deadline it is charged when it was put aside: not in a window that began since.
+        let is_of_before = || {
+            let now = self.now(now_ms);
+            drawing.scopes.iter().any(|(_, terms)| terms.begin_between(self.at, now))
+        };
+        let is_of_it = !self.is_closed && self.epoch == drawing.epoch && self.scopes == drawing.scopes;
+        is_young && is_of_it && !is_of_before()
+    }
+
+    /// By the store's clock.
+    fn now(&self, now_ms: u64) -> UnixMillis {
+        self.at.plus_ms(now_ms.saturating_sub(self.since_ms))
     }
 
     /// Nothing is drawn from it any more; what is free goes back.
@@ -182,19 +196,33 @@ impl Escrow {
 }
 
 impl Escrows {
-    /// Would the node do well to put something aside with this question? A request is asked for now.
-    pub fn is_worth(&mut self, scopes: &[(ScopeId, Terms)], now_ms: u64) -> bool {
-        let habit = self.habits.entry(scopes.first().map(|(scope, _)| *scope)).or_default();
+    /// A request comes. Would the node do well to ask the store, and to put something aside with that? One at a time is asked for,
+    /// before what there is runs out: meanwhile others draw from it.
+    pub fn is_worth(&mut self, drawing: &Drawing<'_>, now_ms: u64) -> bool {
+        let open = self.all.iter().filter(|escrow| escrow.can_be_drawn_from(drawing, now_ms));
+        let (free, last) =
+            open.fold((0, 0), |(free, _), escrow| (free + escrow.free().max(0), escrow.granted));
+        let is_low = free < drawing.need.0.max(1) + last / 2;
+        let habit = self.habits.entry(drawing.scopes.first().map(|(scope, _)| *scope)).or_default();
         let oldest = habit.at_ms[habit.next].replace(now_ms);
         habit.next = (habit.next + 1) % OFTEN;
         let is_often = oldest.is_some_and(|oldest| now_ms < oldest + OFTEN_WITHIN_MS);
-        is_often && self.not_before_ms <= now_ms
+        let is_worth = is_low && is_often && self.not_before_ms.max(habit.not_before_ms) <= now_ms;
+        if is_worth {
+            habit.not_before_ms = now_ms.saturating_add(AGAIN_AFTER_MS);
+        }
+        is_worth
     }
 
     /// The store has put this aside.
     pub fn granted(&mut self, grant: Grant, now_ms: u64) {
+        let habit = self.habits.entry(grant.scopes.first().map(|(scope, _)| *scope)).or_default();
+        habit.not_before_ms = 0;
+        // Of what is left of the one before last nothing is worth the while.
         for before in self.all.iter_mut().filter(|before| before.scopes == grant.scopes) {
-            before.close();
+            if before.free() < before.granted / 4 {
+                before.close();
+            }
         }
         self.all.push(Escrow {
             id: grant.id,
@@ -216,18 +244,13 @@ impl Escrows {
             is_recalled: false,
         });
     }
+
     /// Lets a request in from what is free; `None`: the store is to be asked, and puts another one aside.
     pub fn draw(&mut self, drawing: &Drawing<'_>, now_ms: u64) -> Option<Drawn> {
         let need = drawing.need.0.max(0);
-        let escrow = self.all.iter_mut().find(|escrow| !escrow.is_closed && escrow.is_of(drawing))?;
-        let age_ms = now_ms.saturating_sub(escrow.since_ms);
-        let at = escrow.at.plus_ms(age_ms);
-        // Past its deadline it is charged when it was put aside: not in a window that began since.
-        let is_of_before = drawing.scopes.iter().any(|(_, terms)| terms.begin_between(escrow.at, at));
-        if age_ms >= DRAWN_FOR_MS || escrow.free() < need || is_of_before {
-            escrow.close();
-            return None;
-        }
+        let mut open = self.all.iter_mut().filter(|escrow| escrow.can_be_drawn_from(drawing, now_ms));
+        let escrow = open.find(|escrow| escrow.free() >= need)?;
+        let at = escrow.now(now_ms);
         (escrow.running, escrow.under_way) = (escrow.running + need, escrow.under_way + 1);
         escrow.drawn_ms = now_ms;
         let draw = Draw { from: escrow.id, need, has_ended: false, is_beside: false };
@@ -374,6 +397,12 @@ impl Escrows {
         NanoUsd(open.map(|escrow| escrow.free().max(0)).sum())
     }
 
+    /// True where requests come so close upon each other that something is, or was just, put aside: the store can hear of them together.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.all.is_empty()
+    }
+
     /// True when there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -393,6 +422,8 @@ const OFTEN_WITHIN_MS: u64 = 2_000;
 const DRAWN_FOR_MS: u64 = 8_000;
 /// How long one is kept that nobody draws from.
 const IDLE_MS: u64 = 5_000;
+/// How long one waits for an answer, and after one that granted nothing.
+const AGAIN_AFTER_MS: u64 = 500;
 /// How long nothing is put aside ahead in an account where somebody was refused.
 const RECALLED_FOR_MS: u64 = 2_000;
 

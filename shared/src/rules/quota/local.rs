@@ -133,8 +133,8 @@ impl Local {
     }
 
     /// Would it do well to put something aside with the question that it asks now?
-    pub fn is_worth(&mut self, account: AccountId, scopes: &[(ScopeId, Terms)], now_ms: u64) -> bool {
-        self.accounts.entry(account).or_default().escrows.is_worth(scopes, now_ms)
+    pub fn is_worth(&mut self, account: AccountId, drawing: &Drawing<'_>, now_ms: u64) -> bool {
+        self.accounts.entry(account).or_default().escrows.is_worth(drawing, now_ms)
     }
 
     /// The store has put this aside ahead.
@@ -248,18 +248,19 @@ impl Local {
         }
     }
 
-    /// Its request is over and has cost this much, says its record. True when the store can hear of it a little later: it was
-    /// let in from what was put aside ahead.
+    /// Its request is over and has cost this much, says its record. True when the store can hear of it a little later:
+    /// something is put aside ahead in this account.
     pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd) -> bool {
         let Some(known) = self.accounts.get_mut(&account) else { return false };
-        let is_drawn = known.escrows.ended(id, cost);
-        let Some(own) = known.holds.get_mut(&id) else { return is_drawn };
+        known.escrows.ended(id, cost);
+        let can_wait = known.escrows.is_busy();
+        let Some(own) = known.holds.get_mut(&id) else { return can_wait };
         let more = cost - own.hold.need;
         let weight = own.weight;
         (own.hold.need, own.has_ended) = (cost, true);
         known.weigh(weight, more);
         known.fit();
-        is_drawn
+        can_wait
     }
 
     /// The store was told what it cost.

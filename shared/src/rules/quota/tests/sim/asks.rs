@@ -106,7 +106,8 @@ impl World {
         let Request { key, need, .. } = *self.request(hold);
         let scopes = self.scopes(key, self.now + self.nodes[i].skew);
         let (now, node) = (self.now, &mut self.nodes[i]);
-        let is_worth = node.escrows.is_worth(&scopes, node.clock_ms(now));
+        let drawing = Drawing { hold, need: NanoUsd(need), scopes: &scopes, epoch: node.epoch };
+        let is_worth = node.escrows.is_worth(&drawing, node.clock_ms(now));
         let worth = escrow::worth(NanoUsd(need)).0;
         let nodes = self.rng.random_range(1..=2);
         let ask = Ask {
