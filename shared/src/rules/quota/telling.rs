@@ -249,6 +249,8 @@ impl Telling {
                 }
             }
             Some(first) => {
+                // It may have heard a settle of several records and not been heard: divided otherwise it would charge them twice.
+                self.answered.remove(&account);
                 let pause_ms = self.behind.get(&account).map_or(0, |behind| behind.pause_ms);
                 let pause_ms = (pause_ms * 2).clamp(FIRST_PAUSE_MS, LAST_PAUSE_MS);
                 let retry_at_ms = moment.now_ms + pause_ms;

@@ -31,7 +31,7 @@ enum Op {
     Open(usize),
     /// The store loses everything.
     Lose,
-    /// So many records are looked at; each call fails whose bit is set.
+    /// So many records are looked at; each call fails whose bit is set, and of these some were heard.
     Tell {
         most: usize,
         failing: u32,
@@ -177,8 +177,10 @@ impl World {
             let mut outcome = Outcome { is_open: false, stopped_at: None };
             for settle in &due.settles {
                 calls += 1;
-                let is_heard = can_tell && failing.rotate_right(calls) & 1 == 0;
-                if !(is_heard && self.settle(due, settle, &charges)) {
+                let has_answer = can_tell && failing.rotate_right(calls) & 1 == 0;
+                let is_heard = has_answer || (can_tell && failing.rotate_right(calls + 7) & 1 == 0);
+                let is_done = is_heard && self.settle(due, settle, &charges);
+                if !(is_done && has_answer) {
                     outcome.stopped_at = Some(charges[settle[0]].0);
                     break;
                 }
