@@ -704,7 +704,7 @@ function words.declare()
   if epoch == say.epoch and known then
     known.is_declared = true
     keep_hold(say.hold, known)
-  elseif epoch == say.epoch and not is_buried(say.hold) then
+  elseif epoch == say.epoch and not is_buried(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
     let_in(say, say.at, true)
   end
   return { digits(now) }

@@ -299,7 +299,7 @@ impl Account {
         if let Some(hold) = self.holds.get_mut(&ask.hold) {
             // This word may come again, when it is settled.
             hold.is_declared = true;
-        } else if !self.tombstones.contains_key(&ask.hold) {
+        } else if !self.tombstones.contains_key(&ask.hold) && !self.gone.contains_key(&ask.owner) {
             self.let_in(&Ask { is_counted: false, session: None, escrow: None, ..ask.clone() }, at, true);
         }
     }

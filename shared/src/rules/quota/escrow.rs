@@ -15,10 +15,13 @@
 //! What is free goes back when nobody drew for five seconds, when its limits change, and when it is recalled, because somebody
 //! else was refused.
 
+mod one;
+
 use super::window::Terms;
 use super::words::{Ahead, Back, HoldId, ScopeId, Standing};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
+use one::{DRAWN_FOR_MS, Escrow};
 use std::collections::HashMap;
 
 /// How much is put aside ahead, of so much room: what is worth the while or a fiftieth of the room, whichever is more, but no more
@@ -56,33 +59,6 @@ pub struct Escrows {
     habits: HashMap<Option<ScopeId>, Habit>,
     /// Nothing is put aside ahead before this moment: it was recalled.
     not_before_ms: u64,
-}
-
-#[derive(Debug)]
-struct Escrow {
-    id: HoldId,
-    epoch: u64,
-    scopes: Vec<(ScopeId, Terms)>,
-    /// When it was put aside, by the store's clock and by the node's own.
-    at: UnixMillis,
-    since_ms: u64,
-    drawn_ms: u64,
-    standing: Standing,
-    granted: i64,
-    running: i64,
-    ended: i64,
-    returned: i64,
-    /// Needs of those that cost more than there was: charged by themselves, and given back with that.
-    beside: i64,
-    /// Draws that run.
-    under_way: usize,
-    /// Draws that ended, and of which the store was not told what they cost.
-    untold: usize,
-    is_closed: bool,
-    /// The store knows how much is given back.
-    is_told: bool,
-    /// Somebody waits for what is given back.
-    is_recalled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,59 +118,6 @@ pub struct Grant {
     pub standing: Standing,
 }
 
-impl Escrow {
-    fn free(&self) -> i64 {
-        self.granted - self.running - self.ended - self.beside - self.returned
-    }
-
-    fn can_be_drawn_from(&self, drawing: &Drawing<'_>, now_ms: u64) -> bool {
-        let is_young = now_ms.saturating_sub(self.since_ms) < DRAWN_FOR_MS;
-        // Past its deadline it is charged when it was put aside: not in a window that began since.
-        let is_of_before = || {
-            let now = self.now(now_ms);
-            drawing.scopes.iter().any(|(_, terms)| terms.begin_between(self.at, now))
-        };
-        let is_of_it = !self.is_closed && self.epoch == drawing.epoch && self.scopes == drawing.scopes;
-        is_young && is_of_it && !is_of_before()
-    }
-
-    /// By the store's clock.
-    fn now(&self, now_ms: u64) -> UnixMillis {
-        self.at.plus_ms(now_ms.saturating_sub(self.since_ms))
-    }
-
-    /// Nothing is drawn from it any more; what is free goes back.
-    fn close(&mut self) {
-        let free = self.free().max(0);
-        if free > 0 {
-            self.returned += free;
-            self.is_told = false;
-        }
-        self.is_closed = true;
-    }
-
-    /// What goes back with the settle of so many of its draws, which needed so much more than it had.
-    fn back_with(&self, (told, beside): (usize, i64)) -> Option<Back> {
-        let is_over = self.is_closed && self.under_way == 0 && self.untold == told;
-        match is_over {
-            true => Some(Back::Whole(self.id)),
-            false if self.is_told && beside == 0 => None,
-            false => Some(Back::Part(self.id, NanoUsd(self.returned + beside))),
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        // Before it was granted, what was spent did not count what has ended since; held did, in all.
-        let mut standing = self.standing.clone();
-        let (ended, gone) = (NanoUsd(self.ended), NanoUsd(self.ended + self.returned));
-        for window in &mut standing {
-            window.spent += ended;
-            (window.held, window.escrowed) = (window.held - gone, window.escrowed - gone);
-        }
-        standing
-    }
-}
-
 impl Escrows {
     /// A request comes. Would the node do well to ask the store, and to put something aside with that? One at a time is asked for,
     /// before what there is runs out: meanwhile others draw from it.
@@ -224,25 +147,7 @@ impl Escrows {
                 before.close();
             }
         }
-        self.all.push(Escrow {
-            id: grant.id,
-            epoch: grant.epoch,
-            scopes: grant.scopes,
-            at: grant.at,
-            since_ms: now_ms,
-            drawn_ms: now_ms,
-            standing: grant.standing,
-            granted: grant.amount.0,
-            running: 0,
-            ended: 0,
-            returned: 0,
-            beside: 0,
-            under_way: 0,
-            untold: 0,
-            is_closed: false,
-            is_told: true,
-            is_recalled: false,
-        });
+        self.all.push(Escrow::of(grant, now_ms));
     }
 
     /// Lets a request in from what is free; `None`: the store is to be asked, and puts another one aside.
@@ -418,8 +323,6 @@ const LEAST_NEEDS: i64 = 4;
 const OFTEN: usize = 8;
 /// … within so long are worth it.
 const OFTEN_WITHIN_MS: u64 = 2_000;
-/// How long an escrow is drawn from.
-const DRAWN_FOR_MS: u64 = 8_000;
 /// How long one is kept that nobody draws from.
 const IDLE_MS: u64 = 5_000;
 /// How long one waits for an answer, and after one that granted nothing.

@@ -125,6 +125,15 @@ fn an_admission_that_arrives_after_it_was_given_up_holds_nothing() {
 }
 
 #[test]
+fn what_is_declared_late_for_a_journal_of_which_nothing_more_comes_is_not_put_aside() {
+    let mut account = Account::new(1);
+    let late = ask(1, &Limits { total: Some(NanoUsd(100)), ..Limits::default() }, NOON);
+    account.release_owner(journal(), UnixMillis(NOON));
+    account.declare(&late, UnixMillis(NOON), 1);
+    assert_eq!(account.held(ScopeId::Owner), NanoUsd(0));
+}
+
+#[test]
 fn a_record_is_charged_once_however_often_it_is_told() {
     let limits = Limits { total: Some(NanoUsd(100)), ..Limits::default() };
     let mut account = Account::new(1);
