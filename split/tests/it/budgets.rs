@@ -179,7 +179,8 @@ async fn nobody_spends_more_because_redis_stops_and_comes_back_empty() {
     let statuses = seats.join_all().await;
     assert_eq!(count(&statuses, 200) + count(&statuses, 429), 60, "{statuses:?}");
     assert!(fleet.spent() <= DOLLAR, "{}", fleet.spent());
-    assert_eq!(ask(&fleet.a.seats, &fleet.secret).await, 429, "what is strict waits");
+    // What a gateway has put aside ahead it may still use up.
+    eventually("what is strict waits", || async { ask(&fleet.a.seats, &fleet.secret).await == 429 }).await;
     fleet.shape.redis.start_server();
     answers_after(&fleet.shape, 0);
     // Opened anew from the books, it goes on where it was.
@@ -193,15 +194,15 @@ async fn nobody_spends_more_because_redis_stops_and_comes_back_empty() {
 /// Issue 6: with room for a thousand requests, fewer than one call in twenty of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_user_costs_few_calls_of_the_store_and_another_gateway_gets_what_is_put_aside() {
-    let fleet = Fleet::of(json!({ "name": "Ada", "limit_total_usd": "10.30" })).await;
+    let fleet = Fleet::of(json!({ "name": "Ada", "limit_total_usd": "10.60" })).await;
     // What its requests cost is known after twenty of them.
-    fleet.are_served(1, 30).await;
+    fleet.are_served(1, 60).await;
     let before = fleet.calls().await;
     fleet.are_served(16, 30).await;
     let calls = fleet.calls().await - before;
     assert!(calls * 20 < 16 * 30, "{calls} calls for 480 requests");
     // What gateway `a` has put aside is `b`'s, when that is asked for all the rest.
-    let rest = 1_030 - 510;
+    let rest = 1_060 - 540;
     let (client, secret) = (fleet.b.seats.clone(), fleet.secret.clone());
     let mut served = 0;
     while ask(&client, &secret).await == 200 {

@@ -249,9 +249,10 @@ impl Local {
     }
 
     /// Its request is over and has cost this much, says its record. True when the store can hear of it a little later:
-    /// something is put aside ahead in this account.
+    /// something is put aside ahead in this account, or nobody is to hear of it.
     pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd) -> bool {
-        let Some(known) = self.accounts.get_mut(&account) else { return false };
+        // Nobody asked it: it is not limited.
+        let Some(known) = self.accounts.get_mut(&account) else { return true };
         known.escrows.ended(id, cost);
         let can_wait = known.escrows.is_busy();
         let Some(own) = known.holds.get_mut(&id) else { return can_wait };
