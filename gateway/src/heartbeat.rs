@@ -40,7 +40,8 @@ impl Identity {
         // Whoever reads of the revision opens budgets by it.
         hub.budgets.notice(&live);
         let revision = live.revision();
-        let (budget_holds, budget_held) = hub.budgets.under_way();
+        let (budget_holds, under_way) = hub.budgets.under_way();
+        let budget_escrowed = hub.budgets.escrowed();
         NodeBeat {
             schema: NODE_SCHEMA,
             id: self.id.clone(),
@@ -53,8 +54,8 @@ impl Identity {
             is_ready: Readiness::of(hub, is_draining) == Readiness::Ready,
             quota_epoch: *hub.budgets.quota_epoch().borrow(),
             budget_holds: Some(budget_holds),
-            budget_held: Some(budget_held),
-            budget_escrowed: Some(hub.budgets.escrowed()),
+            budget_held: Some(under_way + budget_escrowed),
+            budget_escrowed: Some(budget_escrowed),
             running_requests: u64::try_from(hub.load.running()).unwrap_or(u64::MAX),
         }
     }

@@ -62,7 +62,6 @@ impl Budgets {
             match self.store.admit(wish.account, &ask, in_epoch).await {
                 Ok(At { said: Admission::Admitted { at, escrowed, standing }, .. }) => {
                     keep(&mut held);
-
                     if self.note(&wish, at, escrowed, &standing, epoch) {
                         let held = self.held(&wish, Some(at));
                         return Answer::Admitted { hold: held, standing };

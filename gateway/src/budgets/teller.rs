@@ -239,20 +239,16 @@ impl Teller {
                     let (charges, backs) = budgets.words(due.account, &told, epoch);
                     let words = Settle { journal: id, seq: *last, charges, backs };
                     budgets.tally.say(Word::Settle);
-                    let heard = budgets.store.settle(due.account, &words, epoch).await;
-                    if heard.is_ok_and(|at| at.said) {
-                        budgets.local().heard_back(due.account, &words.backs);
+                    let heard = budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said);
+                    if heard == Ok(true) {
+                        budgets.charged(&told, &words);
                     }
-                    heard.map(|at| at.said)
+                    heard
                 }
                 None => Err(PortError::Unavailable),
             };
             match heard {
-                Ok(true) => {
-                    outcome.is_open = true;
-                    let mut local = budgets.local();
-                    told.iter().for_each(|((_, owed), _)| local.told(owed.account, owed.hold));
-                }
+                Ok(true) => outcome.is_open = true,
                 Ok(false) => {
                     let _ = budgets.store.want(due.account).await;
                     budgets.epochs.look.notify_one();

@@ -267,11 +267,14 @@ impl Escrows {
         waits_for_none.filter_map(|escrow| escrow.back_with((0, 0))).collect()
     }
 
-    /// The store has heard these.
+    /// The store has heard these: first [`Self::told`], where they went with a settle.
     pub fn heard(&mut self, backs: &[Back]) {
         for back in backs {
             match back {
-                Back::Whole(id) => self.all.retain(|escrow| escrow.id != *id),
+                Back::Whole(id) => {
+                    self.all.retain(|escrow| escrow.id != *id);
+                    self.draws.retain(|_, draw| draw.from != *id);
+                }
                 Back::Part(id, returned) => {
                     for escrow in self.all.iter_mut().filter(|escrow| escrow.id == *id) {
                         escrow.is_told = escrow.returned == returned.0;

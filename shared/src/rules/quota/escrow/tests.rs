@@ -237,7 +237,7 @@ fn what_nobody_draws_from_goes_back_and_what_is_recalled_at_once() {
     escrows.told(&[hold(1)]);
     assert_eq!(escrows.backs(), [Back::Whole(id)]);
     escrows.heard(&[Back::Whole(id)]);
-    assert!(escrows.is_empty());
+    assert!(escrows.is_empty() && escrows.draws.is_empty());
     let mut unused = granted(1);
     unused.recall(1_001);
     assert_eq!(unused.backs(), [Back::Whole(id)]);
