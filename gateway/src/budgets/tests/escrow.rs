@@ -47,14 +47,15 @@ async fn gives_all_back(bed: &Bed) {
 async fn requests_that_come_close_upon_each_other_are_asked_for_together_and_charged_each() {
     let bed = busy().await;
     let before = asked(&bed);
-    requests(&bed, 15).await;
+    // Before half of it is gone, which is when more is asked for.
+    requests(&bed, 8).await;
     assert_eq!(asked(&bed), before, "all from what was put aside");
     let figures = bed.budgets.figures();
     assert!(figures.escrowed.0 > 0);
-    assert_eq!(figures.asks[..2], [("drawn", 15), ("admitted", 9)]);
+    assert_eq!(figures.asks[..2], [("drawn", 8), ("admitted", 9)]);
     assert_eq!(figures.calls[0], ("admit", 9));
     gives_all_back(&bed).await;
-    bed.stands(1, 24, 0).await;
+    bed.stands(1, 17, 0).await;
     assert_eq!(bed.budgets.figures().escrowed.0, 0);
 }
 
