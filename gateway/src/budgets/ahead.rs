@@ -59,12 +59,13 @@ async fn give_back(budgets: &Budgets, of: Option<AccountId>) {
 }
 
 impl Budgets {
-    /// Asks all nodes, this one too, to give back what they put aside ahead, and leaves them the time. False: nobody was asked.
-    pub(super) async fn recall(&self, account: AccountId) -> bool {
+    /// Asks all nodes, this one too, to give back what they put aside ahead, and leaves them the time, twice as
+    /// much with each try. False: nobody was asked.
+    pub(super) async fn recall(&self, account: AccountId, tries: u32) -> bool {
         if self.store.recall(account).await.is_err() {
             return false;
         }
-        sleep(RECALLED_WITHIN).await;
+        sleep(RECALLED_WITHIN * 2_u32.pow(tries)).await;
         true
     }
 }

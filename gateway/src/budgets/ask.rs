@@ -45,7 +45,7 @@ impl Budgets {
         };
         let until = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
-        let mut has_tried = false;
+        let mut tries = 0;
         loop {
             let Some(epoch) = self.epoch(until).await else {
                 return self.alone(&wish, Doubt::None);
@@ -70,10 +70,10 @@ impl Budgets {
                 }
                 Ok(At { said: Admission::Refused(refusal), .. }) => {
                     keep(&mut held);
-                    if has_tried || !self.may_have_room(&wish, &refusal).await {
+                    if !self.may_have_room(&wish, &refusal, tries).await {
                         return Answer::Refused(refusal);
                     }
-                    (has_tried, ask.escrow) = (true, None);
+                    (tries, ask.escrow) = (tries + 1, None);
                 }
                 Ok(At { said: Admission::Unseeded, .. }) => {
                     keep(&mut held);
@@ -205,10 +205,12 @@ impl Budgets {
         Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, bound: None, is_kept: false }
     }
 
-    /// Is it worth asking once more? Of what is held some may have ended, or wait ahead of requests, here or at another node.
-    async fn may_have_room(&self, wish: &Wish<'_>, refusal: &Refusal) -> bool {
-        let has_told = refusal.is_money() && self.tell_now(wish.account).await;
-        let is_recalled = refusal.may_be_in_escrow() && self.recall(wish.account).await;
+    /// Is it worth asking once more? Of what is held some may have ended, or wait ahead of requests, here or at another node. As long
+    /// as any does, it is asked again, each time after a longer wait: where many are refused at once, it takes its time to come back.
+    async fn may_have_room(&self, wish: &Wish<'_>, refusal: &Refusal, tries: u32) -> bool {
+        let has_told = tries == 0 && refusal.is_money() && self.tell_now(wish.account).await;
+        let is_recalled =
+            tries < TRIES && refusal.may_be_in_escrow() && self.recall(wish.account, tries).await;
         has_told || is_recalled
     }
 
@@ -253,4 +255,6 @@ pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be told takes a millisecond; a request waits for it that would be refused.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
+/// Questions after the first, where something is in escrow: 140 ms in all.
+const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
