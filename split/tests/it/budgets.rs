@@ -205,9 +205,10 @@ async fn a_busy_user_costs_few_calls_of_the_store_and_another_gateway_gets_what_
     let rest = 1_060 - 540;
     let (client, secret) = (fleet.b.seats.clone(), fleet.secret.clone());
     let mut served = 0;
-    while ask(&client, &secret).await == 200 {
+    // A budget that is not kept must not keep the test.
+    while served < 2 * rest && ask(&client, &secret).await == 200 {
         served += 1;
     }
-    assert!(served >= rest - 6, "{served} of {rest}");
+    assert!((rest - 6..=rest).contains(&served), "{served} of {rest}");
     fleet.is_booked().await;
 }

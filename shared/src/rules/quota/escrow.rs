@@ -10,10 +10,13 @@
 //! ```
 //! so that for the store nothing is different: `spent + held` counts every nano once, at any moment, and whatever was promised
 //! is held. A request that cost more than it needed takes the rest from what is free; when that is not enough, it is charged
-//! beside the escrow, what it needed goes back with its settle, and what others were promised stays held. An escrow is drawn from for eight seconds at most, less than a node's silence is waited for
-//! ([`NODE_TTL_SECS`](crate::contract::keys::NODE_TTL_SECS)): before an account is opened anew, all that could be drawn unseen is over.
-//! What is free goes back when nobody drew for five seconds, when its limits change, and when it is recalled, because somebody
-//! else was refused.
+//! beside the escrow, what it needed goes back with its settle, and what others were promised stays held. When half of it is gone,
+//! one request asks for the next while others draw on.
+//!
+//! An escrow is drawn from for eight seconds at most, less than a node's silence is waited for
+//! ([`NODE_TTL_SECS`](crate::contract::keys::NODE_TTL_SECS)): before an account is opened anew, all that could be drawn unseen is
+//! over. Nor is it drawn from for other limits than it was granted under. What is free goes back when nobody drew for five
+//! seconds, and when it is recalled, because somebody else was refused.
 
 mod one;
 
