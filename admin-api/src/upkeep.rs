@@ -103,7 +103,7 @@ async fn check_journals(db: &Db, directory: &Path, say: &mut impl FnMut(&str)) -
         let mut records = Vec::new();
         for (seq, record) in ends(&bytes, 0) {
             looked_at += 1;
-            match UsageRecord::from_json(record) {
+            match UsageRecord::from_bytes(record) {
                 Some(record) => records.push(record),
                 None => {
                     say(&format!("{}: record {seq} is none that this release can read", path.display()));

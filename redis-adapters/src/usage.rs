@@ -77,11 +77,12 @@ impl UsageSource for RedisUsage<ConsumerName> {
     async fn take(&self, max: usize) -> Result<Delivery, PortError> {
         let reply = self.link.eval(USAGE_TAKE, take_usage(&self.taker.0, max), TAKE_DEADLINE).await?;
         let mut delivery = Delivery::default();
-        for entry in words(reply)?.chunks_exact(5) {
+        for entry in items(reply).ok_or(PortError::Unreadable)?.chunks_exact(5) {
             let [id, journal, seq, floor, record] = entry else { continue };
-            let receipt = receipt(id).ok_or(PortError::Unreadable)?;
-            let place = place(journal, seq, floor);
-            delivery.add(receipt, place, record.as_bytes());
+            let receipt = receipt(&word(id)).ok_or(PortError::Unreadable)?;
+            let place = place(&word(journal), &word(seq), &word(floor));
+            // No text: MessagePack.
+            delivery.add(receipt, place, record.as_bytes().unwrap_or_default());
         }
         Ok(delivery)
     }
@@ -111,7 +112,11 @@ impl UsageSource for RedisUsage<ConsumerName> {
 /// The items of a reply as texts; what is none is empty.
 fn words(reply: Value) -> Result<Vec<String>, PortError> {
     let items = items(reply).ok_or(PortError::Unreadable)?;
-    Ok(items.iter().map(|item| text(item).unwrap_or_default()).collect())
+    Ok(items.iter().map(word).collect())
+}
+
+fn word(item: &Value) -> String {
+    text(item).unwrap_or_default()
 }
 
 const APPEND_DEADLINE: Duration = Duration::from_secs(1);

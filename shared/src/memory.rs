@@ -117,7 +117,7 @@ struct Stream {
 struct Entry {
     receipt: Receipt,
     place: Place,
-    json: Bytes,
+    record: Bytes,
 }
 
 impl MemoryUsage {
@@ -165,7 +165,7 @@ impl UsageStream for MemoryUsage {
             stream.handed_over += 1;
             let place = Place { journal, seq: first + n as u64, floor };
             let receipt = Receipt(0, stream.handed_over);
-            stream.entries.push_back(Entry { receipt, place, json: records[n].clone() });
+            stream.entries.push_back(Entry { receipt, place, record: records[n].clone() });
         }
         stream.journals.insert(journal, intake.progress);
         Ok(intake.progress)
@@ -177,8 +177,8 @@ impl UsageSource for MemoryUsage {
     async fn take(&self, max: usize) -> Result<Delivery, PortError> {
         let entries: Vec<Entry> = self.lock().entries.iter().take(max).cloned().collect();
         let mut delivery = Delivery::default();
-        for Entry { receipt, place, json } in entries {
-            delivery.add(receipt, Some(place), &json);
+        for Entry { receipt, place, record } in entries {
+            delivery.add(receipt, Some(place), &record);
         }
         Ok(delivery)
     }
@@ -206,7 +206,7 @@ impl UsageSource for MemoryUsage {
         // No clock here: a record is handed over when its request has ended.
         let ended =
             |record: UsageRecord| record.request.started_at.plus_ms(record.request.timing.duration_ms);
-        let oldest = stream.entries.front().and_then(|entry| UsageRecord::from_json(&entry.json));
+        let oldest = stream.entries.front().and_then(|entry| UsageRecord::from_bytes(&entry.record));
         Ok(Backlog {
             waiting: u64::try_from(stream.entries.len()).unwrap_or(u64::MAX),
             // It is not kept who looked at what: all of it is still here.

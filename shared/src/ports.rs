@@ -21,6 +21,8 @@ use crate::contract::usage::UsageRecord;
 use crate::ids::{JournalId, Revision};
 use crate::time::UnixMillis;
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use std::sync::Arc;
 use thiserror::Error;
@@ -190,12 +192,14 @@ pub struct Place {
 }
 
 impl Delivery {
-    /// Adds an entry: among the records when this release can read it.
-    pub fn add(&mut self, receipt: Receipt, place: Option<Place>, json: &[u8]) {
-        match UsageRecord::from_json(json) {
+    /// Adds an entry: among the records when this release can read it. What it cannot read is kept whole: as base64 where it
+    /// is no text.
+    pub fn add(&mut self, receipt: Receipt, place: Option<Place>, entry: &[u8]) {
+        match UsageRecord::from_bytes(entry) {
             Some(record) => self.records.push(Lent { receipt, place, record }),
             None => {
-                let record = String::from_utf8_lossy(json).into_owned();
+                let record =
+                    std::str::from_utf8(entry).map_or_else(|_| STANDARD.encode(entry), str::to_owned);
                 self.unreadable.push(Lent { receipt, place, record });
             }
         }

@@ -188,7 +188,7 @@ impl Journal {
     async fn send(&mut self, stream: &dyn UsageStream, upto: u64) -> bool {
         let first = self.told.taken + 1;
         let records = (first..=upto).map(|n| &self.records[usize::try_from(n).unwrap() - 1]);
-        let records = records.map(|record| record.to_json().unwrap()).collect();
+        let records = records.map(|record| record.to_bytes().unwrap()).collect();
         let floor = self.told.watermark;
         self.told = stream.append(UsageBatch { journal: journal(1), floor, first, records }).await.unwrap();
         self.told.taken == upto

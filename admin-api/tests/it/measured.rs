@@ -41,7 +41,7 @@ fn how_fast_usage_is_booked_on_sqlite() {
 #[expect(clippy::print_stdout, reason = "figures are for the one who asked")]
 async fn booked(hub: Hub) {
     let stream = Arc::new(MemoryUsage::new(usize::try_from(RECORDS).unwrap()));
-    let records: Vec<_> = (1..=RECORDS).map(|n| record(n).to_json().unwrap()).collect();
+    let records: Vec<_> = (1..=RECORDS).map(|n| record(n).to_bytes().unwrap()).collect();
     let bytes: usize = records.iter().map(bytes::Bytes::len).sum();
     stream.append(UsageBatch { journal: journal(1), floor: 0, first: 1, records }).await.unwrap();
     let consumer = Consumer::new(hub.handle.admin().db().clone(), stream);

@@ -11,7 +11,7 @@ use shared::ids::JournalId;
 use shared::ports::PortError;
 use shared::rules::quota::local::{LiveHold, Local};
 use shared::rules::quota::telling::Governed;
-use shared::rules::quota::{AccountId, Ask, HoldId, Owed, epoch_of, said_by_json};
+use shared::rules::quota::{AccountId, Ask, HoldId, Owed, epoch_of, said_by};
 use shared::time::UnixMillis;
 
 /// A hold that is put aside again.
@@ -82,7 +82,7 @@ impl Budgets {
                 let live = self.live.load_full();
                 let mut limited = Limited::new(self, &live, now());
                 let said =
-                    stretch.records.iter().filter_map(|json| said_by_json(json)).flat_map(|said| said.owed);
+                    stretch.records.iter().filter_map(|record| said_by(record)).flat_map(|said| said.owed);
                 said.filter_map(|owed| {
                     let generation = governed.generation(owed.account)?;
                     Some(Declared::of_record(id, &owed, generation, &mut limited))

@@ -2,8 +2,9 @@
 //! all the rest of a decision.
 
 use parking_lot::Mutex;
+use shared::contract::usage::UsageRecord;
 use shared::ids::RequestId;
-use shared::rules::quota::{Said, request_in, said_by_json};
+use shared::rules::quota::{Said, said_by};
 use std::collections::HashMap;
 
 /// By request. What is not here is read from the journal.
@@ -22,9 +23,9 @@ impl Sayings {
     }
 
     /// What a record of the journal says; nothing, when this release cannot read it.
-    pub fn take(&self, json: &[u8]) -> Said {
-        let known = request_in(json).and_then(|id| self.0.lock().remove(&id));
-        known.or_else(|| said_by_json(json)).unwrap_or_default()
+    pub fn take(&self, record: &[u8]) -> Said {
+        let known = UsageRecord::id_in(record).and_then(|id| self.0.lock().remove(&id));
+        known.or_else(|| said_by(record)).unwrap_or_default()
     }
 }
 
@@ -42,14 +43,14 @@ mod tests {
         let sayings = Sayings::default();
         let mut record = usage_record(1);
         record.request.admitted_at = Some(UnixMillis(7));
-        let json = record.to_json().unwrap();
-        let said = said_by_json(&json).unwrap();
+        let bytes = record.to_bytes().unwrap();
+        let said = said_by(&bytes).unwrap();
         assert!(!said.owed.is_empty());
         sayings.put(record.request.id, Said::of(&record));
         assert_eq!(sayings.0.lock().len(), 1);
-        assert_eq!(sayings.take(&json), said);
+        assert_eq!(sayings.take(&bytes), said);
         assert!(sayings.0.lock().is_empty());
-        assert_eq!(sayings.take(&json), said, "from the journal");
+        assert_eq!(sayings.take(&bytes), said, "from the journal");
         assert_eq!(sayings.take(b"{}"), Said::default());
     }
 

@@ -167,9 +167,9 @@ impl Teller {
         let (from, to) = (first - 1, first - 1 + records.len() as u64);
         let mut charges = Vec::new();
         let mut silent = Vec::new();
-        for (seq, json) in (first..).zip(&records) {
+        for (seq, record) in (first..).zip(&records) {
             // One that cannot be read is set aside by the books as well.
-            let Said { owed, silent: of_record } = budgets.sayings.take(json);
+            let Said { owed, silent: of_record } = budgets.sayings.take(record);
             charges.extend(owed.into_iter().map(|owed| (seq, owed)));
             silent.extend(of_record.into_iter().map(|silent| (seq, silent)));
         }

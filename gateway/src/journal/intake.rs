@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn begin(n: u8) -> Entry {
-        Entry::Begin(RequestId::from_bytes([n; 16]), Draft::of_json(b"{}"))
+        Entry::Begin(RequestId::from_bytes([n; 16]), Draft::of_bytes(b"{}"))
     }
 
     #[test]

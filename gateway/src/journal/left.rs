@@ -60,10 +60,10 @@ impl Left {
         for (id, begin) in &found.open {
             let cut = Begin::read(*id, begin).and_then(|mut record| {
                 record.was_interrupted();
-                Ok(record.to_json()?)
+                Ok(record.to_bytes()?)
             });
             match cut {
-                Ok(json) => journal.end_at_once(*id, &json),
+                Ok(record) => journal.end_at_once(*id, &record),
                 Err(error) => events::begin_unreadable(*id, &error),
             }
         }

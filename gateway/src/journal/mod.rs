@@ -109,9 +109,9 @@ impl UsageJournal {
     /// Writes down what is to be booked.
     pub async fn end(&self, record: &UsageRecord) {
         let id = record.request.id;
-        match Draft::of(record) {
+        match Draft::written(|bytes| record.write(bytes)) {
             Ok(draft) => self.written(self.intake.put(Entry::End(id, draft))).await,
-            // A record always makes JSON: all of its maps have text for keys.
+            // Only memory could fail here.
             Err(_) => events::usage_lost(id),
         }
     }
@@ -152,10 +152,10 @@ impl UsageJournal {
         self.note_written();
     }
 
-    /// The same for a record that is JSON already, where waiting for others is worth nothing.
-    fn end_at_once(&self, id: RequestId, json: &[u8]) {
+    /// The same for a record that is written already, where waiting for others is worth nothing.
+    fn end_at_once(&self, id: RequestId, record: &[u8]) {
         let mut journal = self.journal.lock();
-        if !journal.end(id, Draft::of_json(json), self.now_ms()) {
+        if !journal.end(id, Draft::of_bytes(record), self.now_ms()) {
             events::usage_lost(id);
         }
         journal.flush(self.now_ms());
@@ -325,7 +325,7 @@ mod tests {
         let journal = in_memory();
         let records = [3, 1, 2].map(shared::testing::usage_record);
         for record in &records {
-            journal.begin(record.request.id, Draft::of(record).unwrap()).await;
+            journal.begin(record.request.id, Draft::of_bytes(&record.to_bytes().unwrap())).await;
         }
         let [third, first, second] = records;
         assert_eq!(journal.running(2), Some((vec![first.clone(), second.clone()], 1)));

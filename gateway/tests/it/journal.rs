@@ -2,6 +2,7 @@
 
 use crate::harness::{Hub, PATIENCE, claude, message, upstream};
 use bytes::Bytes;
+use shared::contract::usage::UsageRecord;
 use shared::ids::RequestId;
 use shared::journal::{Found, Replay, ends};
 use shared::ports::UsageSource;
@@ -27,8 +28,7 @@ fn look(root: &Path) -> (Found, BTreeSet<String>) {
         let bytes = std::fs::read(path).unwrap();
         replay.read(number as u64 + 1, &bytes);
         for (_, record) in ends(&bytes, 1) {
-            let record: serde_json::Value = serde_json::from_slice(record).unwrap();
-            ended.insert(record["request"]["id"].as_str().unwrap().to_owned());
+            ended.insert(UsageRecord::from_bytes(record).unwrap().request.id.to_string());
         }
     }
     (replay.finish(), ended)
@@ -260,11 +260,11 @@ async fn a_directory_that_is_taken_away_is_made_again() {
 async fn a_journal_at_its_bound_stays_there_and_is_written_again_when_the_books_come_by() {
     let upstream = upstream().await;
     let snapshot = testing::snapshot(vec![claude(1, &upstream.base_url())]);
-    let hub = Hub::start_as(snapshot, |config| config.journal.total_bytes = 40 << 10).await;
+    let hub = Hub::start_as(snapshot, |config| config.journal.total_bytes = 20 << 10).await;
     let mut served = serve(&hub, 60).await;
     assert!(hub.figure(IN_MEMORY).await > 5);
     assert_eq!(hub.figure(WRITABLE).await, 0);
-    assert!(hub.figure("cch_journal_bytes").await <= 40 << 10);
+    assert!(hub.figure("cch_journal_bytes").await <= 20 << 10);
     // All of them are handed over, also those that never saw the disk.
     let booked = hub.records(60).await;
     assert_eq!(booked.iter().map(|record| record.request.id.to_string()).collect::<BTreeSet<_>>(), served);
@@ -273,7 +273,7 @@ async fn a_journal_at_its_bound_stays_there_and_is_written_again_when_the_books_
     becomes(&hub, "cch_journal_unbooked_records", 0).await;
     // What is in the books goes with the next sync.
     let until = Instant::now() + PATIENCE;
-    while hub.figure("cch_journal_bytes").await > 20 << 10 {
+    while hub.figure("cch_journal_bytes").await > 10 << 10 {
         assert!(Instant::now() < until, "room in time");
         tokio::task::yield_now().await;
     }

@@ -159,7 +159,7 @@ async fn what_is_no_record_is_told_apart() {
     let mut later = serde_json::to_value(usage_record(1)).unwrap();
     later["schema"] = 99.into();
     let later = later.to_string();
-    let records = vec![later.clone().into(), usage_record(2).to_json().unwrap()];
+    let records = vec![later.clone().into(), usage_record(2).to_bytes().unwrap()];
     let sent = UsageBatch { journal: journal(1), floor: 0, first: 1, records };
     assert_eq!(stream.append(sent).await, Ok(progress(2, 0)));
     // As an earlier build wrote it: without a place.

@@ -1,8 +1,9 @@
 //! What a journal keeps of a request under way: the record to be booked should nothing more be heard of it.
 //!
-//! It is written for each attempt and hardly ever read, so it is an array in MessagePack: less than half of the
-//! record's JSON. A new field is added at the end, with a default; a new [`BEGIN_SCHEMA`] is for what readers would misunderstand.
+//! It is written for each attempt and hardly ever read, so it is an array in MessagePack, and behind it one of the chain's
+//! steps. A new field is added at the end, with a default; a new [`BEGIN_SCHEMA`] is for what readers would misunderstand.
 
+use super::end::StepDoc;
 use super::usage::{
     AttemptEntry, Caller, ChainStep, CostBreakdown, DecisionChain, Outcome, RequestEntry, SessionFacts,
     TokenUsage, USAGE_SCHEMA, UsageFlags, UsageRecord,
@@ -11,12 +12,15 @@ use crate::ids::{KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::price::Factors;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
+use rmp_serde::Serializer;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use thiserror::Error;
 
 /// Raised when a reader of the last number would misunderstand a begin of this one.
-pub const BEGIN_SCHEMA: u8 = 1;
+pub const BEGIN_SCHEMA: u8 = 2;
+/// The schema whose steps are a text within it.
+const STEPS_IN_JSON: u8 = 1;
 
 /// A request under way, as its page stands when an attempt begins.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,9 @@ pub enum BeginError {
     /// It is no begin.
     #[error("not a begin")]
     Decode(#[from] rmp_serde::decode::Error),
+    /// It is a record that this release cannot read.
+    #[error("not a record that can be read")]
+    Record,
     /// A part of it is not what it should be.
     #[error("not the expected document")]
     Json(#[from] serde_json::Error),
@@ -69,10 +76,10 @@ impl Begin<'_> {
             elapsed_ms,
             revision: chain.revision,
             seed: chain.seed,
-            // Few, and of many shapes: as they are in the record.
-            steps: Cow::Owned(serde_json::to_string(&chain.steps)?),
+            steps: Cow::Borrowed(""),
             earlier: match earlier {
                 [] => None,
+                // Rare.
                 some => Some(Cow::Owned(serde_json::to_string(some)?)),
             },
             attempt: attempt.attempt,
@@ -91,20 +98,28 @@ impl Begin<'_> {
             held: request.held,
             attempt_held: attempt.held,
         };
-        Ok(rmp_serde::encode::write(bytes, &doc)?)
+        rmp_serde::encode::write(bytes, &doc)?;
+        let steps: Vec<StepDoc<'_>> = chain.steps.iter().map(StepDoc::from).collect();
+        steps.serialize(&mut Serializer::new(bytes).with_struct_map())?;
+        Ok(())
     }
 
     /// The record that is booked of a begin, when no more is heard of its request.
     pub fn read(id: RequestId, bytes: &[u8]) -> Result<UsageRecord, BeginError> {
-        if bytes.starts_with(b"{") {
-            // As it was written before there was a form of its own: the record itself.
-            return Ok(serde_json::from_slice(bytes)?);
+        // As it was written before there was a form of its own: the record itself, which is a map.
+        if UsageRecord::is_in(bytes) {
+            return UsageRecord::from_bytes(bytes).ok_or(BeginError::Record);
         }
-        let doc: Doc<'_> = rmp_serde::from_slice(bytes)?;
+        let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+        let doc = Doc::deserialize(&mut reader)?;
         if doc.schema > BEGIN_SCHEMA {
             return Err(BeginError::TooNew(doc.schema));
         }
-        doc.into_record(id)
+        let steps = match doc.schema {
+            STEPS_IN_JSON => serde_json::from_str(&doc.steps)?,
+            _ => Vec::<StepDoc<'_>>::deserialize(&mut reader)?.into_iter().map(Into::into).collect(),
+        };
+        doc.into_record(id, steps)
     }
 }
 
@@ -130,6 +145,7 @@ struct Doc<'a> {
     elapsed_ms: u64,
     revision: Revision,
     seed: u64,
+    /// Of [`STEPS_IN_JSON`].
     #[serde(borrow)]
     steps: Cow<'a, str>,
     #[serde(borrow)]
@@ -157,8 +173,7 @@ struct Doc<'a> {
 }
 
 impl Doc<'_> {
-    fn into_record(self, id: RequestId) -> Result<UsageRecord, BeginError> {
-        let steps: Vec<ChainStep> = serde_json::from_str(&self.steps)?;
+    fn into_record(self, id: RequestId, steps: Vec<ChainStep>) -> Result<UsageRecord, BeginError> {
         let mut attempts: Vec<AttemptEntry> = match &self.earlier {
             Some(earlier) => serde_json::from_str(earlier)?,
             None => Vec::new(),
@@ -313,25 +328,29 @@ mod tests {
     }
 
     #[test]
-    fn a_begin_as_the_first_release_left_it_on_disk_is_read() {
-        let digits: Vec<u8> = RECORDED.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+    fn begins_as_earlier_releases_left_them_on_disk_are_read() {
         let earlier = AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) };
-        assert_eq!(Begin::read(id(), &bytes).unwrap(), booked(record(), vec![earlier, interrupted(2)]));
+        for recorded in [RECORDED_1, RECORDED_2] {
+            let digits: Vec<u8> = recorded.bytes().filter(u8::is_ascii_hexdigit).collect();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+            let wanted = booked(record(), vec![earlier.clone(), interrupted(2)]);
+            assert_eq!(Begin::read(id(), &bytes).unwrap(), wanted);
+        }
     }
 
     #[test]
     fn earlier_begins_are_read_and_what_is_none_is_not_guessed_at() {
         let mut bytes = written(&record(), &[], &interrupted(1));
-        assert_eq!(Begin::read(id(), &record().to_json().unwrap()).unwrap(), record());
+        assert_eq!(Begin::read(id(), &serde_json::to_vec(&record()).unwrap()).unwrap(), record());
         assert!(matches!(Begin::read(id(), &bytes[..bytes.len() - 1]), Err(BeginError::Decode(_))));
-        assert!(matches!(Begin::read(id(), b"{}"), Err(BeginError::Json(_))));
+        assert!(matches!(Begin::read(id(), b"{}"), Err(BeginError::Record)));
         // The first entry of the array.
         bytes[3] = BEGIN_SCHEMA + 1;
-        assert!(matches!(Begin::read(id(), &bytes), Err(BeginError::TooNew(2))));
+        assert!(matches!(Begin::read(id(), &bytes), Err(BeginError::TooNew(3))));
     }
 
     /// Never changed: what a process left is read by those of later releases. A new form is another file beside it.
-    const RECORDED: &str = include_str!("recorded/begin_schema_1.hex");
+    const RECORDED_1: &str = include_str!("recorded/begin_schema_1.hex");
+    const RECORDED_2: &str = include_str!("recorded/begin_schema_2.hex");
 }

@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod chain;
 pub mod codec;
 pub mod delta;
+pub mod end;
 pub mod in_flight;
 pub mod keys;
 pub mod node;

@@ -3,12 +3,10 @@
 //! One record carries the log row and one ledger row per attempt. Quantities and money are both in it: the
 //! gateway knew the prices of its snapshot, and money can be derived again from the quantities.
 
-use super::codec::check_schema;
 use crate::ids::{ErrorRuleId, KeyId, ProviderId, RequestId, Revision, UserId};
 use crate::model::price::Factors;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Raised when a reader of the last number would misunderstand a record of this one.
@@ -26,12 +24,6 @@ pub struct UsageRecord {
 }
 
 impl UsageRecord {
-    /// As it travels and is kept.
-    pub fn to_json(&self) -> Result<Bytes, serde_json::Error> {
-        // Only memory could fail here: all of its maps have text for keys.
-        serde_json::to_vec(self).map(Bytes::from)
-    }
-
     /// The process died during the last attempt: its chain says so as well.
     pub fn was_interrupted(&mut self) {
         let last = self.attempts.last().filter(|row| row.outcome == Outcome::Interrupted);
@@ -48,13 +40,6 @@ impl UsageRecord {
             resends: 0,
         });
         chain.fit();
-    }
-
-    /// What [`Self::to_json`] wrote; `None` for what this release cannot read.
-    #[must_use]
-    pub fn from_json(json: &[u8]) -> Option<Self> {
-        let record: Self = serde_json::from_slice(json).ok()?;
-        check_schema(record.schema, USAGE_SCHEMA).is_ok().then_some(record)
     }
 }
 
@@ -390,7 +375,7 @@ pub enum ChainStep {
 
 /// What says nothing is not written: a record is written twice, and every byte of it costs. Readers know that what is
 /// missing is 0, false or none, since the first release.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -8,7 +8,6 @@
 use crate::ids::RequestId;
 use bytes::Bytes;
 use crc32fast::Hasher;
-use serde::Serialize;
 
 /// Bytes before the record.
 pub(super) const HEAD: usize = 33;
@@ -30,11 +29,6 @@ pub(super) enum Kind {
 pub struct Draft(Vec<u8>);
 
 impl Draft {
-    /// A draft of this record.
-    pub fn of<T: Serialize>(record: &T) -> serde_json::Result<Self> {
-        Self::written(|bytes| serde_json::to_writer(bytes, record))
-    }
-
     /// A draft of what is written here.
     pub fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
@@ -43,12 +37,12 @@ impl Draft {
         Ok(Self(bytes))
     }
 
-    /// A draft of a record that is JSON already.
+    /// A draft of a record that is written already.
     #[must_use]
-    pub fn of_json(json: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD + json.len());
+    pub fn of_bytes(record: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(HEAD + record.len());
         bytes.resize(HEAD, 0);
-        bytes.extend_from_slice(json);
+        bytes.extend_from_slice(record);
         Self(bytes)
     }
 

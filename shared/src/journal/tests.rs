@@ -202,7 +202,7 @@ fn adopt(dead: Vec<(u64, Files)>, journal: &mut Journal<&mut Files>, clock: u64)
         }
         let found = replay.finish();
         for (id, record) in &found.open {
-            assert!(journal.end(*id, Draft::of_json(record), clock));
+            assert!(journal.end(*id, Draft::of_bytes(record), clock));
             journal.flush(clock);
         }
         let (handed_on, floor) = (journal.last_seq(), found.floor);
@@ -230,20 +230,20 @@ impl World {
             match op {
                 Op::Begin => {
                     let n = self.requests.len() as u64;
-                    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+                    journal.begin(id(n), Draft::of_bytes(record(n, "begin").as_bytes()));
                     self.requests.push(Known::default());
                     self.under_way.push(n);
                     gathered.push((n, false));
                 }
                 Op::Again(which) if !self.under_way.is_empty() => {
                     let n = self.under_way[which % self.under_way.len()];
-                    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+                    journal.begin(id(n), Draft::of_bytes(record(n, "begin").as_bytes()));
                     gathered.push((n, false));
                 }
                 Op::End(which) if !self.under_way.is_empty() => {
                     let n = self.under_way.remove(which % self.under_way.len());
                     let is_taken =
-                        journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), self.clock);
+                        journal.end(id(n), Draft::of_bytes(record(n, "end").as_bytes()), self.clock);
                     assert!(is_taken, "memory has room");
                     gathered.push((n, true));
                 }
@@ -459,12 +459,12 @@ fn journal(bounds: Bounds, files: &mut Files) -> Journal<&mut Files> {
 }
 
 fn begin(journal: &mut Journal<&mut Files>, n: u64) {
-    journal.begin(id(n), Draft::of_json(record(n, "begin").as_bytes()));
+    journal.begin(id(n), Draft::of_bytes(record(n, "begin").as_bytes()));
     journal.flush(0);
 }
 
 /// Ends a request by itself; `None` when that is lost.
 fn end(journal: &mut Journal<&mut Files>, n: u64, now_ms: u64) -> Option<Kept> {
-    let is_taken = journal.end(id(n), Draft::of_json(record(n, "end").as_bytes()), now_ms);
+    let is_taken = journal.end(id(n), Draft::of_bytes(record(n, "end").as_bytes()), now_ms);
     is_taken.then(|| journal.flush(now_ms))
 }

@@ -36,9 +36,7 @@ pub mod words;
 pub use account::Account;
 pub use calendar::Calendar;
 pub use epoch::{EpochNow, epoch_now, epoch_of};
-pub use owed::{
-    Owed, Said, owed, request_in, said_by_json, scope_of_key, scopes_of_caller, scopes_of_provider,
-};
+pub use owed::{Owed, Said, owed, said_by, scope_of_key, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
     AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends,

@@ -102,7 +102,7 @@ pub fn journal(n: u8) -> JournalId {
 #[must_use]
 pub fn batch(journal: JournalId, floor: u64, numbers: RangeInclusive<u64>) -> UsageBatch {
     let first = *numbers.start();
-    let records = numbers.map(|n| usage_record(n).to_json().unwrap()).collect();
+    let records = numbers.map(|n| usage_record(n).to_bytes().unwrap()).collect();
     UsageBatch { journal, floor, first, records }
 }
 

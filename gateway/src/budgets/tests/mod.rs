@@ -207,7 +207,7 @@ async fn what_a_dead_process_left_is_told_before_it_goes_and_nothing_is_held_for
     dead.journal.end(&record(ended, held[0].at(), 4)).await;
     // What its begin says is booked of it.
     let begin = record(cut, held[1].at(), 6);
-    dead.journal.begin(cut, Draft::of(&begin).unwrap()).await;
+    dead.journal.begin(cut, Draft::of_bytes(&begin.to_bytes().unwrap())).await;
     // Whoever holds one has the journal open.
     drop(held);
     let store = dead.die().await;

@@ -123,7 +123,7 @@ fn the_newest_begins_of_the_oldest_requests_are_told_until_their_ends_are_taken(
     assert_eq!(told(&journal, 2), (begins(&[1, 3]), 3));
     assert_eq!(told(&journal, 0), (begins(&[]), 5));
     // Another attempt.
-    journal.begin(id(3), Draft::of_json(record(3, "again").as_bytes()));
+    journal.begin(id(3), Draft::of_bytes(record(3, "again").as_bytes()));
     assert_eq!(told(&journal, 2), (vec![record(1, "begin"), record(3, "again")], 3));
     // Its end is nowhere but in memory: the begin stands, and does not run. One ends that never began.
     journal.disk.room = Some(0);

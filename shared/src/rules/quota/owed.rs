@@ -3,13 +3,11 @@
 use super::calendar::Calendar;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId};
-use crate::contract::codec::check_schema;
-use crate::contract::usage::{AttemptEntry, Outcome, USAGE_SCHEMA, UsageRecord};
-use crate::ids::{KeyId, ProviderId, RequestId, UserId};
+use crate::contract::usage::{Outcome, UsageRecord};
+use crate::ids::KeyId;
 use crate::model::{Key, Limits, Provider, User};
 use crate::money::NanoUsd;
 use crate::time::{UnixMillis, Zone};
-use serde::Deserialize;
 
 /// What a record says about one account: a [`Charge`](super::Charge) but for the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,131 +47,50 @@ impl Said {
     /// Of a record that is at hand.
     #[must_use]
     pub fn of(record: &UsageRecord) -> Self {
-        said(&Lean::from(record))
-    }
-}
-
-/// Which request a record is of, without reading it: where this release writes it. `None`: somewhere else.
-#[must_use]
-pub fn request_in(json: &[u8]) -> Option<RequestId> {
-    let rest = json.strip_prefix(br#"{"schema":1,"request":{"id":""#)?;
-    let (id, _) = rest.split_at_checked(36)?;
-    std::str::from_utf8(id).ok()?.parse().ok()
-}
-
-/// The same of a record as a journal has it, read as far as budgets need it; `None` for what this release cannot read.
-#[must_use]
-pub fn said_by_json(json: &[u8]) -> Option<Said> {
-    let record: Lean = serde_json::from_slice(json).ok()?;
-    check_schema(record.schema, USAGE_SCHEMA).is_ok().then(|| said(&record))
-}
-
-/// A [`UsageRecord`] without what budgets do not need: it is read for each request.
-#[derive(Deserialize)]
-struct Lean {
-    schema: u32,
-    request: LeanRequest,
-    attempts: Vec<LeanAttempt>,
-}
-
-#[derive(Deserialize)]
-struct LeanRequest {
-    id: RequestId,
-    started_at: UnixMillis,
-    #[serde(default)]
-    admitted_at: Option<UnixMillis>,
-    #[serde(default)]
-    held: NanoUsd,
-    caller: LeanCaller,
-}
-
-#[derive(Deserialize)]
-struct LeanCaller {
-    user_id: UserId,
-    key_id: KeyId,
-}
-
-#[derive(Deserialize)]
-struct LeanAttempt {
-    attempt: u32,
-    provider_id: ProviderId,
-    outcome: Outcome,
-    cost: LeanCost,
-    #[serde(default)]
-    admitted_at: Option<UnixMillis>,
-    #[serde(default)]
-    held: NanoUsd,
-}
-
-#[derive(Deserialize)]
-struct LeanCost {
-    #[serde(default)]
-    total: NanoUsd,
-}
-
-impl From<&UsageRecord> for Lean {
-    fn from(record: &UsageRecord) -> Self {
         let request = &record.request;
-        let attempt = |attempt: &AttemptEntry| LeanAttempt {
-            attempt: attempt.attempt,
-            provider_id: attempt.provider_id,
-            outcome: attempt.outcome,
-            cost: LeanCost { total: attempt.cost.total },
-            admitted_at: attempt.admitted_at,
-            held: attempt.held,
-        };
-        Self {
-            schema: record.schema,
-            request: LeanRequest {
-                id: request.id,
-                started_at: request.started_at,
-                admitted_at: request.admitted_at,
-                held: request.held,
-                caller: LeanCaller { user_id: request.caller.user_id, key_id: request.caller.key_id },
-            },
-            attempts: record.attempts.iter().map(attempt).collect(),
+        let admitted_at = request.admitted_at.unwrap_or(request.started_at);
+        let mut all = Self { owed: Vec::with_capacity(1 + record.attempts.len()), silent: Vec::new() };
+        let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
+        let is_interrupted = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted);
+        let user = AccountId::User(request.caller.user_id);
+        let hold = HoldId(request.id, 0);
+        // What cost nothing and has no hold says nothing: a count of tokens.
+        if request.admitted_at.is_some() || cost != NanoUsd(0) {
+            all.owed.push(Owed {
+                account: user,
+                key: Some(request.caller.key_id),
+                hold,
+                cost: at_least(cost, request.held, is_interrupted),
+                at: admitted_at,
+                is_interrupted,
+            });
+        } else {
+            all.silent.push((user, hold));
         }
+        for attempt in &record.attempts {
+            let account = AccountId::Provider(attempt.provider_id);
+            let hold = HoldId(request.id, attempt.attempt);
+            if attempt.admitted_at.is_none() && attempt.cost.total == NanoUsd(0) {
+                all.silent.push((account, hold));
+                continue;
+            }
+            all.owed.push(Owed {
+                account,
+                key: None,
+                hold,
+                cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
+                at: attempt.admitted_at.unwrap_or(admitted_at),
+                is_interrupted: attempt.outcome == Outcome::Interrupted,
+            });
+        }
+        all
     }
 }
 
-fn said(record: &Lean) -> Said {
-    let request = &record.request;
-    let admitted_at = request.admitted_at.unwrap_or(request.started_at);
-    let mut all = Said { owed: Vec::with_capacity(1 + record.attempts.len()), silent: Vec::new() };
-    let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
-    let is_interrupted = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted);
-    let user = AccountId::User(request.caller.user_id);
-    let hold = HoldId(request.id, 0);
-    // What cost nothing and has no hold says nothing: a count of tokens.
-    if request.admitted_at.is_some() || cost != NanoUsd(0) {
-        all.owed.push(Owed {
-            account: user,
-            key: Some(request.caller.key_id),
-            hold,
-            cost: at_least(cost, request.held, is_interrupted),
-            at: admitted_at,
-            is_interrupted,
-        });
-    } else {
-        all.silent.push((user, hold));
-    }
-    for attempt in &record.attempts {
-        let account = AccountId::Provider(attempt.provider_id);
-        let hold = HoldId(request.id, attempt.attempt);
-        if attempt.admitted_at.is_none() && attempt.cost.total == NanoUsd(0) {
-            all.silent.push((account, hold));
-            continue;
-        }
-        all.owed.push(Owed {
-            account,
-            key: None,
-            hold,
-            cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
-            at: attempt.admitted_at.unwrap_or(admitted_at),
-            is_interrupted: attempt.outcome == Outcome::Interrupted,
-        });
-    }
-    all
+/// What a record of a journal says; `None` for what this release cannot read.
+#[must_use]
+pub fn said_by(record: &[u8]) -> Option<Said> {
+    UsageRecord::from_bytes(record).map(|record| Said::of(&record))
 }
 
 /// Of what was cut with its process nobody knows how far it came: all that was put aside is taken for spent.
@@ -239,7 +156,8 @@ impl Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::usage::{CostBreakdown, TokenUsage, UsageFlags};
+    use crate::contract::usage::{AttemptEntry, CostBreakdown, TokenUsage, USAGE_SCHEMA, UsageFlags};
+    use crate::ids::{ProviderId, UserId};
     use crate::testing::{key, usage_record, user};
 
     fn attempt(attempt: u32, outcome: Outcome, cost: i64, admitted_at: Option<UnixMillis>) -> AttemptEntry {
@@ -307,11 +225,11 @@ mod tests {
         let (request, provider) = (record.request.id, AccountId::Provider(ProviderId(1)));
         let silent = vec![(AccountId::User(UserId(1)), HoldId(request, 0)), (provider, HoldId(request, 1))];
         let said = Said { owed: vec![], silent };
-        assert_eq!(said_by_json(&record.to_json().unwrap()), Some(said));
+        assert_eq!(said_by(&record.to_bytes().unwrap()), Some(said));
     }
 
     #[test]
-    fn a_journals_json_says_the_same_as_the_record() {
+    fn a_journals_record_says_the_same_as_the_record() {
         let mut record = usage_record(1);
         record.request.admitted_at = Some(UnixMillis(50));
         record.attempts = vec![
@@ -319,23 +237,12 @@ mod tests {
             attempt(2, Outcome::Interrupted, 40, Some(UnixMillis(60))),
             attempt(3, Outcome::Failed, 0, None),
         ];
-        let said = said_by_json(&record.to_json().unwrap()).unwrap();
+        let said = said_by(&record.to_bytes().unwrap()).unwrap();
         assert_eq!((said.owed.len(), said.silent.len()), (3, 1));
         assert_eq!(said.owed, owed(&record));
         record.schema = USAGE_SCHEMA + 1;
-        assert_eq!(said_by_json(&record.to_json().unwrap()), None, "a later release means something else");
-        assert_eq!(said_by_json(crate::journal::UNREADABLE_RECORD.as_bytes()), None);
-    }
-
-    #[test]
-    fn a_record_says_the_same_at_hand_and_as_json() {
-        let mut record = usage_record(1);
-        record.request.admitted_at = Some(UnixMillis(50));
-        record.attempts = vec![attempt(1, Outcome::Failed, 0, None), attempt(2, Outcome::Served, 9, None)];
-        let json = record.to_json().unwrap();
-        assert_eq!(said_by_json(&json).unwrap(), Said::of(&record));
-        assert_eq!(request_in(&json), Some(record.request.id));
-        assert_eq!(request_in(b"{}"), None);
+        assert_eq!(said_by(&record.to_bytes().unwrap()), None, "a later release means something else");
+        assert_eq!(said_by(crate::journal::UNREADABLE_RECORD.as_bytes()), None);
     }
 
     #[test]
