@@ -2,7 +2,7 @@
 //! that nobody always comes first, and a slow moment of the machine meets all of one round.
 
 use crate::Setup;
-use crate::bodies::{Case, OUTPUT_TOKENS};
+use crate::bodies::{Case, OUTPUT_TOKENS, SMALLEST};
 use crate::books;
 use crate::hub::client_secret;
 use crate::load::Load;
@@ -43,12 +43,13 @@ impl Measured {
 
 /// Runs all cases at all concurrencies.
 pub async fn run(setup: &Setup, progress: &mut impl FnMut(&str)) -> Result<Vec<Measured>> {
-    let stand = Stand::start(setup, &proxies(setup)).await?;
+    let stand = Stand::start(setup, &[proxies(setup), vec![Subject::Governed]].concat()).await?;
     let mut booked = 0;
     let mut all = Vec::new();
     for &case in &setup.cases {
         for &concurrency in &setup.concurrency {
-            let mut samples: Vec<_> = stand.all().map(|(subject, _)| (subject, Vec::new())).collect();
+            let asked = stand.all().filter(|(subject, _)| is_asked(*subject, case));
+            let mut samples: Vec<_> = asked.map(|(subject, _)| (subject, Vec::new())).collect();
             let subjects = samples.len();
             for round in 0..setup.rounds {
                 progress(&format!("{} at concurrency {concurrency}, round {}", case.name, round + 1));
@@ -69,6 +70,11 @@ pub async fn run(setup: &Setup, progress: &mut impl FnMut(&str)) -> Result<Vec<M
     books::hold(stand.child(Subject::Gateway)?, booked, booked * OUTPUT_TOKENS).await?;
     stand.stop().await?;
     Ok(all)
+}
+
+/// Budgets cost the same with each answer.
+fn is_asked(subject: Subject, case: Case) -> bool {
+    subject != Subject::Governed || case.name == SMALLEST
 }
 
 /// One subject in one round, and how many requests it served with the warm-up.

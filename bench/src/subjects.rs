@@ -16,6 +16,8 @@ pub enum Subject {
     Nginx,
     /// Our gateway.
     Gateway,
+    /// The same, for a user under budgets that nothing reaches.
+    Governed,
 }
 
 impl Subject {
@@ -27,6 +29,7 @@ impl Subject {
             Self::Bare => "bare Pingora",
             Self::Nginx => "nginx",
             Self::Gateway => "gateway",
+            Self::Governed => "gateway, under budgets",
         }
     }
 }
@@ -53,6 +56,7 @@ impl Stand {
                 Subject::Direct => continue,
                 Subject::Bare => role.push("bare".to_owned()),
                 Subject::Gateway => role.push("gateway".to_owned()),
+                Subject::Governed => role.extend(["gateway", "--governed"].map(str::to_owned)),
                 Subject::Nginx => {
                     let program = setup.nginx.as_ref().context("no nginx on this machine")?;
                     let (program, directory) = (program.display(), directory.path().display());

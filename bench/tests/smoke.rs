@@ -54,5 +54,5 @@ async fn without_nginx_the_others_are_measured() {
     let report = bench::run(&setup, |_| {}).await.unwrap();
     let [measured] = report.measured.as_slice() else { panic!("one case") };
     let subjects: Vec<_> = measured.samples.iter().map(|(subject, _)| *subject).collect();
-    assert_eq!(subjects, [Subject::Direct, Subject::Bare, Subject::Gateway]);
+    assert_eq!(subjects, [Subject::Direct, Subject::Bare, Subject::Gateway, Subject::Governed]);
 }
