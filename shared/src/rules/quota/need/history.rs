@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 pub struct History {
     /// Of each request, the oldest first: pico-USD a byte of the body, and nano-USD of output.
     samples: VecDeque<(u64, i64)>,
+    said: Guess,
+    /// Samples that `said` does not know.
+    unsaid: usize,
 }
 
 /// What a history says of the next request.
@@ -35,13 +38,18 @@ impl History {
         }
         let input = u128::try_from(input.0).unwrap_or(0) * 1_000 / u128::from(body_bytes.max(1));
         self.samples.push_back((u64::try_from(input).unwrap_or(u64::MAX), output.0.max(0)));
+        self.unsaid += 1;
+        let is_first = self.said.most.is_none();
+        if self.samples.len() >= ENOUGH && (is_first || self.unsaid >= STALE) {
+            self.said.most = Some((self.most(|sample| sample.0), self.most(|sample| sample.1)));
+            self.unsaid = 0;
+        }
     }
 
     /// What it says.
     #[must_use]
     pub fn guess(&self) -> Guess {
-        let is_telling = self.samples.len() >= ENOUGH;
-        Guess { most: is_telling.then(|| (self.most(|sample| sample.0), self.most(|sample| sample.1))) }
+        self.said
     }
 
     /// The 95th of a hundred.
@@ -85,6 +93,8 @@ impl Guess {
 const KEPT: usize = 64;
 /// Samples that say something.
 const ENOUGH: usize = 20;
+/// Samples after which it is looked at them again: it costs as much as the rest of an admission.
+const STALE: usize = 8;
 /// Output tokens that are expected of a request about which nothing is known.
 const USUAL_OUTPUT: u64 = 4_096;
 
