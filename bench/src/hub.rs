@@ -85,7 +85,7 @@ async fn govern(snapshot: &mut Snapshot, quotas: &dyn QuotaStore) -> Result<()> 
     user.limits = Limits { five_hours: much, daily: much, monthly: much, ..Limits::default() };
     user.budget_generation = 1;
     quotas.begin(1).await?;
-    quotas.open(AccountId::User(user.id), epoch_of(1, 1), &Opening::default()).await?;
+    testing::open_account(quotas, AccountId::User(user.id), epoch_of(1, 1), &Opening::default()).await?;
     Ok(())
 }
 

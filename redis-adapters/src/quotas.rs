@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use shared::contract::keys::quota_recalled;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
-    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, named_account, open,
-    recall, release, release_owner, settle, standing, take_wanted, want, windows,
+    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, life, life_said,
+    named_account, open, recall, release, release_owner, settle, standing, take_wanted, want, windows,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+    AccountId, Admission, Ask, Back, HoldId, Life, Opening, ScopeId, Settle, Standing, Terms,
 };
 use shared::time::UnixMillis;
 use std::sync::Arc;
@@ -164,9 +164,20 @@ impl QuotaStore for RedisQuotas {
         self.tell(declare(account, ask, at, epoch)).await
     }
 
-    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
-        let At { at, .. } = self.call_within(OPEN_DEADLINE, open(account, epoch, opening)).await?;
-        Ok(At { at, said: () })
+    async fn life(&self, account: AccountId, epoch: u64) -> Result<At<Option<Life>>, PortError> {
+        let At { at, said } = self.call(life(account, epoch)).await?;
+        Ok(At { at, said: life_said(&said).ok_or(PortError::Unreadable)? })
+    }
+
+    async fn open(
+        &self,
+        account: AccountId,
+        epoch: u64,
+        life: &Life,
+        opening: &Opening,
+    ) -> Result<At<bool>, PortError> {
+        let At { at, said } = self.call_within(OPEN_DEADLINE, open(account, epoch, life, opening)).await?;
+        Ok(At { at, said: flag(said.first())? })
     }
 
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {

@@ -13,9 +13,10 @@ use crate::telemetry::Metrics;
 use futures::future::join_all;
 use shared::contract::keys::NODE_TTL_SECS;
 use shared::contract::node::NodeBeat;
-use shared::ports::{NodeRegistry, PortError, QuotaStore};
+use shared::ports::{At, NodeRegistry, PortError, QuotaStore};
 use shared::rules::quota::barrier::{Fleet, HeldUp, barrier};
 use shared::rules::quota::{AccountId, EpochNow, epoch_now, epoch_of};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -231,37 +232,43 @@ impl Opener {
                 .iter()
                 .map(|(account, budget)| (*account, epoch_of(epoch, budget.generation)))
                 .collect();
-            let asks = epochs.iter().map(|(account, epoch)| self.quotas.standing(*account, &[], *epoch));
+            let asks = epochs.iter().map(|(account, epoch)| self.quotas.life(*account, *epoch));
             let mut due = Vec::with_capacity(epochs.len());
-            for (said, (account, budget)) in join_all(asks).await.into_iter().zip(budgets) {
-                let said = said?;
-                let (is_open, _) = said.said;
-                if !is_open {
-                    due.push((account, budget, said.at));
+            let mut places = HashMap::with_capacity(epochs.len());
+            for (asked, ((account, epoch), (_, budget))) in
+                join_all(asks).await.into_iter().zip(epochs.iter().zip(budgets))
+            {
+                let At { at, said } = asked?;
+                if let Some(life) = said {
+                    places.insert(*account, (*epoch, life));
+                    due.push((*account, budget, at));
                 }
             }
             let openings = moment.openings(due).await?;
             moment.end().await?;
-            Ok::<_, OpenError>(Ok((epochs, openings)))
+            Ok::<_, OpenError>(Ok((places, openings)))
         };
         let read = timeout(READ_DEADLINE, reading).await.map_err(|_| OpenError::Deadline)??;
-        let (epochs, openings) = match read {
+        let (places, openings) = match read {
             Ok(read) => read,
             Err(held_up) => return Ok(Opened { held_up: Some(held_up), ..Opened::default() }),
         };
+        // The same as before the moment: what it has named lives since then, and what is lost from here on refuses.
         if self.quotas.epoch().await? != Some(epoch) {
             return Ok(Opened { held_up: Some(HeldUp::OtherEpoch), ..Opened::default() });
         }
-        let of_account = |account: &AccountId| {
-            epochs.iter().find(|(of, _)| of == account).map_or(epoch_of(epoch, 0), |(_, epoch)| *epoch)
-        };
-        let opens = openings
-            .iter()
-            .map(|(account, opening)| self.quotas.open(*account, of_account(account), opening));
-        for opened in join_all(opens).await {
-            opened?;
+        let opens = openings.iter().filter_map(|(account, opening)| {
+            let (epoch, life) = places.get(account)?;
+            Some(self.quotas.open(*account, *epoch, life, opening))
+        });
+        let mut opened = Opened::default();
+        for said in join_all(opens).await {
+            match said?.said {
+                true => opened.accounts += 1,
+                false => opened.held_up = Some(HeldUp::OtherEpoch),
+            }
         }
-        Ok(Opened { accounts: openings.len(), ..Opened::default() })
+        Ok(opened)
     }
 
     /// Gives back what was taken. What the store does not hear gateways will say themselves.

@@ -277,8 +277,7 @@ async fn an_account_opened_from_the_books_says_what_one_says_that_was_told_each_
                 for account in story.accounts() {
                     let opening = opening(db, account, story.budget(account)).await;
                     assert_eq!(opening.journals.get(&story.journal).copied().unwrap_or(0), missing - 1);
-                    let mut opened = Account::default();
-                    opened.open(1, &opening, NOW);
+                    let mut opened = Account::opened(1, &opening, NOW);
                     let mut told = Account::new(1);
                     story.tell(&mut told, account, |seq| seq < *missing, None);
                     story.says_the_same(account, &told, &opened, None);
@@ -340,8 +339,7 @@ async fn a_busy_account_is_summed_by_minutes_and_says_the_same(hub: Hub) {
         for spends in &opening.spends {
             assert!(spends.at.len() < 200, "{}", spends.at.len());
         }
-        let mut opened = Account::default();
-        opened.open(1, &opening, NOW);
+        let opened = Account::opened(1, &opening, NOW);
         let mut told = Account::new(1);
         story.tell(&mut told, account, |seq| seq < missing, None);
         story.says_the_same(account, &told, &opened, None);

@@ -10,6 +10,7 @@ use shared::ports::QuotaStore;
 use shared::rules::quota::{
     AccountId, Charge, HoldId, Opening, ScopeId, Settle, Terms, scopes_of_caller, scopes_of_provider,
 };
+use shared::testing::open_account;
 use shared::time::UnixMillis;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Stage {
         hub.client.patch(&format!("/api/v1/providers/{provider}"), limits).await.expect(200);
         let keys = [id(&made["key"]), id(&key)];
         for account in [AccountId::User(UserId(user)), AccountId::Provider(ProviderId(provider))] {
-            hub.quotas.open(account, 1, &Opening::default()).await.unwrap();
+            assert!(open_account(&*hub.quotas, account, 1, &Opening::default()).await.unwrap());
         }
         Self { hub, user, keys, provider, told: std::cell::Cell::new(0) }
     }

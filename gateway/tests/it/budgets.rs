@@ -54,7 +54,8 @@ async fn open_user(hub: &Hub, snapshot: &Snapshot, spent: i64) {
     let spends = |(scope, terms)| Spends { scope, terms, at: vec![(now, spent)] };
     let opening = Opening { spends: scopes.into_iter().map(spends).collect(), ..Opening::default() };
     hub.quotas.begin(1).await.unwrap();
-    hub.quotas.open(AccountId::User(UserId(1)), epoch_of(1, 1), &opening).await.unwrap();
+    let account = AccountId::User(UserId(1));
+    assert!(testing::open_account(&*hub.quotas, account, epoch_of(1, 1), &opening).await.unwrap());
 }
 
 async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
@@ -63,7 +64,8 @@ async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
     let spends = |(scope, terms)| Spends { scope, terms, at: vec![(now, spent)] };
     let opening = Opening { spends: scopes.into_iter().map(spends).collect(), ..Opening::default() };
     hub.quotas.begin(1).await.unwrap();
-    hub.quotas.open(AccountId::Provider(provider.id), epoch_of(1, 1), &opening).await.unwrap();
+    let account = AccountId::Provider(provider.id);
+    assert!(testing::open_account(&*hub.quotas, account, epoch_of(1, 1), &opening).await.unwrap());
 }
 
 /// The first limited window of these scopes, once nothing is held any more.

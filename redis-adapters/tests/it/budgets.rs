@@ -32,7 +32,9 @@ async fn window(quotas: &RedisQuotas, account: AccountId, epoch: u64) -> WindowN
 
 async fn open(quotas: &RedisQuotas, epoch: u64) {
     for account in ACCOUNTS {
-        quotas.open(account, epoch_of(epoch, 1), &Opening::default()).await.unwrap();
+        assert!(
+            testing::open_account(quotas, account, epoch_of(epoch, 1), &Opening::default()).await.unwrap()
+        );
     }
 }
 

@@ -9,8 +9,8 @@ use shared::model::{DailyMode, FiveHoursMode, Limits};
 use shared::money::NanoUsd;
 use shared::ports::QuotaStore;
 use shared::rules::quota::{
-    Account, AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle,
-    Spends, Terms, What,
+    Account, AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, MAX_AMOUNT, Opening, ScopeId,
+    Settle, Spends, Terms, What,
 };
 use shared::rules::select::Draws;
 use shared::time::{UnixMillis, Zone};
@@ -345,8 +345,25 @@ impl Pair {
         let journals = (0..self.below(3)).map(|_| (self.journal(), self.below(self.seq + 1))).collect();
         let interrupted = (0..self.below(4)).map(|_| self.hold()).collect();
         let opening = Opening { spends, journals, interrupted };
-        let said = self.redis.open(ACCOUNT, self.epoch, &opening).await.unwrap();
-        self.model.open(self.epoch, &opening, said.at);
+        let life = self.life().await;
+        let said = self.redis.open(ACCOUNT, self.epoch, &life, &opening).await.unwrap();
+        let is_open = self.model.open(self.epoch, &life, &opening, said.at);
+        assert_eq!(said.said, is_open);
+        self.seen.insert(if is_open { "open" } else { "not opened" }.to_owned());
+    }
+
+    /// Mostly the one that Redis names, if the account is to be opened.
+    async fn life(&mut self) -> Life {
+        let other = Life("other".to_owned());
+        if self.below(4) == 0 {
+            return other;
+        }
+        let Some(life) = self.redis.life(ACCOUNT, self.epoch).await.unwrap().said else {
+            assert_eq!(self.model.life(self.epoch, other.clone()), None);
+            return other;
+        };
+        assert_eq!(self.model.life(self.epoch, life.clone()), Some(life.clone()), "the same as before");
+        life
     }
 
     async fn reset(&mut self) {

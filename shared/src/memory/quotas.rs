@@ -3,7 +3,7 @@
 use crate::ids::JournalId;
 use crate::ports::{At, PortError, QuotaStore};
 use crate::rules::quota::{
-    Account, AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+    Account, AccountId, Admission, Ask, Back, HoldId, Life, Opening, ScopeId, Settle, Standing, Terms,
 };
 use crate::time::UnixMillis;
 use async_trait::async_trait;
@@ -110,8 +110,19 @@ impl QuotaStore for MemoryQuotas {
         Ok(self.with(account, |account, _| account.declare(ask, at, epoch)))
     }
 
-    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
-        Ok(self.with(account, |account, now| account.open(epoch, opening, now)))
+    async fn life(&self, account: AccountId, epoch: u64) -> Result<At<Option<Life>>, PortError> {
+        // It loses nothing before it ends.
+        Ok(self.with(account, |account, _| account.life(epoch, Life("process".to_owned()))))
+    }
+
+    async fn open(
+        &self,
+        account: AccountId,
+        epoch: u64,
+        life: &Life,
+        opening: &Opening,
+    ) -> Result<At<bool>, PortError> {
+        Ok(self.with(account, |account, now| account.open(epoch, life, opening, now)))
     }
 
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {

@@ -3,7 +3,7 @@
 use super::PortError;
 use crate::ids::JournalId;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Standing, Terms,
+    AccountId, Admission, Ask, Back, HoldId, Life, Opening, ScopeId, Settle, Standing, Terms,
 };
 use crate::time::UnixMillis;
 use async_trait::async_trait;
@@ -66,8 +66,20 @@ pub trait QuotaStore: Send + Sync {
         epoch: u64,
     ) -> Result<At<()>, PortError>;
 
-    /// Opens the account with what the ledger says, once in an epoch.
-    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError>;
+    /// The life in which an account is to be opened; `None`: it is open in this epoch. Whoever opens asks for it, then once more
+    /// for the [`epoch`](Self::epoch): if that is still the one of before the ledger was read, nothing was lost until here, and
+    /// what is lost later takes the life along.
+    async fn life(&self, account: AccountId, epoch: u64) -> Result<At<Option<Life>>, PortError>;
+
+    /// Opens the account with what the ledger says, once in an epoch. False: it is not open, because the store has lost what it
+    /// had since it named this life, or a later epoch has begun for the account. The ledger is to be read anew.
+    async fn open(
+        &self,
+        account: AccountId,
+        epoch: u64,
+        life: &Life,
+        opening: &Opening,
+    ) -> Result<At<bool>, PortError>;
 
     /// Begins to count apart what is spent from now on, where a window of these terms begins now.
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError>;

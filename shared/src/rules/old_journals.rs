@@ -122,8 +122,8 @@ mod tests {
             }
             let spends = vec![spends(ScopeId::Owner, terms.clone(), &sums, &rows, NOW)];
             let windows = |journals| {
-                let mut account = Account::default();
-                account.open(1, &Opening { spends: spends.clone(), journals, interrupted: Vec::new() }, NOW);
+                let opening = Opening { spends: spends.clone(), journals, interrupted: Vec::new() };
+                let mut account = Account::opened(1, &opening, NOW);
                 for settle in &told {
                     assert!(account.settle(settle, 1, NOW));
                 }

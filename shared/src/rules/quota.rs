@@ -39,7 +39,7 @@ pub use epoch::{EpochNow, epoch_now, epoch_of};
 pub use owed::{Owed, Said, owed, said_by, scope_of_key, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
-    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Spends,
+    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, Opening, Refusal, ScopeId, Settle, Spends,
     Standing, What, WindowNow,
 };
 

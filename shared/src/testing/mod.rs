@@ -20,7 +20,9 @@ use crate::model::{
     BreakerSettings, ClientAbort, EgressSettings, GroupSet, Key, Limits, Provider, ProviderType, Timers, User,
 };
 use crate::money::{Multiplier, NanoUsd};
+use crate::ports::{PortError, QuotaStore};
 use crate::rules::error_rules::default_rules;
+use crate::rules::quota::{AccountId, Opening};
 use crate::rules::response::ResponseKey;
 use crate::rules::select::Draws;
 use crate::rules::session::SessionKey;
@@ -284,6 +286,22 @@ pub fn active_session(n: usize) -> ActiveSession {
     };
     let at = UnixMillis(1_790_000_000_000);
     ActiveSession { key: session_key(n), doc, requests: 1, first_seen_at: at, last_seen_at: at }
+}
+
+/// Opens an account as the admin side does; true when it is open then.
+///
+/// # Errors
+/// Those of the store.
+pub async fn open_account(
+    store: &dyn QuotaStore,
+    account: AccountId,
+    epoch: u64,
+    opening: &Opening,
+) -> Result<bool, PortError> {
+    match store.life(account, epoch).await?.said {
+        Some(life) => Ok(store.open(account, epoch, &life, opening).await?.said),
+        None => Ok(true),
+    }
 }
 
 /// The key that seals the secrets of [`provider`].

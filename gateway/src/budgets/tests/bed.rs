@@ -14,8 +14,8 @@ use shared::money::NanoUsd;
 use shared::ports::{At, NodeRegistry, PortError, QuotaStore};
 use shared::rules::quota::outage::OutagePolicy;
 use shared::rules::quota::{
-    AccountId, Admission, Ask, Back, HoldId, Opening, ScopeId, Settle, Spends, Standing, Terms, WindowNow,
-    epoch_of,
+    AccountId, Admission, Ask, Back, HoldId, Life, Opening, ScopeId, Settle, Spends, Standing, Terms,
+    WindowNow, epoch_of,
 };
 use shared::testing;
 use shared::time::{UnixMillis, Zone};
@@ -122,8 +122,18 @@ impl QuotaStore for Cut {
         self.quotas.declare(account, ask, at, epoch).await
     }
 
-    async fn open(&self, account: AccountId, epoch: u64, opening: &Opening) -> Result<At<()>, PortError> {
-        self.quotas.open(account, epoch, opening).await
+    async fn life(&self, account: AccountId, epoch: u64) -> Result<At<Option<Life>>, PortError> {
+        self.quotas.life(account, epoch).await
+    }
+
+    async fn open(
+        &self,
+        account: AccountId,
+        epoch: u64,
+        life: &Life,
+        opening: &Opening,
+    ) -> Result<At<bool>, PortError> {
+        self.quotas.open(account, epoch, life, opening).await
     }
 
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError> {
@@ -233,7 +243,7 @@ impl Bed {
             journals: [(self.journal.id(), booked)].into(),
             interrupted: Vec::new(),
         };
-        self.store.open(USER, self.epoch(epoch), &opening).await.unwrap();
+        assert!(testing::open_account(&*self.store, USER, self.epoch(epoch), &opening).await.unwrap());
     }
 
     pub fn request(&self) -> RequestId {

@@ -5,15 +5,15 @@ use crate::contract::keys::{quota_epoch, quota_head, quota_recalled, quota_wante
 use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle,
-    Span, Standing, Terms, What, WindowNow,
+    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, Life, MAX_AMOUNT, Opening, Refusal, ScopeId,
+    Settle, Span, Standing, Terms, What, WindowNow,
 };
 use crate::time::UnixMillis;
 use bytes::Bytes;
 use serde::Serialize;
 
 /// Decides over one account: each function here makes the call of one word.
-pub const QUOTA: &str = include_str!("../lua/quota_v1.lua");
+pub const QUOTA: &str = include_str!("../lua/quota_v2.lua");
 
 /// Knows the epoch, the accounts that are to be opened and those that are recalled: [`epoch`], [`begin`], [`want`],
 /// [`take_wanted`] and [`recall`].
@@ -291,16 +291,40 @@ pub fn declare(
     call(account, "declare", &ask_doc(ask, at, epoch))
 }
 
+/// In which life an account is to be opened: see [`life_said`].
+pub fn life(account: AccountId, epoch: u64) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        epoch: u64,
+    }
+    call(account, "life", &Doc { epoch })
+}
+
+/// The reply to [`life`], after its first part. `None`: it is not one.
+#[must_use]
+pub fn life_said(reply: &[String]) -> Option<Option<Life>> {
+    match reply {
+        [life] => Some(Some(Life(life.clone())).filter(|Life(life)| !life.is_empty())),
+        _ => None,
+    }
+}
+
 /// What the ledger says.
-pub fn open(account: AccountId, epoch: u64, opening: &Opening) -> Result<ScriptCall, serde_json::Error> {
+pub fn open(
+    account: AccountId,
+    epoch: u64,
+    life: &Life,
+    opening: &Opening,
+) -> Result<ScriptCall, serde_json::Error> {
     #[derive(Serialize)]
     struct JournalDoc {
         journal: String,
         seq: u64,
     }
     #[derive(Serialize)]
-    struct Doc {
+    struct Doc<'a> {
         epoch: u64,
+        life: &'a str,
         scopes: Vec<ScopeDoc>,
         journals: Vec<JournalDoc>,
         interrupted: Vec<String>,
@@ -312,6 +336,7 @@ pub fn open(account: AccountId, epoch: u64, opening: &Opening) -> Result<ScriptC
     let journals = opening.journals.iter();
     let doc = Doc {
         epoch,
+        life: &life.0,
         scopes: scopes.collect(),
         journals: journals
             .map(|(journal, seq)| JournalDoc { journal: journal.to_string(), seq: *seq })

@@ -7,7 +7,7 @@ use super::escrow;
 use super::scope::Scope;
 use super::spent::plus;
 use super::window::{Kind, Terms};
-use super::words::{Admission, Ask, Back, Charge, HoldId, Opening, Refusal, ScopeId, Settle, Standing};
+use super::words::{Admission, Ask, Back, Charge, HoldId, Life, Opening, Refusal, ScopeId, Settle, Standing};
 use crate::ids::JournalId;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
@@ -20,6 +20,8 @@ pub struct Account {
     epoch: u64,
     /// False while only what is held is told: what was spent is not known yet.
     is_open: bool,
+    /// Since when nothing of it was lost, for who has asked.
+    life: Option<Life>,
     scopes: BTreeMap<ScopeId, Scope>,
     holds: BTreeMap<HoldId, Hold>,
     journals: BTreeMap<JournalId, u64>,
@@ -49,6 +51,14 @@ impl Account {
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         Self { epoch, is_open: true, ..Self::default() }
+    }
+
+    /// One of which nobody has said anything but what the ledger says.
+    #[must_use]
+    pub fn opened(epoch: u64, opening: &Opening, now: UnixMillis) -> Self {
+        let mut account = Self { epoch, ..Self::default() };
+        account.seed(opening, now);
+        account
     }
 
     /// True when what was spent is known, under this epoch of the store.
@@ -308,17 +318,34 @@ impl Account {
     fn reach(&mut self, epoch: u64) {
         if epoch > self.epoch {
             let old = std::mem::take(self);
-            *self = Self { epoch, tombstones: old.tombstones, gone: old.gone, ..Self::default() };
+            let Self { life, tombstones, gone, .. } = old;
+            *self = Self { epoch, life, tombstones, gone, ..Self::default() };
         }
     }
 
+    /// The life in which it is to be opened, `new` where it has none yet; `None`: it is open in this epoch. The ledger that it
+    /// is opened with must be of that life: whatever was charged since the ledger was read is kept here then.
+    pub fn life(&mut self, epoch: u64, new: Life) -> Option<Life> {
+        (!self.is_open(epoch)).then(|| self.life.get_or_insert(new).clone())
+    }
+
     /// Opens it with what the ledger says, once in an epoch and after all nodes have declared what they hold. What they
-    /// settle above the opening's records they tell from now on.
-    pub fn open(&mut self, epoch: u64, opening: &Opening, now: UnixMillis) {
-        if epoch < self.epoch || self.is_open(epoch) {
-            return;
+    /// settle above the opening's records they tell from now on. False: it is not open, because the ledger was read for
+    /// another [life](Self::life) of the store, or an older epoch.
+    #[must_use]
+    pub fn open(&mut self, epoch: u64, life: &Life, opening: &Opening, now: UnixMillis) -> bool {
+        if self.is_open(epoch) {
+            return true;
+        }
+        if epoch < self.epoch || self.life.as_ref() != Some(life) {
+            return false;
         }
         self.reach(epoch);
+        self.seed(opening, now);
+        true
+    }
+
+    fn seed(&mut self, opening: &Opening, now: UnixMillis) {
         self.is_open = true;
         self.journals.clone_from(&opening.journals);
         for id in &opening.interrupted {

@@ -214,6 +214,10 @@ pub struct Spends {
     pub at: Vec<(UnixMillis, i64)>,
 }
 
+/// From when on a store has kept all that it heard of an account: what it lost takes this name along. Each has another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life(pub String);
+
 /// What is known of an account whose store was empty.
 #[derive(Clone, Debug, Default)]
 pub struct Opening {

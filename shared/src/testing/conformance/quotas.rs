@@ -5,9 +5,10 @@ use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::ports::QuotaStore;
 use crate::rules::quota::{
-    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, MAX_AMOUNT, Opening, ScopeId, Settle, Spends,
-    Terms, What,
+    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, MAX_AMOUNT, Opening, ScopeId, Settle,
+    Spends, Terms, What,
 };
+use crate::testing::open_account;
 use crate::time::{UnixMillis, Zone};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub async fn quotas(store: &dyn QuotaStore) {
     let first = ask(1, &total, 100);
     assert_eq!(store.admit(one, &first, 1).await.unwrap().said, Admission::Unseeded);
     opens(store, one, &total).await;
+    opens_in_the_life_that_it_named(store, &total).await;
     holds(store, one, &total).await;
     counts(store).await;
     knows_late_words(store, &total).await;
@@ -53,9 +55,9 @@ async fn opens(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
         journals: BTreeMap::from([(journal(), 7)]),
         interrupted: Vec::new(),
     };
-    store.open(account, 1, &opening(200)).await.unwrap();
+    assert!(opened(store, account, 1, &opening(200)).await);
     // Once in an epoch, whoever says what.
-    store.open(account, 1, &opening(999)).await.unwrap();
+    assert!(opened(store, account, 1, &opening(999)).await);
     let (is_open, standing) = store.standing(account, &scopes, 1).await.unwrap().said;
     assert!(is_open);
     assert_eq!(standing[0].spent, NanoUsd(200));
@@ -63,6 +65,34 @@ async fn opens(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
     assert!(!is_open, "not in another epoch");
     assert!(store.settle(account, &settle(&ask(2, limits, 0), 7, 500), 1).await.unwrap().said);
     assert_eq!(spent(store, account, limits).await, 200, "the ledger had it already");
+}
+
+/// What was read for another store than this one opens nothing.
+async fn opens_in_the_life_that_it_named(store: &dyn QuotaStore, limits: &Limits) {
+    let account = AccountId::User(UserId(3));
+    let is_open = async |epoch| store.standing(account, &[], epoch).await.unwrap().said.0;
+    let life = async |epoch| store.life(account, epoch).await.unwrap().said;
+    let open =
+        async |epoch, life: &Life| store.open(account, epoch, life, &Opening::default()).await.unwrap().said;
+    for other in ["", "other"] {
+        assert!(!open(1, &Life(other.to_owned())).await, "it has named none yet");
+    }
+    let own = life(1).await.expect("it is not open");
+    assert_eq!(life(1).await, Some(own.clone()), "to all who ask");
+    assert!(!open(1, &Life("other".to_owned())).await);
+    assert!(!is_open(1).await);
+    assert!(!store.settle(account, &settle(&ask(4, limits, 0), 1, 5), 1).await.unwrap().said);
+
+    assert!(open(1, &own).await);
+    assert!(is_open(1).await);
+    assert_eq!(life(1).await, None, "there is nothing to open");
+    assert!(open(1, &Life("other".to_owned())).await, "it is open, whoever comes late");
+
+    store.declare(account, &ask(5, limits, 100), NOW, 2).await.unwrap();
+    assert_eq!(life(2).await, Some(own.clone()), "another epoch, and nothing was lost");
+    assert!(!open(1, &own).await, "what was read for an older epoch comes too late");
+    assert!(!is_open(1).await);
+    assert!(open(2, &own).await);
 }
 
 /// 800 of 1 000 are left: eight of ten are let in, and as they are settled others are.
@@ -123,7 +153,7 @@ async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
     store.declare(account, &ask(41, limits, 400), NOW, 2).await.unwrap();
     let (is_open, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
     assert_eq!((is_open, standing[0].held.0), (false, 400), "of this epoch, once");
-    store.open(account, 3, &Opening::default()).await.unwrap();
+    assert!(opened(store, account, 3, &Opening::default()).await);
     assert!(store.settle(account, &settle(&declared, 1, 5), 3).await.unwrap().said);
     store.declare(account, &declared, NOW, 3).await.unwrap();
     let given_up = ask(42, limits, 400);
@@ -138,7 +168,7 @@ async fn counts_exactly(store: &dyn QuotaStore) {
     let limits = Limits { total: Some(NanoUsd(MAX_AMOUNT)), ..Limits::default() };
     for (id, amount) in [(50, 99_999_999_999_999), (51, 100_000_000_000_001), (52, MAX_AMOUNT - 1)] {
         let account = AccountId::User(UserId(id));
-        store.open(account, 1, &Opening::default()).await.unwrap();
+        assert!(opened(store, account, 1, &Opening::default()).await);
         let big = ask(60, &limits, amount);
         assert!(matches!(store.admit(account, &big, 1).await.unwrap().said, Admission::Admitted { .. }));
         let (_, standing) = store.standing(account, &scopes(&limits), 1).await.unwrap().said;
@@ -169,7 +199,7 @@ async fn ahead(store: &dyn QuotaStore, account: AccountId, limits: &Limits, n: u
 async fn puts_aside_ahead(store: &dyn QuotaStore) {
     let account = AccountId::User(UserId(70));
     let limits = Limits { total: Some(NanoUsd(10_100)), ..Limits::default() };
-    store.open(account, 1, &Opening::default()).await.unwrap();
+    assert!(opened(store, account, 1, &Opening::default()).await);
     // Of 10 000 that are left two nodes have 5 000, half of which stays for others.
     let (escrow, amount) = ahead(store, account, &limits, 70).await;
     assert_eq!(amount, 2_500, "no more than its share");
@@ -199,7 +229,7 @@ async fn puts_aside_ahead(store: &dyn QuotaStore) {
 async fn takes_back_once(store: &dyn QuotaStore) {
     let account = AccountId::Provider(ProviderId(71));
     let limits = Limits { total: Some(NanoUsd(10_100)), ..Limits::default() };
-    store.open(account, 1, &Opening::default()).await.unwrap();
+    assert!(opened(store, account, 1, &Opening::default()).await);
     let (escrow, _) = ahead(store, account, &limits, 70).await;
     let part = |nano| Back::Part(escrow, NanoUsd(nano));
     for (back, left) in [(part(400), 2_100), (part(400), 2_100), (part(700), 1_800), (part(400), 1_800)] {
@@ -235,6 +265,10 @@ async fn recalls(store: &dyn QuotaStore) {
             }
         }
     }
+}
+
+async fn opened(store: &dyn QuotaStore, account: AccountId, epoch: u64, opening: &Opening) -> bool {
+    open_account(store, account, epoch, opening).await.unwrap()
 }
 
 async fn spent(store: &dyn QuotaStore, account: AccountId, limits: &Limits) -> i64 {

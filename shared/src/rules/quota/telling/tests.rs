@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::{JournalId, KeyId, ProviderId, RequestId, UserId};
 use crate::model::Limits;
 use crate::money::NanoUsd;
-use crate::rules::quota::{Account, Charge, HoldId, Opening, ScopeId, Settle, Spends, Terms, epoch_of};
+use crate::rules::quota::{Account, Charge, HoldId, Life, Opening, ScopeId, Settle, Spends, Terms, epoch_of};
 use crate::time::{UnixMillis, Zone};
 use proptest::prelude::*;
 
@@ -150,7 +150,8 @@ impl World {
             interrupted: Vec::new(),
         };
         let epoch = self.epoch(n);
-        self.store[n].open(epoch, &opening, NOW);
+        let Some(life) = self.store[n].life(epoch, Life(epoch.to_string())) else { return };
+        assert!(self.store[n].open(epoch, &life, &opening, NOW));
     }
 
     fn tell(&mut self, most: usize, failing: u32, can_tell: bool) {

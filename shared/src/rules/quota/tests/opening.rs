@@ -99,9 +99,7 @@ impl Books {
             assert!(spends.at.is_sorted_by_key(|(at, _)| *at));
             assert!(spends.at.len() < 200, "{}", spends.at.len());
         }
-        let mut account = Account::default();
-        account.open(1, &Opening { spends, ..Opening::default() }, UnixMillis(NOW));
-        account
+        Account::opened(1, &Opening { spends, ..Opening::default() }, UnixMillis(NOW))
     }
 
     /// Of all windows, limited or not: of key 1, the user and key 2.

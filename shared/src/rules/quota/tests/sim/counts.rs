@@ -29,6 +29,8 @@ pub struct Counts {
     pub(super) overdue: u64,
     /// Settles of several records.
     pub(super) together: u64,
+    /// Openings that came too late, when the store that they were for had been lost.
+    pub(super) stale: u64,
 }
 
 impl AddAssign for Counts {
@@ -48,6 +50,7 @@ impl AddAssign for Counts {
         self.cut += other.cut;
         self.overdue += other.overdue;
         self.together += other.together;
+        self.stale += other.stale;
     }
 }
 
@@ -65,10 +68,11 @@ impl Counts {
             cut,
             overdue,
             together,
+            stale,
             ..
         } = *self;
         let of_escrow =
-            [granted, drawn, drawn_blind, returned, recalled, admitted_after, cut, overdue, together];
+            [granted, drawn, drawn_blind, returned, recalled, admitted_after, cut, overdue, together, stale];
         assert!(of_escrow.iter().all(|n| *n > 0), "{self:?}");
     }
 }

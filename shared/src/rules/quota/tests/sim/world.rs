@@ -7,7 +7,7 @@ use crate::ids::{JournalId, KeyId};
 use crate::model::{DailyMode, FiveHoursMode, Limits, WallTime};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    Account, Admission, Ask, Back, Edges, HoldId, Opening, ScopeId, Settle, Spends, Terms,
+    Account, Admission, Ask, Back, Edges, HoldId, Life, Opening, ScopeId, Settle, Spends, Terms,
 };
 use crate::time::{UnixMillis, Zone};
 use rand::rngs::SmallRng;
@@ -25,7 +25,7 @@ pub(super) enum Word {
     ReleaseOwner(JournalId),
     GiveBack(Vec<Back>),
     Declare(Ask, i64, u64),
-    Open(u64, Opening),
+    Open(u64, Life, Opening),
 }
 
 pub(super) enum Reply {
@@ -280,9 +280,13 @@ impl World {
                 self.reaches(*epoch);
                 self.store.declare(ask, UnixMillis(*at), *epoch);
             }
-            Word::Open(epoch, opening) => {
-                self.reaches(*epoch);
-                self.store.open(*epoch, opening, now);
+            Word::Open(epoch, life, opening) => {
+                let is_open = self.store.open(*epoch, life, opening, now);
+                if is_open {
+                    self.reaches(*epoch);
+                }
+                self.counts.stale += u64::from(!is_open);
+                return Reply::IsDone(is_open);
             }
         }
         Reply::IsDone(true)
@@ -350,7 +354,11 @@ impl World {
         });
         let (journals, interrupted) = (self.booked.clone(), self.interrupted.clone());
         let opening = Opening { spends: spends.collect(), journals, interrupted };
-        if self.call(&Word::Open(self.epoch, opening)).is_some() {
+        self.made += 1;
+        let new = Life(self.made.to_string());
+        // None where it is open already: the word came late, or its reply was lost.
+        let life = self.is_up.then(|| self.store.life(self.epoch, new.clone())).flatten().unwrap_or(new);
+        if let Some(Reply::IsDone(true)) = self.call(&Word::Open(self.epoch, life, opening)) {
             self.is_open = true;
             self.counts.opened += 1;
         }

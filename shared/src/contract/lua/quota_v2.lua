@@ -1,9 +1,10 @@
 -- Budgets of one account: what it spent, what is held, and the decisions over both, in one moment. The rules, in words and in
 -- Rust: shared/src/rules/quota. `Account` is the model that this is held to, word for word.
 --
--- KEYS  1 head (hash: epoch, open). All other keys of the account are named after it and share its hash tag, so that they
+-- KEYS  1 head (hash: epoch, open, life). All other keys of the account are named after it and share its hash tag, so that they
 --         lie on one node; which of them are needed is known here only: a hold that runs out may be of any key.
--- ARGV  1 word: "admit" | "settle" | "give_back" | "release" | "release_owner" | "declare" | "open" | "keep" | "standing"
+-- ARGV  1 word: "admit" | "settle" | "give_back" | "release" | "release_owner" | "declare" | "life" | "open" | "keep" |
+--         "standing"
 --       2 what it says, as JSON
 -- Returns {now, …}, by word: see `reply` there.
 --
@@ -710,9 +711,33 @@ function words.declare()
   return { digits(now) }
 end
 
+-- A Redis that starts again may have an old copy of what it had: `run_id` tells starts apart.
+local function is_of_this_run(life)
+  return life and string.match(life, '^%w+') == string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
+-- Reply: now, and in which life it is to be opened; or '': it is open in this epoch.
+function words.life()
+  if is_open and epoch == say.epoch then
+    return { digits(now), '' }
+  end
+  local life = redis.call('HGET', head, 'life')
+  if not is_of_this_run(life) then
+    local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+    life = table.concat({ run, time[1], time[2] }, ':')
+    redis.call('HSET', head, 'life', life)
+  end
+  return { digits(now), life }
+end
+
+-- Reply: now, 1 if it is open in this epoch, 0 if it is not.
 function words.open()
-  if say.epoch < epoch or (is_open and epoch == say.epoch) then
-    return { digits(now) }
+  if is_open and epoch == say.epoch then
+    return { digits(now), 1 }
+  end
+  local life = redis.call('HGET', head, 'life')
+  if say.epoch < epoch or life ~= say.life or not is_of_this_run(life) then
+    return { digits(now), 0 }
   end
   reach(say.epoch)
   is_open = true
@@ -735,7 +760,7 @@ function words.open()
       add(scope.id, spend[1], spend[2])
     end
   end
-  return { digits(now) }
+  return { digits(now), 1 }
 end
 
 function words.keep()
