@@ -184,7 +184,13 @@ impl Story {
         }
         for (n, (seq, owed)) in charges.into_iter().enumerate() {
             let at = now.unwrap_or(owed.at);
+            // At their moments they are told in another order than they have in their journal: one journal for each.
+            let (journal, seq) = match now {
+                Some(_) => (self.journal, seq),
+                None => (JournalId::from_parts(UnixMillis(9), &[1; 10]), n as u64 + 1),
+            };
             let charge = Charge {
+                seq,
                 hold: owed.hold,
                 cost: owed.cost,
                 at: owed.at,
@@ -192,12 +198,7 @@ impl Story {
                 from: None,
                 scopes: self.scopes(account, owed.key, at),
             };
-            // At their moments they are told in another order than they have in their journal: one journal for each.
-            let (journal, seq) = match now {
-                Some(_) => (self.journal, seq),
-                None => (JournalId::from_parts(UnixMillis(9), &[1; 10]), n as u64 + 1),
-            };
-            assert!(to.settle(&Settle { journal, seq, charges: vec![charge], backs: Vec::new() }, 1, at));
+            assert!(to.settle(&Settle { journal, charges: vec![charge], backs: Vec::new() }, 1, at));
         }
     }
 

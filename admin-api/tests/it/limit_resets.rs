@@ -78,6 +78,7 @@ impl Stage {
         let id = RequestId::from_parts(self.told.get(), &[0; 10]);
         let at = self.hub.quotas.standing(account, &[], 1).await.unwrap().at;
         let charge = Charge {
+            seq: self.told.get(),
             hold: HoldId(id, 0),
             cost: NanoUsd(usd * 1_000_000_000),
             at,
@@ -87,7 +88,6 @@ impl Stage {
         };
         let settle = Settle {
             journal: JournalId::from_parts(UnixMillis(1), &[0; 10]),
-            seq: self.told.get(),
             charges: vec![charge],
             backs: Vec::new(),
         };

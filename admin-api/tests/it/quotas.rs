@@ -96,9 +96,16 @@ pub async fn spends(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
     let (account, epoch, scopes) = asked(hub, id, key).await;
     let (seq, hold) = hold();
     let at = admin_api::service::now();
-    let charge =
-        Charge { hold, cost: NanoUsd(cents * 10_000_000), at, is_interrupted: false, from: None, scopes };
-    let settle = Settle { journal: journal(1), seq, charges: vec![charge], backs: Vec::new() };
+    let charge = Charge {
+        seq,
+        hold,
+        cost: NanoUsd(cents * 10_000_000),
+        at,
+        is_interrupted: false,
+        from: None,
+        scopes,
+    };
+    let settle = Settle { journal: journal(1), charges: vec![charge], backs: Vec::new() };
     assert!(hub.quotas.settle(account, &settle, epoch).await.unwrap().said);
 }
 

@@ -22,7 +22,8 @@ impl Budgets {
         let mut local = self.local();
         let holds: Vec<HoldId> = told.iter().map(|((_, owed), _)| owed.hold).collect();
         let backs = local.backs_with(account, &holds, epoch);
-        let charge = |((_, owed), scopes): &Told<'_>| Charge {
+        let charge = |((seq, owed), scopes): &Told<'_>| Charge {
+            seq: *seq,
             hold: owed.hold,
             cost: owed.cost,
             at: owed.at,

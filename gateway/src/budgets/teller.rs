@@ -232,12 +232,12 @@ impl Teller {
         for settle in &due.settles {
             let of = settle.iter().filter_map(|n| charges.get(*n).zip(scopes.get(*n)));
             let told: Vec<_> = of.collect();
-            let (Some(((first, _), _)), Some(((last, _), _))) = (told.first(), told.last()) else { continue };
+            let Some(((first, _), _)) = told.first() else { continue };
             let epoch = epoch.filter(|_| !*budgets.epochs.is_away.borrow());
             let heard = match epoch.map(|epoch| epoch_of(epoch, due.generation)) {
                 Some(epoch) => {
                     let (charges, backs) = budgets.words(due.account, &told, epoch);
-                    let words = Settle { journal: id, seq: *last, charges, backs };
+                    let words = Settle { journal: id, charges, backs };
                     budgets.tally.say(Word::Settle);
                     let heard = budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said);
                     if heard == Ok(true) {

@@ -318,6 +318,7 @@ async fn a_session_whose_providers_budget_has_no_room_spills_and_goes_back_with_
     let scopes = scopes_of_provider(&governed, &zone, gateway::now());
     settled(&hub, account, &scopes).await;
     let used_up = Charge {
+        seq: 1,
         hold: HoldId(RequestId::from_parts(1, &[1; 10]), 1),
         cost: NanoUsd(2 * DOLLAR),
         at: gateway::now(),
@@ -325,7 +326,7 @@ async fn a_session_whose_providers_budget_has_no_room_spills_and_goes_back_with_
         from: None,
         scopes: scopes.clone(),
     };
-    let settle = Settle { journal: journal(9), seq: 1, charges: vec![used_up], backs: Vec::new() };
+    let settle = Settle { journal: journal(9), charges: vec![used_up], backs: Vec::new() };
     assert!(hub.quotas.settle(account, &settle, epoch_of(1, 1)).await.unwrap().said);
     say(one).await;
     say(one).await;

@@ -107,6 +107,7 @@ mod tests {
                     None => rows.push(lump(at)),
                 }
                 let charge = Charge {
+                    seq: 1,
                     hold: HoldId(RequestId::from_bytes([n; 16]), 0),
                     cost: NanoUsd(amount),
                     at,
@@ -114,7 +115,7 @@ mod tests {
                     from: None,
                     scopes: vec![(ScopeId::Owner, terms.clone())],
                 };
-                told.push(Settle { journal: journal(n), seq: 1, charges: vec![charge], backs: Vec::new() });
+                told.push(Settle { journal: journal(n), charges: vec![charge], backs: Vec::new() });
                 journals.insert(journal(n), 1);
                 if may_count(UnixMillis(at.0 + later), from) {
                     known.insert(journal(n), 1);

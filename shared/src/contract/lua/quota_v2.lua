@@ -663,14 +663,16 @@ function words.settle()
     return { digits(now), 0 }
   end
   local known = tonumber(redis.call('HGET', name('journals'), say.journal) or '0')
-  redis.call('HSET', name('journals'), say.journal, digits(math.max(known, say.seq)))
+  local last = known
   for _, one in ipairs(say.charges) do
-    if say.seq <= known then
+    last = math.max(last, one.seq)
+    if one.seq <= known then
       release(one.hold)
     else
       charge(one)
     end
   end
+  redis.call('HSET', name('journals'), say.journal, digits(last))
   take_back(say.backs)
   return { digits(now), 1 }
 end

@@ -130,6 +130,7 @@ struct BackDoc {
 
 #[derive(Serialize)]
 struct ChargeDoc {
+    seq: u64,
     hold: String,
     cost: i64,
     at: i64,
@@ -231,17 +232,17 @@ pub fn admit(account: AccountId, ask: &Ask, epoch: u64) -> Result<ScriptCall, se
     call(account, "admit", &ask_doc(ask, UnixMillis(0), epoch))
 }
 
-/// A record of a journal.
+/// Records of a journal.
 pub fn settle(account: AccountId, settle: &Settle, epoch: u64) -> Result<ScriptCall, serde_json::Error> {
     #[derive(Serialize)]
     struct Doc {
         journal: String,
-        seq: u64,
         epoch: u64,
         charges: Vec<ChargeDoc>,
         backs: Vec<BackDoc>,
     }
     let charges = settle.charges.iter().map(|charge| ChargeDoc {
+        seq: charge.seq,
         hold: hold_name(charge.hold),
         cost: amount(charge.cost),
         at: charge.at.0,
@@ -250,8 +251,7 @@ pub fn settle(account: AccountId, settle: &Settle, epoch: u64) -> Result<ScriptC
         scopes: scope_docs(&charge.scopes),
     });
     let (charges, backs) = (charges.collect(), back_docs(&settle.backs));
-    let (journal, seq) = (settle.journal.to_string(), settle.seq);
-    call(account, "settle", &Doc { journal, seq, epoch, charges, backs })
+    call(account, "settle", &Doc { journal: settle.journal.to_string(), epoch, charges, backs })
 }
 
 /// What was put aside ahead goes back.

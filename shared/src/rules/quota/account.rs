@@ -1,7 +1,7 @@
 //! One account: what was spent, what is held, and the decisions over both.
 //!
 //! Every word may come twice or late, because replies are lost and connections break: an admission is known by its hold, a
-//! settle by its journal and number, and what comes for a hold that is over finds its tombstone.
+//! charge by its journal and number, and what comes for a hold that is over finds its tombstone.
 
 use super::escrow;
 use super::scope::Scope;
@@ -168,7 +168,7 @@ impl Account {
         scopes.iter().flat_map(of).collect()
     }
 
-    /// Charges what a record says, unless it is known. False: nothing was done, because the account is not open, or under
+    /// Charges what each record says, unless it is known. False: nothing was done, because the account is not open, or under
     /// another epoch; whoever tells begins anew when it knows that one.
     #[must_use]
     pub fn settle(&mut self, settle: &Settle, epoch: u64, now: UnixMillis) -> bool {
@@ -176,11 +176,11 @@ impl Account {
         if !self.is_open(epoch) {
             return false;
         }
-        let known = self.journals.entry(settle.journal).or_default();
-        let is_known = settle.seq <= *known;
-        *known = settle.seq.max(*known);
+        let last = self.journals.entry(settle.journal).or_default();
+        let known = *last;
+        *last = settle.charges.iter().map(|charge| charge.seq).fold(known, u64::max);
         for charge in &settle.charges {
-            if is_known {
+            if charge.seq <= known {
                 // The ledger had it when the account was opened; its hold was put aside again meanwhile.
                 self.release(charge.hold, now);
             } else {

@@ -162,15 +162,12 @@ pub enum What {
     },
 }
 
-/// What a record of a journal says about an account.
+/// What records of a journal say about an account.
 #[derive(Clone, Debug)]
 pub struct Settle {
     /// The journal.
     pub journal: JournalId,
-    /// The record's number: what is not above the last one that was heard is known. Each journal's records are told in
-    /// their order.
-    pub seq: u64,
-    /// What is charged.
+    /// What is charged, in the order of the records; all of one record come together, and none is left out between them.
     pub charges: Vec<Charge>,
     /// What goes back of what was put aside ahead, after these charges.
     pub backs: Vec<Back>,
@@ -188,6 +185,9 @@ pub enum Back {
 /// What something under way has cost.
 #[derive(Clone, Debug)]
 pub struct Charge {
+    /// The record's number in its journal: what is not above the last one that was heard before this settle is known, however
+    /// the records were divided when they were told.
+    pub seq: u64,
     /// Its hold. It needs none: it may have been let in while the store was away.
     pub hold: HoldId,
     /// What it cost; nothing, when it failed or never began.

@@ -21,6 +21,7 @@ pub async fn quotas(store: &dyn QuotaStore) {
     assert_eq!(store.admit(one, &first, 1).await.unwrap().said, Admission::Unseeded);
     opens(store, one, &total).await;
     opens_in_the_life_that_it_named(store, &total).await;
+    charges_each_record_once(store, &total).await;
     holds(store, one, &total).await;
     counts(store).await;
     knows_late_words(store, &total).await;
@@ -93,6 +94,33 @@ async fn opens_in_the_life_that_it_named(store: &dyn QuotaStore, limits: &Limits
     assert!(!open(1, &own).await, "what was read for an older epoch comes too late");
     assert!(!is_open(1).await);
     assert!(open(2, &own).await);
+}
+
+/// However records are divided when they are told, again, late, or over both sides of what the ledger had.
+async fn charges_each_record_once(store: &dyn QuotaStore, limits: &Limits) {
+    let account = AccountId::User(UserId(4));
+    let opening = Opening { journals: [(journal(), 2)].into(), ..Opening::default() };
+    assert!(opened(store, account, 1, &opening).await);
+    let mut sum = 0;
+    for (first, last, news) in [(1, 4, 3..=4), (3, 3, 1..=0), (4, 5, 5..=5), (3, 7, 6..=7), (3, 5, 1..=0)] {
+        // Each costs twice what the one before did.
+        let charges = |seq: u64| settle(&ask(80 + seq, limits, 0), seq, 1 << seq).charges;
+        let told = Settle {
+            journal: journal(),
+            charges: (first..=last).flat_map(charges).collect(),
+            backs: Vec::new(),
+        };
+        assert!(store.settle(account, &told, 1).await.unwrap().said);
+        sum += news.map(|seq| 1 << seq).sum::<i64>();
+        assert_eq!(spent(store, account, limits).await, sum, "{first} to {last}");
+    }
+    let of_one_record = [(90, 8, 100), (91, 8, 200)];
+    let charges = of_one_record.map(|(n, seq, cost)| settle(&ask(n, limits, 0), seq, cost).charges);
+    let told = Settle { journal: journal(), charges: charges.concat(), backs: Vec::new() };
+    for _ in 0..2 {
+        assert!(store.settle(account, &told, 1).await.unwrap().said);
+        assert_eq!(spent(store, account, limits).await, sum + 300, "all of one record");
+    }
 }
 
 /// 800 of 1 000 are left: eight of ten are let in, and as they are settled others are.
@@ -302,6 +330,7 @@ fn ask(n: u64, limits: &Limits, need: i64) -> Ask {
 
 fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
     let charge = Charge {
+        seq,
         hold: ask.hold,
         cost: NanoUsd(cost),
         at: NOW,
@@ -309,7 +338,7 @@ fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
         from: None,
         scopes: ask.scopes.clone(),
     };
-    Settle { journal: journal(), seq, charges: vec![charge], backs: Vec::new() }
+    Settle { journal: journal(), charges: vec![charge], backs: Vec::new() }
 }
 
 /// Before any clock that a store may have: only what is for good is asked about.

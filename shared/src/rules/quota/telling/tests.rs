@@ -195,14 +195,13 @@ impl World {
     fn settle(&mut self, due: &Due, settle: &[usize], charges: &[(u64, Owed)]) -> bool {
         let n = ACCOUNTS.iter().position(|account| *account == due.account).unwrap();
         let charge = |n: &usize| {
-            let owed = charges[*n].1;
+            let (seq, owed) = charges[*n];
             let Owed { hold, cost, at, is_interrupted, .. } = owed;
-            Charge { hold, cost, at, is_interrupted, from: None, scopes: scopes() }
+            Charge { seq, hold, cost, at, is_interrupted, from: None, scopes: scopes() }
         };
-        let seq = charges[*settle.last().unwrap()].0;
         let charges = settle.iter().map(charge).collect();
         let epoch = self.epoch(n);
-        self.store[n].settle(&Settle { journal: self.journal, seq, charges, backs: Vec::new() }, epoch, NOW)
+        self.store[n].settle(&Settle { journal: self.journal, charges, backs: Vec::new() }, epoch, NOW)
     }
 
     /// Everybody is there, and all is told.

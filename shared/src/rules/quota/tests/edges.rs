@@ -149,6 +149,7 @@ impl Purse {
         let (hold, admission) = self.ask(cost, now);
         assert!(matches!(admission, Admission::Admitted { .. }), "{admission:?}");
         let charge = Charge {
+            seq: self.made,
             hold,
             cost: NanoUsd(cost),
             at: now,
@@ -156,7 +157,7 @@ impl Purse {
             from: None,
             scopes: self.scopes(now),
         };
-        let settle = Settle { journal: journal(), seq: self.made, charges: vec![charge], backs: Vec::new() };
+        let settle = Settle { journal: journal(), charges: vec![charge], backs: Vec::new() };
         assert!(self.account.settle(&settle, 1, now));
     }
 

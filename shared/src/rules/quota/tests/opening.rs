@@ -52,6 +52,7 @@ impl Books {
         rows.sort_by_key(|row| row.at);
         for (seq, row) in (1..).zip(rows) {
             let charge = Charge {
+                seq,
                 hold: HoldId(RequestId::from_parts(seq, &[0; 10]), 0),
                 cost: NanoUsd(row.cost),
                 at: UnixMillis(row.at),
@@ -61,7 +62,7 @@ impl Books {
             };
             let journal = JournalId::from_parts(UnixMillis(1), &[0; 10]);
             assert!(account.settle(
-                &Settle { journal, seq, charges: vec![charge], backs: Vec::new() },
+                &Settle { journal, charges: vec![charge], backs: Vec::new() },
                 1,
                 UnixMillis(row.at)
             ));

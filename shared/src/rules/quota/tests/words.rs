@@ -27,6 +27,7 @@ fn ask(n: u64, limits: &Limits, now: i64) -> Ask {
 
 fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
     let charge = Charge {
+        seq,
         hold: ask.hold,
         cost: NanoUsd(cost),
         at: UnixMillis(NOON),
@@ -34,7 +35,7 @@ fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
         from: None,
         scopes: ask.scopes.clone(),
     };
-    Settle { journal: journal(), seq, charges: vec![charge], backs: Vec::new() }
+    Settle { journal: journal(), charges: vec![charge], backs: Vec::new() }
 }
 
 fn spent(account: &Account, limits: &Limits) -> i64 {

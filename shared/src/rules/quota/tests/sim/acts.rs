@@ -85,38 +85,35 @@ impl World {
         self.finish_adopting(i);
     }
 
-    /// Several of its own records together, where the store can have heard none of them.
+    /// Some of its own records together, whichever of them the store has heard already.
     pub(super) fn settle_own(&mut self, i: usize) {
         let most = self.rng.random_range(1..=3);
         let node = &mut self.nodes[i];
         let (journal, epoch) = (node.disk.journal, node.epoch);
-        let most = if node.answered.is_some_and(|until| node.acked >= until) { most } else { 1 };
         let records = node.disk.records.range(node.acked + 1..).take(most);
         let records: Vec<(u64, Record)> = records.map(|(seq, record)| (*seq, record.clone())).collect();
-        let Some((seq, _)) = records.last() else { return };
+        let Some((last, _)) = records.last() else { return };
         let holds: Vec<HoldId> = records.iter().map(|(_, record)| record.hold).collect();
         let from: Vec<_> = holds.iter().map(|hold| node.escrows.drawn_from(*hold, epoch)).collect();
         let backs = node.escrows.backs_with(&holds, epoch);
-        let charges = records.iter().zip(from).map(|((_, record), from)| self.charge(record, from)).collect();
-        let settle = Settle { journal, seq: *seq, charges, backs: backs.clone() };
+        let charges = records.iter().zip(from).map(|((seq, record), from)| self.charge(*seq, record, from));
+        let settle = Settle { journal, charges: charges.collect(), backs: backs.clone() };
         if let Some(Reply::IsDone(true)) = self.call(&Word::Settle(settle, epoch)) {
             self.counts.together += u64::from(records.len() > 1);
             let node = &mut self.nodes[i];
-            node.answered.get_or_insert(node.disk.last_seq);
-            node.acked = *seq;
+            node.acked = *last;
             node.escrows.told(&holds);
             node.escrows.heard(&backs);
             node.delete();
             for hold in holds {
                 self.request(hold).is_resolved = true;
             }
-        } else {
-            self.nodes[i].answered = None;
         }
     }
 
-    fn charge(&self, record: &Record, from: Option<HoldId>) -> Charge {
+    fn charge(&self, seq: u64, record: &Record, from: Option<HoldId>) -> Charge {
         Charge {
+            seq,
             hold: record.hold,
             cost: NanoUsd(record.cost),
             at: UnixMillis(record.at),
@@ -129,8 +126,8 @@ impl World {
     /// A record of somebody who is dead.
     pub(super) fn settle(&mut self, disk: &Disk, acked: u64, epoch: u64) -> Option<u64> {
         let (seq, record) = disk.records.range(acked + 1..).next()?;
-        let charges = vec![self.charge(record, None)];
-        let settle = Settle { journal: disk.journal, seq: *seq, charges, backs: Vec::new() };
+        let charges = vec![self.charge(*seq, record, None)];
+        let settle = Settle { journal: disk.journal, charges, backs: Vec::new() };
         match self.call(&Word::Settle(settle, epoch)) {
             Some(Reply::IsDone(true)) => {
                 self.request(record.hold).is_resolved = true;
@@ -204,7 +201,6 @@ impl World {
     pub(super) fn declare(&mut self, i: usize) {
         self.declared.remove(&self.nodes[i].disk.journal);
         let node = &mut self.nodes[i];
-        node.answered = None;
         let mut all = Vec::new();
         let mut of_disk = |disk: &Disk| {
             all.extend(disk.begins.iter().map(|(hold, begin)| (*hold, *begin, None, disk.journal)));

@@ -217,6 +217,9 @@ impl World {
 
     /// The store has heard a settle.
     pub(super) fn is_told(&mut self, settle: &Settle) {
+        let holds = settle.charges.iter().map(|charge| charge.hold).collect::<Vec<_>>();
+        let known = holds.into_iter().filter(|hold| self.request(*hold).is_charged).count();
+        self.counts.divided += u64::from(known > 0 && known < settle.charges.len());
         for charge in &settle.charges {
             let request = self.request(charge.hold);
             let is_known = std::mem::replace(&mut request.is_charged, true);

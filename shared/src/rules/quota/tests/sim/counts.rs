@@ -29,6 +29,8 @@ pub struct Counts {
     pub(super) overdue: u64,
     /// Settles of several records.
     pub(super) together: u64,
+    /// Of these, where the store knew some of the records and not the others.
+    pub(super) divided: u64,
     /// Openings that came too late, when the store that they were for had been lost.
     pub(super) stale: u64,
 }
@@ -50,6 +52,7 @@ impl AddAssign for Counts {
         self.cut += other.cut;
         self.overdue += other.overdue;
         self.together += other.together;
+        self.divided += other.divided;
         self.stale += other.stale;
     }
 }
@@ -68,11 +71,23 @@ impl Counts {
             cut,
             overdue,
             together,
+            divided,
             stale,
             ..
         } = *self;
-        let of_escrow =
-            [granted, drawn, drawn_blind, returned, recalled, admitted_after, cut, overdue, together, stale];
+        let of_escrow = [
+            granted,
+            drawn,
+            drawn_blind,
+            returned,
+            recalled,
+            admitted_after,
+            cut,
+            overdue,
+            together,
+            divided,
+            stale,
+        ];
         assert!(of_escrow.iter().all(|n| *n > 0), "{self:?}");
     }
 }

@@ -78,9 +78,6 @@ pub struct Node {
     pub adopted: Vec<Adopted>,
     /// What it has put aside ahead.
     pub escrows: Escrows,
-    /// The account has answered since it was last silent: what was written by then is told record by record, because an
-    /// opening, or a settle that nobody answered, may have ended at any of them.
-    pub answered: Option<u64>,
 }
 
 impl Node {
@@ -97,7 +94,6 @@ impl Node {
             floor: 0,
             adopted: Vec::new(),
             escrows: Escrows::default(),
-            answered: None,
         }
     }
 

@@ -224,11 +224,7 @@ impl World {
         let later = self.now + self.rng.random_range(0..120_000);
         let fate = self.rng.random_range(0..100);
         let is_once = matches!(word, Word::Admit(..));
-        // One of several records must not come when some of them were told by themselves: the store knows settles by their
-        // last record, and would charge the others twice. So whoever gets no answer must not divide it otherwise, unless it
-        // can come no more.
-        let is_never_late = matches!(word, Word::Settle(settle, _) if settle.charges.len() > 1);
-        if !self.is_up || fate < if is_never_late { 8 } else { 4 } {
+        if !self.is_up || fate < 4 {
             self.counts.lost += 1;
             return None;
         }
@@ -324,6 +320,7 @@ impl World {
     pub(super) fn lose(&mut self) {
         self.store = Account::default();
         self.asides.clear();
+        self.requests.iter_mut().for_each(|request| request.is_charged = false);
         self.store_epoch = 0;
         self.is_lost = true;
     }
