@@ -21,7 +21,7 @@ use shared::money::NanoUsd;
 use shared::ports::{Lent, NodeRegistry, Place, QuotaStore, Receipt};
 use shared::rules::quota::barrier::HeldUp;
 use shared::rules::quota::{
-    Account, AccountId, Charge, HoldId, Kind, Opening, ScopeId, Settle, Terms, epoch_of, owed,
+    Account, AccountId, Ask, Charge, HoldId, Kind, Opening, ScopeId, Settle, Terms, epoch_of, owed,
     scopes_of_caller, scopes_of_provider,
 };
 use shared::rules::select::Draws;
@@ -39,6 +39,7 @@ on_both!(on:
     an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
     openers_at_once_begin_one_epoch,
     a_store_that_lost_its_epoch_gets_the_next_one,
+    an_account_that_the_store_does_not_open_is_wanted_again,
     what_was_cut_and_what_will_be_told_again_is_named,
     an_account_is_told_of_the_journals_whose_records_may_count_in_it,
 );
@@ -485,6 +486,38 @@ async fn a_store_that_lost_its_epoch_gets_the_next_one(hub: Hub) {
     stage.beats("a", newest, Some(99)).await;
     assert_eq!(stage.step().await.accounts, 1);
     assert!(stage.is_open(ada, 99).await);
+}
+
+async fn an_account_that_the_store_does_not_open_is_wanted_again(hub: Hub) {
+    let mut stage = Stage::new(&hub).await;
+    stage.step().await;
+    let epoch = stage.quotas.epoch().await.unwrap().unwrap();
+    let [ada, bob] = ["Ada", "Bob"].map(|name| hub.make_user(name));
+    let (ada, bob) = (ada.await["user"]["id"].as_i64().unwrap(), bob.await["user"]["id"].as_i64().unwrap());
+    for id in [ada, bob] {
+        limited(&hub, &format!("users/{id}")).await;
+    }
+    let [ada, bob] = [ada, bob].map(|id| AccountId::User(UserId(id)));
+    stage.beats("a", stage_revision(&hub).await, Some(epoch)).await;
+    // What the database knows of it is older than what a gateway has told.
+    let ask = Ask {
+        hold: HoldId(RequestId::from_parts(1, &[0; 10]), 0),
+        owner: journal(1),
+        need: NanoUsd(1),
+        lives_ms: 900_000,
+        scopes: Vec::new(),
+        is_counted: false,
+        session: None,
+        escrow: None,
+    };
+    stage.quotas.declare(ada, &ask, now(), epoch_of(epoch, 2)).await.unwrap();
+    for account in [ada, bob] {
+        stage.quotas.want(account).await.unwrap();
+    }
+    assert_eq!(stage.step().await, Opened { accounts: 1, ..held_up(HeldUp::OtherEpoch) });
+    assert!(stage.is_open(bob, epoch).await);
+    assert!(!stage.is_open(ada, epoch).await);
+    assert!(stage.quotas.take_wanted(9).await.unwrap().contains(&ada));
 }
 
 async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {

@@ -16,8 +16,7 @@ use crate::hub::now;
 use crate::journal::source::{Adopted, Source, Stretch};
 use futures::stream::{self, StreamExt as _};
 use shared::ids::{JournalId, Revision};
-use shared::ports::PortError;
-use shared::rules::quota::telling::{Due, Governed, Moment, Outcome};
+use shared::rules::quota::telling::{Due, Governed, Moment};
 use shared::rules::quota::{AccountId, Owed, Said, ScopeId, Settle, Terms, epoch_of};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -183,9 +182,9 @@ impl Teller {
                 budgets.give_up(account, hold);
             }
         }
-        let outcomes = self.tell(id, &pass.due, &charges, epoch).await;
-        self.declare_untold(id, &outcomes, &pass.due, &charges, &governed, epoch).await;
-        budgets.tellings.passed(id, &pass, &outcomes, moment());
+        let are_told = self.tell(id, &pass.due, &charges, epoch).await;
+        self.declare_untold(id, &are_told, &pass.due, &charges, &governed, epoch).await;
+        budgets.tellings.passed(id, &pass, &are_told, moment());
         // What is written by now says so itself.
         to - from >= BATCH as u64
     }
@@ -197,14 +196,14 @@ impl Teller {
         due: &[Due],
         charges: &[(u64, Owed)],
         epoch: Option<u64>,
-    ) -> Vec<Outcome> {
+    ) -> Vec<bool> {
         let live = self.budgets.live.load_full();
         let mut limited = Limited::new(&self.budgets, &live, now());
         let scopes: Vec<Vec<(ScopeId, Terms)>> = {
             let mut of = |(_, owed): &(u64, Owed)| limited.scopes(owed.account, owed.key);
             // In the order of the charges; nothing is looked up for those that are not due.
             let mut all = vec![Vec::new(); charges.len()];
-            for n in due.iter().flat_map(|due| &due.settles).flatten() {
+            for n in due.iter().flat_map(|due| &due.charges) {
                 if let (Some(place), Some(charge)) = (all.get_mut(*n), charges.get(*n)) {
                     *place = of(charge);
                 }
@@ -219,6 +218,7 @@ impl Teller {
         stream::iter(due).map(tell).buffered(AT_A_TIME).collect().await
     }
 
+    /// True when it has heard all that is due to it.
     async fn tell_one(
         &self,
         id: JournalId,
@@ -226,42 +226,27 @@ impl Teller {
         charges: &[(u64, Owed)],
         scopes: &[Vec<(ScopeId, Terms)>],
         epoch: Option<u64>,
-    ) -> Outcome {
+    ) -> bool {
         let budgets = &self.budgets;
-        let mut outcome = Outcome { is_open: false, stopped_at: None };
-        for settle in &due.settles {
-            let of = settle.iter().filter_map(|n| charges.get(*n).zip(scopes.get(*n)));
-            let told: Vec<_> = of.collect();
-            let Some(((first, _), _)) = told.first() else { continue };
-            let epoch = epoch.filter(|_| !*budgets.epochs.is_away.borrow());
-            let heard = match epoch.map(|epoch| epoch_of(epoch, due.generation)) {
-                Some(epoch) => {
-                    let (charges, backs) = budgets.words(due.account, &told, epoch);
-                    let words = Settle { journal: id, charges, backs };
-                    budgets.tally.say(Word::Settle);
-                    let heard = budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said);
-                    if heard == Ok(true) {
-                        budgets.charged(&told, &words);
-                    }
-                    heard
-                }
-                None => Err(PortError::Unavailable),
-            };
-            match heard {
-                Ok(true) => outcome.is_open = true,
-                Ok(false) => {
-                    let _ = budgets.store.want(due.account).await;
-                    budgets.epochs.look.notify_one();
-                }
-                Err(_) if epoch.is_some() => budgets.epochs.look.notify_one(),
-                Err(_) => {}
+        let Some(epoch) = epoch.filter(|_| !*budgets.epochs.is_away.borrow()) else { return false };
+        let told: Vec<_> = due.charges.iter().filter_map(|n| charges.get(*n).zip(scopes.get(*n))).collect();
+        let epoch = epoch_of(epoch, due.generation);
+        let (charges, backs) = budgets.words(due.account, &told, epoch);
+        let words = Settle { journal: id, charges, backs };
+        budgets.tally.say(Word::Settle);
+        let heard = budgets.store.settle(due.account, &words, epoch).await.map(|at| at.said);
+        match heard {
+            Ok(true) => {
+                budgets.charged(&told, &words);
+                return true;
             }
-            if heard != Ok(true) {
-                outcome.stopped_at = Some(*first);
-                break;
+            Ok(false) => {
+                let _ = budgets.store.want(due.account).await;
             }
+            Err(_) => {}
         }
-        outcome
+        budgets.epochs.look.notify_one();
+        false
     }
 
     /// What cannot be told to an account that is not open is put aside there meanwhile, once: its request may not have run
@@ -269,7 +254,7 @@ impl Teller {
     async fn declare_untold(
         &mut self,
         id: JournalId,
-        outcomes: &[Outcome],
+        are_told: &[bool],
         due: &[Due],
         charges: &[(u64, Owed)],
         governed: &Governed,
@@ -281,11 +266,10 @@ impl Teller {
         {
             let live = self.budgets.live.load_full();
             let mut limited = Limited::new(&self.budgets, &live, now());
-            for (due, outcome) in due.iter().zip(outcomes) {
-                let Some(stopped_at) = outcome.stopped_at else { continue };
+            for (due, _) in due.iter().zip(are_told).filter(|(_, is_told)| !**is_told) {
                 let known = self.declared.get(&(id, due.account)).copied().unwrap_or(0);
-                let of = due.settles.iter().flatten().filter_map(|n| charges.get(*n));
-                for (seq, owed) in of.filter(|(seq, _)| *seq >= stopped_at && *seq > known) {
+                let of = due.charges.iter().filter_map(|n| charges.get(*n));
+                for (seq, owed) in of.filter(|(seq, _)| *seq > known) {
                     let Some(generation) = governed.generation(owed.account) else { continue };
                     declared.push(Declared::of_record(id, owed, generation, &mut limited));
                     until.push(((id, owed.account), *seq));

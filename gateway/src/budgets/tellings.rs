@@ -5,7 +5,7 @@ use crate::live::Live;
 use parking_lot::Mutex;
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::AccountId;
-use shared::rules::quota::telling::{Governed, Moment, Outcome, Pass, Telling};
+use shared::rules::quota::telling::{Governed, Moment, Pass, Telling};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -106,8 +106,8 @@ impl Tellings {
     }
 
     /// What came of a pass.
-    pub fn passed(&self, id: JournalId, pass: &Pass, outcomes: &[Outcome], moment: Moment) {
-        self.with(id, |telling, governed| telling.passed(pass, outcomes, governed, moment));
+    pub fn passed(&self, id: JournalId, pass: &Pass, are_told: &[bool], moment: Moment) {
+        self.with(id, |telling, governed| telling.passed(pass, are_told, governed, moment));
         self.moved.send_replace(());
     }
 

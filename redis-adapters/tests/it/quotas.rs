@@ -421,8 +421,45 @@ async fn the_script_says_what_the_model_says() {
         "put aside ahead",
         "ran out",
     ];
-    let all = answers.into_iter().chain(ahead).map(str::to_owned).collect();
+    let openings = ["not opened", "open"];
+    let all = answers.into_iter().chain(ahead).chain(openings).map(str::to_owned).collect();
     assert_eq!(seen, all, "everything was said at some time");
+}
+
+/// The admin side reads the ledger for a store, and what it says comes when that is not there any more.
+#[tokio::test]
+async fn what_was_read_for_a_redis_that_has_lost_what_it_had_opens_nothing() {
+    let mut redis = Redis::start().await;
+    let mut quotas = RedisQuotas::unannounced(redis.link().await);
+    let life = async |quotas: &RedisQuotas| quotas.life(ACCOUNT, 1).await.unwrap().said.unwrap();
+    let open = async |quotas: &RedisQuotas, life: &Life| {
+        quotas.open(ACCOUNT, 1, life, &Opening::default()).await.unwrap().said
+    };
+    let mut lives = vec![life(&quotas).await];
+    // Lost, and lost again; then it starts with an old copy, in which the account is not open.
+    for is_lost_by in ["flush", "flush", "restart"] {
+        match is_lost_by {
+            "flush" => drop(redis.cli(&["FLUSHALL"])),
+            _ => {
+                redis.cli(&["SAVE"]);
+                redis.kill();
+                redis.start_server();
+                quotas = RedisQuotas::unannounced(redis.link().await);
+            }
+        }
+        for old in &lives {
+            assert!(!open(&quotas, old).await, "{is_lost_by}: before anybody has asked again");
+        }
+        let new = life(&quotas).await;
+        assert!(!lives.contains(&new), "{is_lost_by}");
+        for old in &lives {
+            assert!(!open(&quotas, old).await, "{is_lost_by}");
+        }
+        lives.push(new);
+    }
+    assert!(!quotas.standing(ACCOUNT, &[], 1).await.unwrap().said.0);
+    assert!(open(&quotas, lives.last().unwrap()).await);
+    assert!(quotas.standing(ACCOUNT, &[], 1).await.unwrap().said.0);
 }
 
 /// What is kept of an account, in bytes, after a day of it: for who sizes a Redis.

@@ -8,8 +8,8 @@
 //!  (may be deleted)     (account 7 is told again)   (all others)
 //! ```
 //! An account is opened with what the books had, up to a number that no node hears. What is told of records up to it is known
-//! there, what is above is charged; a settle over both would be charged whole. So until an account has answered, each record
-//! is told by itself, and so are all that were written by then.
+//! there, what is above is charged: each by its own number, so all that is due to an account goes in one settle, and may be
+//! divided otherwise when it is told again.
 
 use super::owed::Owed;
 use super::words::AccountId;
@@ -51,8 +51,6 @@ pub struct Telling {
     /// All up to this number was told to all accounts that are not behind.
     read: u64,
     behind: BTreeMap<AccountId, Behind>,
-    /// Accounts that have answered, and up to which number each record is told to them by itself.
-    answered: HashMap<AccountId, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +80,10 @@ pub struct Due {
     pub account: AccountId,
     /// Its generation.
     pub generation: u32,
-    /// Which of the charges that the pass was made of go into one settle: the next is told when the one before was.
-    pub settles: Vec<Vec<usize>>,
-}
-
-/// What came of telling an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// It has heard something: it is open.
-    pub is_open: bool,
-    /// The number of the first record that it could not be told.
-    pub stopped_at: Option<u64>,
+    /// The number of the first of their records.
+    pub first: u64,
+    /// Which of the charges that the pass was made of these are, in their order.
+    pub charges: Vec<usize>,
 }
 
 /// What is looked at now.
@@ -123,11 +114,9 @@ impl Telling {
         }
         for (account, generation) in after.accounts() {
             if before.generation(account) != Some(generation) {
-                self.answered.remove(&account);
                 self.behind.insert(account, Behind { told: floor, retry_at_ms: 0, pause_ms: 0 });
             }
         }
-        self.answered.retain(|account, _| after.generation(*account).is_some());
         self.behind.retain(|account, behind| after.generation(*account).is_some() && behind.told < self.read);
     }
 
@@ -197,32 +186,22 @@ impl Telling {
             if told.is_none_or(|told| *seq <= told) {
                 continue;
             }
-            let due = due.entry(account).or_insert(Due { account, generation, settles: Vec::new() });
-            let goes_along = self.answered.get(&account).is_some_and(|until| until < seq);
-            match due.settles.last_mut().filter(|settle| {
-                let first = settle.first().and_then(|n| charges.get(*n));
-                // All of one record go together: it has one number.
-                first.is_some_and(|(first, _)| {
-                    first == seq
-                        || (goes_along && self.answered.get(&account).is_some_and(|until| until < first))
-                })
-            }) {
-                Some(settle) => settle.push(n),
-                None => due.settles.push(vec![n]),
-            }
+            let due =
+                due.entry(account).or_insert(Due { account, generation, first: *seq, charges: Vec::new() });
+            due.charges.push(n);
         }
         let idle = along.iter().filter(|(account, told)| !due.contains_key(account) && **told < to);
         let idle = idle.filter_map(|(account, _)| Some((*account, governed.generation(*account)?)));
         Pass { from, to, idle: idle.collect(), due: due.into_values().collect(), news_above: self.read }
     }
 
-    /// What came of a pass; `outcomes` are those of its accounts, in their order. `governed` may have changed since.
-    pub fn passed(&mut self, pass: &Pass, outcomes: &[Outcome], governed: &Governed, moment: Moment) {
-        debug_assert_eq!(pass.due.len(), outcomes.len());
+    /// What came of a pass: which of its accounts, in their order, were told. `governed` may have changed since.
+    pub fn passed(&mut self, pass: &Pass, are_told: &[bool], governed: &Governed, moment: Moment) {
+        debug_assert_eq!(pass.due.len(), are_told.len());
         let is_same = |account, generation| governed.generation(account) == Some(generation);
-        for (due, outcome) in pass.due.iter().zip(outcomes) {
+        for (due, is_told) in pass.due.iter().zip(are_told) {
             if is_same(due.account, due.generation) {
-                self.heard(due.account, *outcome, pass.to, moment);
+                self.heard(due, *is_told, pass.to, moment);
             }
         }
         for (account, generation) in &pass.idle {
@@ -238,25 +217,18 @@ impl Telling {
         self.behind.retain(|_, behind| behind.told < self.read);
     }
 
-    fn heard(&mut self, account: AccountId, outcome: Outcome, to: u64, moment: Moment) {
-        if outcome.is_open {
-            self.answered.entry(account).or_insert(moment.last);
-        }
-        match outcome.stopped_at {
-            None => {
-                if let Some(behind) = self.behind.get_mut(&account) {
-                    *behind = Behind { told: to, retry_at_ms: 0, pause_ms: 0 };
-                }
+    fn heard(&mut self, due: &Due, is_told: bool, to: u64, moment: Moment) {
+        let account = due.account;
+        if is_told {
+            if let Some(behind) = self.behind.get_mut(&account) {
+                *behind = Behind { told: to, retry_at_ms: 0, pause_ms: 0 };
             }
-            Some(first) => {
-                // It may have heard a settle of several records and not been heard: divided otherwise it would charge them twice.
-                self.answered.remove(&account);
-                let pause_ms = self.behind.get(&account).map_or(0, |behind| behind.pause_ms);
-                let pause_ms = (pause_ms * 2).clamp(FIRST_PAUSE_MS, LAST_PAUSE_MS);
-                let retry_at_ms = moment.now_ms + pause_ms;
-                self.behind.insert(account, Behind { told: first.saturating_sub(1), retry_at_ms, pause_ms });
-            }
+            return;
         }
+        let pause_ms = self.behind.get(&account).map_or(0, |behind| behind.pause_ms);
+        let pause_ms = (pause_ms * 2).clamp(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+        let retry_at_ms = moment.now_ms + pause_ms;
+        self.behind.insert(account, Behind { told: due.first.saturating_sub(1), retry_at_ms, pause_ms });
     }
 
     /// The records above `from` are gone up to this number: the books needed their room.

@@ -173,33 +173,24 @@ impl World {
         let charges: Vec<(u64, Owed)> = (from + 1..=to).flat_map(of).collect();
         let pass = self.telling.pass((from, to), &charges, &self.governed, moment);
         let mut calls = 0;
-        let mut outcomes = Vec::new();
+        let mut are_told = Vec::new();
         for due in &pass.due {
-            let mut outcome = Outcome { is_open: false, stopped_at: None };
-            for settle in &due.settles {
-                calls += 1;
-                let has_answer = can_tell && failing.rotate_right(calls) & 1 == 0;
-                let is_heard = has_answer || (can_tell && failing.rotate_right(calls + 7) & 1 == 0);
-                let is_done = is_heard && self.settle(due, settle, &charges);
-                if !(is_done && has_answer) {
-                    outcome.stopped_at = Some(charges[settle[0]].0);
-                    break;
-                }
-                outcome.is_open = true;
-            }
-            outcomes.push(outcome);
+            calls += 1;
+            let has_answer = can_tell && failing.rotate_right(calls) & 1 == 0;
+            let is_heard = has_answer || (can_tell && failing.rotate_right(calls + 7) & 1 == 0);
+            are_told.push(is_heard && self.settle(due, &charges) && has_answer);
         }
-        self.telling.passed(&pass, &outcomes, &self.governed, moment);
+        self.telling.passed(&pass, &are_told, &self.governed, moment);
     }
 
-    fn settle(&mut self, due: &Due, settle: &[usize], charges: &[(u64, Owed)]) -> bool {
+    fn settle(&mut self, due: &Due, charges: &[(u64, Owed)]) -> bool {
         let n = ACCOUNTS.iter().position(|account| *account == due.account).unwrap();
         let charge = |n: &usize| {
             let (seq, owed) = charges[*n];
             let Owed { hold, cost, at, is_interrupted, .. } = owed;
             Charge { seq, hold, cost, at, is_interrupted, from: None, scopes: scopes() }
         };
-        let charges = settle.iter().map(charge).collect();
+        let charges = due.charges.iter().map(charge).collect();
         let epoch = self.epoch(n);
         self.store[n].settle(&Settle { journal: self.journal, charges, backs: Vec::new() }, epoch, NOW)
     }
@@ -252,37 +243,32 @@ fn who_cannot_be_told_is_left_behind_and_comes_after_while_the_others_go_on() {
     let at = |now_ms| Moment { last: 14, now_ms, can_tell: true };
     let charges = [(11, charge(first)), (12, charge(second)), (13, charge(first)), (14, charge(second))];
     let pass = telling.pass((10, 14), &charges, &governed, at(0));
-    let told = Outcome { is_open: true, stopped_at: None };
-    let not_open = Outcome { is_open: false, stopped_at: Some(12) };
-    telling.passed(&pass, &[told, not_open], &governed, at(0));
+    telling.passed(&pass, &[true, false], &governed, at(0));
     assert_eq!(telling.told(&governed), 11, "what is to be told again stays");
     assert_eq!((telling.next(at(49)), telling.next(at(50))), (None, Some(11)));
     assert_eq!(telling.wake_at_ms(), Some(50));
     let pass = telling.pass((11, 14), &charges[1..], &governed, at(50));
     assert_eq!(pass.due.iter().map(|due| due.account).collect::<Vec<_>>(), [second]);
-    telling.passed(&pass, &[not_open], &governed, at(50));
+    telling.passed(&pass, &[false], &governed, at(50));
     assert_eq!((telling.next(at(149)), telling.next(at(150))), (None, Some(11)), "each time later");
     telling.retry(|account| account == second);
     assert_eq!(telling.next(at(60)), Some(11), "it has answered somebody");
-    telling.passed(&pass, &[told], &governed, at(60));
+    telling.passed(&pass, &[true], &governed, at(60));
     assert_eq!((telling.told(&governed), telling.next(at(60))), (14, None));
 }
 
 #[test]
-fn what_was_written_before_an_account_answered_is_told_record_by_record_and_what_came_after_together() {
-    let [first, ..] = ACCOUNTS;
-    let governed: Governed = [(first, 1)].into_iter().collect();
-    let mut telling = Telling::from(0);
-    let moment = Moment { last: 4, now_ms: 0, can_tell: true };
-    let charges: Vec<(u64, Owed)> = (1..=8).map(|seq| (seq, charge(first))).collect();
-    let settles = |telling: &Telling, from: usize, to: usize| {
-        let pass = telling.pass((from as u64, to as u64), &charges[from..to], &governed, moment);
-        (pass.due[0].settles.clone(), pass)
-    };
-    let (told, pass) = settles(&telling, 0, 2);
-    assert_eq!(told, [[0], [1]]);
-    telling.passed(&pass, &[Outcome { is_open: true, stopped_at: None }], &governed, moment);
-    assert_eq!(settles(&telling, 2, 8).0, [vec![0], vec![1], vec![2, 3, 4, 5]]);
+fn what_is_due_to_an_account_is_told_together_in_its_order() {
+    let [first, second, _] = ACCOUNTS;
+    let governed: Governed = [(first, 1), (second, 1)].into_iter().collect();
+    let telling = Telling::from(2);
+    let moment = Moment { last: 6, now_ms: 0, can_tell: true };
+    let charges: Vec<(u64, Owed)> = [(2, first), (3, first), (4, second), (5, first), (5, first)]
+        .map(|(seq, of)| (seq, charge(of)))
+        .into();
+    let due = telling.pass((1, 6), &charges, &governed, moment).due;
+    let due: Vec<_> = due.into_iter().map(|due| (due.account, due.first, due.charges)).collect();
+    assert_eq!(due, [(first, 3, vec![1, 3, 4]), (second, 4, vec![2])]);
 }
 
 #[test]
