@@ -8,7 +8,7 @@ use shared::ports::PortError;
 use shared::rules::quota::{AccountId, Back};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Gives back, for ever.
 pub async fn run(budgets: &Budgets) {
@@ -59,17 +59,18 @@ async fn give_back(budgets: &Budgets, of: Option<AccountId>) {
 }
 
 impl Budgets {
-    /// Asks all nodes, this one too, to give back what they put aside ahead, and leaves them the time, twice as
-    /// much with each try. False: nobody was asked.
-    pub(super) async fn recall(&self, account: AccountId, tries: u32) -> bool {
-        if self.store.recall(account).await.is_err() {
-            return false;
+    /// Gives back what this node has put aside ahead in an account, because somebody is refused here. True when there was something.
+    pub(super) async fn give_back_own(&self, account: AccountId) -> bool {
+        {
+            let mut local = self.local();
+            local.recall(account, self.now_ms());
+            if local.backs(Some(account)).is_empty() {
+                return false;
+            }
         }
-        sleep(RECALLED_WITHIN * 2_u32.pow(tries)).await;
+        give_back(self, Some(account)).await;
         true
     }
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A word to all nodes, and one of each to the store (design §7).
-const RECALLED_WITHIN: Duration = Duration::from_millis(20);

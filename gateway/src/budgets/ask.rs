@@ -9,6 +9,7 @@ use shared::ports::At;
 use shared::rules::quota::escrow::{self, Drawing, Grant};
 use shared::rules::quota::local::{Doubt, Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
+use shared::rules::quota::recalls::Next;
 use shared::rules::quota::{AccountId, Admission, Ahead, Ask, Refusal, ScopeId, Standing, epoch_of};
 use shared::time::UnixMillis;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Budgets {
         };
         let until = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
-        let mut tries = 0;
+        let mut asked_back = AskedBack::default();
         loop {
             let Some(epoch) = self.epoch(until).await else {
                 return self.alone(&wish, Doubt::None);
@@ -70,10 +71,10 @@ impl Budgets {
                 }
                 Ok(At { said: Admission::Refused(refusal), .. }) => {
                     keep(&mut held);
-                    if !self.may_have_room(&wish, &refusal, tries).await {
+                    if !self.may_have_room(wish.account, &refusal, &mut asked_back).await {
                         return Answer::Refused(refusal);
                     }
-                    (tries, ask.escrow) = (tries + 1, None);
+                    ask.escrow = None;
                 }
                 Ok(At { said: Admission::Unseeded, .. }) => {
                     keep(&mut held);
@@ -205,13 +206,31 @@ impl Budgets {
         Held { budgets: self.clone(), account: wish.account, id: wish.hold, at, bound: None, is_kept: false }
     }
 
-    /// Is it worth asking once more? Of what is held some may have ended, or wait ahead of requests, here or at another node. As long
-    /// as any does, it is asked again, each time after a longer wait: where many are refused at once, it takes its time to come back.
-    async fn may_have_room(&self, wish: &Wish<'_>, refusal: &Refusal, tries: u32) -> bool {
-        let has_told = tries == 0 && refusal.is_money() && self.tell_now(wish.account).await;
-        let is_recalled =
-            tries < TRIES && refusal.may_be_in_escrow() && self.recall(wish.account, tries).await;
-        has_told || is_recalled
+    /// Is it worth asking once more? Of what is held some may have ended, or wait ahead of requests: here first, then at other nodes.
+    async fn may_have_room(&self, account: AccountId, refusal: &Refusal, asked: &mut AskedBack) -> bool {
+        if !std::mem::replace(&mut asked.is_here, true) && self.makes_room_here(account, refusal).await {
+            return true;
+        }
+        self.waits_for_others(account, refusal, &mut asked.waits).await
+    }
+
+    /// What this node can do by itself, without a wait. False: there was nothing.
+    async fn makes_room_here(&self, account: AccountId, refusal: &Refusal) -> bool {
+        let has_told = refusal.is_money() && self.tell_now(account).await;
+        let has_given = refusal.may_be_in_escrow() && self.give_back_own(account).await;
+        has_told || has_given
+    }
+
+    /// Recalls what other nodes have put aside ahead, and leaves them the time to give it back. False: there is nothing to wait for.
+    async fn waits_for_others(&self, account: AccountId, refusal: &Refusal, waits: &mut u32) -> bool {
+        let next = self.local().refused(account, refusal, *waits, self.now_ms());
+        let Next::Wait { recalls, for_ms } = next else { return false };
+        if recalls && self.store.recall(account).await.is_err() {
+            return false;
+        }
+        *waits += 1;
+        sleep(Duration::from_millis(for_ms)).await;
+        true
     }
 
     /// A request that ended may still be held, because the store has not heard of it. True when there was something to tell.
@@ -228,6 +247,15 @@ impl Budgets {
         let _ = timeout(TELL_WITHIN, heard).await;
         true
     }
+}
+
+/// What was done about a refusal so far.
+#[derive(Default)]
+struct AskedBack {
+    /// What this node could give is given.
+    is_here: bool,
+    /// How often others were waited for.
+    waits: u32,
 }
 
 /// What came of a look at what was put aside ahead.
@@ -255,6 +283,4 @@ pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be told takes a millisecond; a request waits for it that would be refused.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
-/// Questions after the first, where something is in escrow: 140 ms in all.
-const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -27,7 +27,6 @@ use crate::journal::UsageJournal;
 use crate::live::{InForce, Live};
 use figures::Tally;
 use history::Histories;
-use pace::Pace;
 use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use sayings::Sayings;
@@ -36,6 +35,7 @@ use shared::money::NanoUsd;
 use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::local::Local;
 use shared::rules::quota::outage::OutagePolicy;
+use shared::rules::quota::pace::Pace;
 use shared::rules::quota::telling::Governed;
 use shared::rules::quota::{AccountId, Calendar, HoldId, Refusal, Said, ScopeId, Standing, Terms, WindowNow};
 use shared::time::UnixMillis;
@@ -65,7 +65,7 @@ pub struct Budgets {
     /// What records say that are not told yet.
     sayings: Sayings,
     /// When they are told.
-    pace: Pace,
+    pace: Mutex<Pace>,
     /// Where days, weeks and months begin.
     calendar: Mutex<Calendar>,
     tally: Tally,
@@ -198,7 +198,7 @@ impl Budgets {
             },
             nodes: AtomicU32::new(1),
             sayings: Sayings::default(),
-            pace: Pace::default(),
+            pace: Mutex::default(),
             calendar: Mutex::default(),
             tally: Tally::default(),
             histories: Histories::default(),
@@ -217,14 +217,14 @@ impl Budgets {
             || record.attempts.iter().any(|attempt| attempt.admitted_at.is_some());
         if is_admitted {
             let said = Said::of(record);
-            let mut can_wait = true;
+            let (mut can_wait, now_ms) = (true, self.now_ms());
             {
                 let mut local = self.local();
                 for owed in &said.owed {
-                    can_wait &= local.ended(owed.account, owed.hold, owed.cost);
+                    can_wait &= local.ended(owed.account, owed.hold, owed.cost, now_ms);
                 }
             }
-            self.pace.ended(can_wait, self.now_ms());
+            self.pace().ended(can_wait, now_ms);
             self.sayings.put(record.request.id, said);
         }
     }

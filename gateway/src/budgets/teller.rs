@@ -115,7 +115,7 @@ impl Teller {
         {
             self.budgets.has_alone.store(true, Ordering::Release);
         }
-        self.budgets.pace.goes();
+        self.budgets.pace().goes();
         let mut has_moved = false;
         for n in 0..self.sources.len() {
             has_moved |= self.step(n, epoch).await;

@@ -24,6 +24,8 @@ pub mod need;
 pub mod opening;
 pub mod outage;
 mod owed;
+pub mod pace;
+pub mod recalls;
 mod refusal;
 mod scope;
 mod spent;

@@ -43,6 +43,8 @@ pub struct Cut {
     pub told: AtomicUsize,
     /// Admissions that it was asked for.
     pub asked: AtomicUsize,
+    /// Recalls of what is put aside ahead.
+    pub recalled: AtomicUsize,
     pub gone: Mutex<BTreeSet<JournalId>>,
 }
 
@@ -92,6 +94,7 @@ impl QuotaStore for Cut {
 
     async fn recall(&self, account: AccountId) -> Result<(), PortError> {
         self.check()?;
+        self.recalled.fetch_add(1, Ordering::SeqCst);
         self.quotas.recall(account).await
     }
 
@@ -189,6 +192,7 @@ impl Bed {
             loses_admissions: AtomicBool::new(false),
             told: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            recalled: AtomicUsize::new(0),
             gone: Mutex::default(),
         });
         Self::start_on(policy, root, store).await

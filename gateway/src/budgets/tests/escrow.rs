@@ -72,6 +72,35 @@ async fn what_one_node_has_put_aside_another_gets_before_it_refuses_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_where_other_nodes_have_nothing_put_aside_waits_for_nobody() {
+    let bed = busy().await;
+    // 9 are spent and 5 promised: 86 are left, all of them once what is free has come back.
+    let running = bed.admitted(bed.request(), 5).await;
+    assert!(matches!(bed.ask(bed.request(), 87, false).await, Answer::Refused(_)));
+    let all_the_rest = bed.admitted(bed.request(), 86).await;
+    drop((running, all_the_rest));
+    bed.stands(1, 9, 0).await;
+    assert_eq!(bed.store.recalled.load(Ordering::SeqCst), 0, "nobody is asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_at_another_node_is_waited_for_only_where_its_end_makes_room() {
+    let one = busy().await;
+    let running = one.admitted(one.request(), 5).await;
+    let two = Bed::beside(&one).await;
+    let refused = async |need| {
+        let before = (asked(&one), one.store.recalled.load(Ordering::SeqCst));
+        assert!(matches!(two.ask(two.request(), need, false).await, Answer::Refused(_)));
+        (asked(&one) - before.0, one.store.recalled.load(Ordering::SeqCst) - before.1)
+    };
+    assert_eq!(refused(92).await, (1, 0), "9 are spent: not even all of it back is enough");
+    assert_eq!(refused(91).await, (4, 3), "5 of it run");
+    drop(running);
+    gives_all_back(&one).await;
+    assert!(matches!(two.ask(two.request(), 91, false).await, Answer::Admitted { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_drawn_and_given_up_costs_nobody_anything() {
     let bed = busy().await;
     let before = asked(&bed);

@@ -308,10 +308,18 @@ impl Escrows {
         NanoUsd(open.map(|escrow| escrow.free().max(0)).sum())
     }
 
-    /// True where requests come so close upon each other that something is, or was just, put aside: the store can hear of them together.
+    /// How much of what the store has put aside in a scope is surely this node's: whatever it may have said since is not counted.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        !self.all.is_empty()
+    pub fn put_aside(&self, scope: ScopeId) -> NanoUsd {
+        let of_it = self.all.iter().filter(|escrow| escrow.scopes.iter().any(|(id, _)| *id == scope));
+        NanoUsd(of_it.map(|escrow| (escrow.granted - escrow.ended - escrow.returned).max(0)).sum())
+    }
+
+    /// True where requests come so close upon each other that something is, or was just, put aside: the store can hear of them
+    /// together; but not where somebody was refused just now, and waits for what they did not cost.
+    #[must_use]
+    pub fn can_wait(&self, now_ms: u64) -> bool {
+        !self.all.is_empty() && self.not_before_ms <= now_ms
     }
 
     /// True when there is nothing to keep.

@@ -12,6 +12,7 @@ mod ahead;
 
 use super::escrow::Escrows;
 use super::outage::{self, Alone, OutagePolicy, Verdict};
+use super::recalls::Recalls;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId, Standing};
 use crate::ids::KeyId;
@@ -37,6 +38,7 @@ struct Known {
     /// What weighs on the node's own.
     own: NanoUsd,
     escrows: Escrows,
+    recalls: Recalls,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -155,12 +157,12 @@ impl Local {
     }
 
     /// Its request is over and has cost this much, says its record. True when the store can hear of it a little later:
-    /// something is put aside ahead in this account, or nobody is to hear of it.
-    pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd) -> bool {
+    /// something is put aside ahead in this account, and nobody waits for it; or nobody is to hear of it.
+    pub fn ended(&mut self, account: AccountId, id: HoldId, cost: NanoUsd, now_ms: u64) -> bool {
         // Nobody asked it: it is not limited.
         let Some(known) = self.accounts.get_mut(&account) else { return true };
         known.escrows.ended(id, cost);
-        let can_wait = known.escrows.is_busy();
+        let can_wait = known.escrows.can_wait(now_ms);
         let Some(own) = known.holds.get_mut(&id) else { return can_wait };
         let more = cost - own.hold.need;
         let weight = own.weight;

@@ -39,7 +39,23 @@ impl Refusal {
     /// True when nodes may have put aside ahead what this request could have: they give it back when they are asked.
     #[must_use]
     pub fn may_be_in_escrow(&self) -> bool {
-        matches!(self.what, What::Money { escrowed, need, limit, .. } if escrowed > NanoUsd::ZERO && need <= limit)
+        self.fits_when_back(self.escrowed())
+    }
+
+    /// What of the window is put aside ahead, here and at other nodes; nothing, where money is not what stands against it.
+    #[must_use]
+    pub fn escrowed(&self) -> NanoUsd {
+        match self.what {
+            What::Money { escrowed, .. } => escrowed,
+            What::Requests { .. } | What::Sessions { .. } => NanoUsd::ZERO,
+        }
+    }
+
+    /// Would there be room for it, if so much of what is held came back?
+    #[must_use]
+    pub fn fits_when_back(&self, back: NanoUsd) -> bool {
+        let What::Money { limit, spent, held, need, .. } = self.what else { return false };
+        back > NanoUsd::ZERO && spent < limit && spent + held + need <= limit + back
     }
 
     /// Seconds until it may be let in, at least 1; `None`: nobody knows, or never.
@@ -167,6 +183,29 @@ mod tests {
         );
         let refusal = window(9_000_000_000, 750_000_000).refusal(NanoUsd(500_000_000));
         assert_eq!(refusal, money(9_000_000_000, 750_000_000, Some(7)));
+    }
+
+    #[test]
+    fn what_is_in_escrow_is_asked_back_where_all_of_it_makes_room() {
+        let refusal = |spent, escrowed| Refusal {
+            scope: ScopeId::Owner,
+            what: What::Money {
+                kind: Kind::Total,
+                limit: NanoUsd(100),
+                spent: NanoUsd(spent),
+                held: NanoUsd(50),
+                escrowed: NanoUsd(escrowed),
+                need: NanoUsd(10),
+            },
+            resets_at: None,
+        };
+        let may_be = |spent, escrowed| refusal(spent, escrowed).may_be_in_escrow();
+        assert_eq!(
+            [may_be(41, 0), may_be(41, 1), may_be(60, 20), may_be(60, 19), may_be(100, 50)],
+            [false, true, true, false, false]
+        );
+        let what = What::Sessions { limit: 1, current: 1 };
+        assert!(!Refusal { what, ..refusal(41, 1) }.may_be_in_escrow());
     }
 
     #[test]

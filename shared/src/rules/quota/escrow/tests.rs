@@ -244,4 +244,27 @@ fn what_nobody_draws_from_goes_back_and_what_is_recalled_at_once() {
     assert!(draw(&mut unused, 1, 1, 1_001).is_none());
 }
 
+#[test]
+fn what_has_ended_is_told_together_but_not_where_somebody_was_just_refused() {
+    let mut escrows = granted(1);
+    assert!(!Escrows::default().can_wait(1_000), "the store holds it by itself");
+    assert!(escrows.can_wait(1_000));
+    escrows.recall(5_000);
+    assert!(!escrows.can_wait(5_000) && !escrows.can_wait(6_999) && escrows.can_wait(7_000));
+}
+
+#[test]
+fn of_what_the_store_has_put_aside_a_node_knows_its_own() {
+    let mut escrows = granted(1);
+    let own = |escrows: &Escrows| escrows.put_aside(ScopeId::Key(KeyId(1))).0;
+    assert_eq!((own(&escrows), escrows.put_aside(ScopeId::Owner).0), (100, 0));
+    draw(&mut escrows, 1, 30, 1_000).unwrap();
+    draw(&mut escrows, 2, 20, 1_000).unwrap();
+    assert_eq!(own(&escrows), 100, "what runs is put aside as well");
+    escrows.ended(hold(1), NanoUsd(10));
+    assert_eq!(own(&escrows), 90, "the store may have been told");
+    escrows.recall(1_001);
+    assert_eq!(own(&escrows), 20);
+}
+
 const STORE: UnixMillis = UnixMillis(1_795_608_000_000);

@@ -4,7 +4,8 @@ use super::{Doubt, LiveHold, Local, Own, Weight};
 use crate::ids::KeyId;
 use crate::money::NanoUsd;
 use crate::rules::quota::escrow::{Drawing, Drawn, Grant};
-use crate::rules::quota::words::{AccountId, Back, HoldId};
+use crate::rules::quota::recalls::Next;
+use crate::rules::quota::words::{AccountId, Back, HoldId, Refusal};
 
 impl Local {
     /// Lets a request in from what was put aside ahead; `None`: the store is to be asked.
@@ -51,6 +52,13 @@ impl Local {
         if let Some(known) = self.accounts.get_mut(&account) {
             known.escrows.recall(now_ms);
         }
+    }
+
+    /// What is done about a refusal, after so many waits for other nodes.
+    pub fn refused(&mut self, account: AccountId, refusal: &Refusal, waits: u32, now_ms: u64) -> Next {
+        let known = self.accounts.entry(account).or_default();
+        let own = known.escrows.put_aside(refusal.scope);
+        known.recalls.next(refusal, own, waits, now_ms)
     }
 
     /// Nothing more is drawn from what nobody draws from, and what is old.

@@ -38,7 +38,7 @@ fn what_a_node_lets_in_alone_weighs_on_its_share_until_the_store_says_that_it_co
     assert!(alone(&mut local, 2, 30));
     assert!(!alone(&mut local, 3, 11) && alone(&mut local, 3, 10));
     // Cheaper than was thought, and dearer.
-    local.ended(USER, id(2), NanoUsd(25));
+    local.ended(USER, id(2), NanoUsd(25), 0);
     assert!(!alone(&mut local, 4, 6) && alone(&mut local, 4, 5));
     assert!(!local.given_up(USER, id(4)), "the store has never heard of it");
     // Told, but the last word of the store is older.
@@ -57,8 +57,8 @@ fn what_runs_is_declared_and_what_has_ended_is_not() {
     local.admitted(USER, hold(2, 10), &standing(0, 20));
     assert!(alone(&mut local, 3, 1));
     assert!(alone(&mut local, 4, 1));
-    local.ended(USER, id(2), NanoUsd(5));
-    local.ended(USER, id(4), NanoUsd(5));
+    local.ended(USER, id(2), NanoUsd(5), 0);
+    local.ended(USER, id(4), NanoUsd(5), 0);
     assert_eq!(local.under_way(USER), [hold(1, 10), hold(3, 1)]);
     assert_eq!(local.held(), (2, NanoUsd(11)));
     assert_eq!(local.let_in_alone(USER), [hold(3, 1)]);
@@ -90,7 +90,7 @@ fn a_store_that_is_away_for_hours_fills_no_memory_and_what_was_spent_meanwhile_w
     let last = 3 * MOST_HOLDS as u64;
     for n in 2..=last {
         assert_eq!(local.alone(USER, hold(n, 1), Doubt::None, false, fleet), Verdict::Go);
-        local.ended(USER, id(n), NanoUsd(2));
+        local.ended(USER, id(n), NanoUsd(2), 0);
     }
     assert!(local.accounts[&USER].holds.len() <= MOST_HOLDS);
     assert!(local.holds(USER, id(0)) && local.holds(USER, id(1)), "what runs is known");

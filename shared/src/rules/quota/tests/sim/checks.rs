@@ -25,12 +25,15 @@ impl World {
         assert!(is_right || self.is_loose, "{refusal:?}: {most} at most, {in_escrow} of it in escrow");
     }
 
-    /// Whoever is told that nothing is in escrow recalls nothing.
+    /// Whoever recalls nothing is told that nothing is in escrow, or that all of it would not be enough.
     pub(super) fn is_nothing_to_recall(&self, refusal: &Refusal) {
-        let Refusal { scope, what: What::Money { limit, need, .. }, .. } = *refusal else { return };
+        let Refusal { scope, what: What::Money { limit, spent, held, need, .. }, .. } = *refusal else {
+            return;
+        };
         let asides = self.asides.values().filter(|aside| aside.is_of(scope) && !aside.is_overdue);
         let left: i64 = asides.map(|aside| aside.left).sum();
-        assert!(left == 0 || need > limit, "{refusal:?}: {left} in escrow");
+        let is_too_little = spent >= limit || spent + held + need > limit + NanoUsd(left);
+        assert!(left == 0 || is_too_little, "{refusal:?}: {left} in escrow");
     }
 
     /// What the store may keep of idle escrows: of each that its node did not give back, exactly what nobody has drawn of it.
