@@ -2,9 +2,9 @@
 //!
 //! A gateway's listens on a connection of its own, as the configuration's feed does; an admin side only asks.
 
+use crate::channel::{counted, listen};
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::{Upkeep, connect};
-use crate::feed::listen;
 use crate::link::{Link, items, text};
 use async_trait::async_trait;
 use fred::types::Value;
@@ -39,7 +39,7 @@ impl RedisBreakers {
     pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
         let (client, upkeep) = connect(config)?;
         let announced = watch::Sender::new(0);
-        upkeep.until_closed(listen(client, circuit_changed(), announced.clone()));
+        upkeep.until_closed(listen(client, circuit_changed(), counted(announced.clone())));
         Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), upkeep: Some(upkeep) }))
     }
 

@@ -3,13 +3,12 @@
 //! A second connection listens, because one that listens can do nothing else. Whenever it comes (back), that counts
 //! as an announcement: what was announced meanwhile was missed.
 
+use crate::channel::{counted, listen};
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::{Upkeep, connect};
 use crate::link::{Link, bytes, items, text};
 use async_trait::async_trait;
 use bytes::Bytes;
-use fred::clients::Client;
-use fred::interfaces::{EventInterface, PubsubInterface};
 use fred::types::Value;
 use shared::contract::codec;
 use shared::contract::delta::Delta;
@@ -21,9 +20,7 @@ use shared::ports::{ConfigFeed, ConfigNews, PortError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 /// Follows what is published in Redis.
 pub struct RedisFeed {
@@ -40,7 +37,7 @@ impl RedisFeed {
     pub fn open(config: &RedisConfig, link: Arc<Link>) -> Result<Arc<Self>, ConfigError> {
         let (client, upkeep) = connect(config)?;
         let announced = watch::Sender::new(0);
-        upkeep.until_closed(listen(client, config_changed(), announced.clone()));
+        upkeep.until_closed(listen(client, config_changed(), counted(announced.clone())));
         Ok(Arc::new(Self { link, announced, seen: AtomicU64::new(0), upkeep }))
     }
 
@@ -144,32 +141,6 @@ fn documents(list: Value) -> Option<Vec<Bytes>> {
     items(list)?.into_iter().map(bytes).collect()
 }
 
-/// Subscribes at each connection and counts announcements, until the client is closed.
-pub(crate) async fn listen(client: Client, channel: String, announced: watch::Sender<u64>) {
-    let mut connections = client.reconnect_rx();
-    let mut messages = client.message_rx();
-    let mut is_subscribed = false;
-    loop {
-        let is_over = tokio::select! {
-            connection = connections.recv() => {
-                is_subscribed = false;
-                matches!(connection, Err(RecvError::Closed))
-            }
-            message = messages.recv() => matches!(message, Err(RecvError::Closed)),
-            () = tokio::time::sleep(SUBSCRIBE_RETRY), if !is_subscribed => false,
-        };
-        if is_over {
-            return;
-        }
-        if !is_subscribed {
-            let subscribing = timeout(NEWS_DEADLINE, client.subscribe(channel.clone())).await;
-            is_subscribed = matches!(subscribing, Ok(Ok(())));
-        }
-        announced.send_modify(|count| *count += 1);
-    }
-}
-
 const NEWS_DEADLINE: Duration = Duration::from_millis(500);
 /// Some megabytes, once at a start or after a gap.
 const WHOLE_DEADLINE: Duration = Duration::from_secs(5);
-const SUBSCRIBE_RETRY: Duration = Duration::from_secs(1);
