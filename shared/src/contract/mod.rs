@@ -12,6 +12,7 @@ pub mod end;
 pub mod in_flight;
 pub mod keys;
 pub mod node;
+mod quantities;
 pub mod response;
 pub mod scripts;
 pub mod session;
