@@ -1,6 +1,7 @@
 //! One try at one provider: connect, send, read until the answer is real, and judge what came.
 
 use super::answer::{Answer, Body, From, Stream, Whole};
+use super::end::{End, Failed, How};
 use super::prepare::Prepared;
 use super::read::{ReadEnd, pass, plain, read_up_to};
 use super::sidecar::Sidecar;
@@ -15,9 +16,7 @@ use shared::model::Provider;
 use shared::protocol::detect::Family;
 use shared::protocol::tap::{Framing, StreamTap, TapOptions};
 use shared::protocol::whole::{self, Expect, WholeFacts, WholeVerdict};
-use shared::rules::classify::{
-    AttemptEnd, ConnectFailure, CutPhase, ErrorFacts, FakeKind, TimerPhase, Verdict, classify,
-};
+use shared::rules::classify::{CutPhase, ErrorFacts, FakeKind, TimerPhase};
 use shared::rules::gate::{Gate, GateFailure, GateVerdict, idle_limit_ms};
 use shared::rules::upstream::ProxyFailure;
 use shared::rules::wait::told_wait_secs;
@@ -31,32 +30,6 @@ pub enum Tried {
     Answer(Box<Answer>),
     /// Without.
     Failed(Failed),
-}
-
-/// A try without an answer.
-pub struct Failed {
-    /// What it means.
-    pub verdict: Verdict,
-    /// How long the upstream asked to wait.
-    pub retry_after_secs: Option<u64>,
-    /// What it took all the same.
-    pub spent: Spent,
-    status: Option<u16>,
-    reply: Option<Box<Answer>>,
-}
-
-impl Failed {
-    /// The upstream's status, when it was one of an error.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        self.status
-    }
-
-    /// The upstream's refusal, for the seat.
-    #[must_use]
-    pub fn into_answer(self) -> Option<Answer> {
-        self.reply.map(|reply| *reply)
-    }
 }
 
 /// What a try met on its way, for its chain: none of it is a failure of the provider.
@@ -82,54 +55,6 @@ pub async fn attempt(
         Err(end) => Tried::Failed(end.judge(job)),
     };
     (tried, detours)
-}
-
-/// An end that is no answer, before it is judged.
-struct End {
-    how: How,
-    retry_after_secs: Option<u64>,
-    spent: Spent,
-    /// What the upstream said, for a seat that is to read it.
-    reply: Option<Box<Answer>>,
-}
-
-enum How {
-    Connect(ConnectFailure),
-    TimedOut(TimerPhase),
-    Cut(CutPhase),
-    Status(u16, ErrorFacts),
-    Fake(FakeKind, ErrorFacts),
-    StreamError(ErrorFacts),
-    Ours(&'static str),
-}
-
-impl End {
-    fn of(how: How) -> Self {
-        Self { how, retry_after_secs: None, spent: Spent::unknown(), reply: None }
-    }
-
-    fn judge(self, job: &Job<'_>) -> Failed {
-        let end = match &self.how {
-            How::Connect(why) => AttemptEnd::ConnectFailed(*why),
-            How::TimedOut(phase) => AttemptEnd::TimedOut(*phase),
-            How::Cut(phase) => AttemptEnd::Cut(*phase),
-            How::Status(code, facts) => AttemptEnd::Status { code: *code, facts },
-            How::Fake(kind, facts) => AttemptEnd::FakeSuccess { kind: *kind, facts },
-            How::StreamError(facts) => AttemptEnd::StreamError { facts },
-            How::Ours(label) => AttemptEnd::Ours(label),
-        };
-        let verdict = classify(&end, Some(job.asked.model.as_str()));
-        let (status, facts) = match &self.how {
-            How::Status(code, facts) => (Some(*code), Some(facts)),
-            How::Fake(_, facts) | How::StreamError(facts) => (None, Some(facts)),
-            How::Connect(_) | How::TimedOut(_) | How::Cut(_) | How::Ours(_) => (None, None),
-        };
-        let told = facts.and_then(ErrorFacts::retry_after_secs);
-        let reply = facts
-            .zip(self.reply)
-            .and_then(|(facts, reply)| fault::shown(job, &verdict, facts, status, reply));
-        Failed { verdict, retry_after_secs: told.or(self.retry_after_secs), spent: self.spent, status, reply }
-    }
 }
 
 async fn run(

@@ -4,6 +4,7 @@
 pub mod answer;
 mod attempt;
 mod dialled;
+mod end;
 mod fault;
 mod pools;
 mod prepare;
@@ -27,7 +28,8 @@ use crate::seat::Seat;
 use crate::sessions::Session;
 use crate::settle::{BillTerms, Spent};
 use answer::Answer;
-use attempt::{Detours, Failed, Tried};
+use attempt::{Detours, Tried};
+use end::Failed;
 use pingora::prelude::timeout;
 use prepare::prepare;
 use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
