@@ -4,9 +4,8 @@
 //!  refused ─► this node tells what ended and gives back what is free ─► asked again
 //!     └─► others are recalled: 20 ms ─► asked again ─► 40 ms ─► 80 ms ─► refused
 //! ```
-//! It takes its time where many are refused at once; so one wait is not enough. But nobody waits where others have nothing, or too
-//! little, put aside; nor for a second after others were waited for in vain: whoever was recalled puts nothing aside for longer
-//! than that, and tells at once what ends there, so that whatever makes room comes back by itself.
+//! It takes its time where many are refused at once; so one wait is not enough, and one that was in vain says nothing of the next:
+//! on a busy machine a recall may not have been heard yet. But nobody waits where others have nothing, or too little, put aside.
 //!
 //! All moments are milliseconds of the node's own clock.
 
@@ -18,8 +17,6 @@ use crate::money::NanoUsd;
 pub struct Recalls {
     /// When they were recalled last.
     recalled_ms: Option<u64>,
-    /// Until then nobody waits for them.
-    quiet_until_ms: u64,
 }
 
 /// What is done about a refusal.
@@ -41,8 +38,6 @@ pub enum Next {
 pub enum Why {
     /// No other node has anything put aside, or all of it together is too little.
     NothingElsewhere,
-    /// They were waited for just before, in vain.
-    WaitedLately,
     /// This request has waited.
     Waited,
 }
@@ -53,11 +48,7 @@ impl Recalls {
         if !refusal.fits_when_back(refusal.escrowed() - own) {
             return Next::Refuse(Why::NothingElsewhere);
         }
-        if waits == 0 && now_ms < self.quiet_until_ms {
-            return Next::Refuse(Why::WaitedLately);
-        }
         let Some(for_ms) = WAITS_MS.get(waits as usize).copied() else {
-            self.quiet_until_ms = now_ms.saturating_add(QUIET_MS);
             return Next::Refuse(Why::Waited);
         };
         let recalls = self.recalled_ms.is_none_or(|at_ms| at_ms.saturating_add(WAITS_MS[0]) <= now_ms);
@@ -70,8 +61,6 @@ impl Recalls {
 
 /// A word to all nodes, and one of each to the store (design §7); 140 ms in all.
 const WAITS_MS: [u64; 3] = [20, 40, 80];
-/// Shorter than nothing is put aside by who was recalled.
-const QUIET_MS: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_nodes_have_is_waited_for_three_times_and_then_not_for_a_second() {
+    fn what_other_nodes_have_is_waited_for_three_times_by_each_request() {
         let mut recalls = Recalls::default();
         let mut next = |waits, now_ms| recalls.next(&refusal(30, 10), NanoUsd::ZERO, waits, now_ms);
         assert_eq!(next(0, 1_000), wait(true, 20));
@@ -119,9 +108,6 @@ mod tests {
         assert_eq!(next(1, 1_020), wait(true, 40));
         assert_eq!(next(2, 1_060), wait(true, 80));
         assert_eq!(next(3, 1_140), Next::Refuse(Why::Waited));
-        assert_eq!(next(0, 1_141), Next::Refuse(Why::WaitedLately));
-        assert_eq!(next(1, 1_142), wait(true, 40), "who waits already goes on");
-        assert_eq!(next(0, 2_139), Next::Refuse(Why::WaitedLately));
-        assert_eq!(next(0, 2_140), wait(true, 20));
+        assert_eq!(next(0, 1_141), wait(true, 20));
     }
 }
