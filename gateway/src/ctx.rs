@@ -157,6 +157,11 @@ impl Book {
         self.entry.blocked_by = Some(label.to_owned());
     }
 
+    /// It was answered here, and nobody asked.
+    pub fn intercepted(&mut self, label: &'static str) {
+        self.refused(200, label);
+    }
+
     /// Its user's budget let it in: by the store's clock, else `now`.
     pub fn admitted(&mut self, hold: budgets::Held, held: NanoUsd, now: UnixMillis) {
         self.entry.admitted_at = Some(hold.at().unwrap_or(now));

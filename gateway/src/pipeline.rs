@@ -9,13 +9,13 @@
 //! What is to be booked is written to the journal twice: before a provider is called (*begin*, in `dispatch`), and
 //! before the seat has the last byte (*end*, in `settle`).
 //!
-//! Between *may it* and *choose* the conversation is known (5); content rules (6) join there.
+//! Between *may it* and *choose* are the content rules (6) and the conversation (5): what is answered here is none.
 
 use crate::budgets::need::Need;
 use crate::ctx::{Arrival, Asked, Book, Origin, Target, cut};
 use crate::dispatch;
 use crate::events;
-use crate::guards::{admit, authenticate, receive, understand};
+use crate::guards::{admit, authenticate, receive, understand, warmup};
 use crate::hub::{Hub, now};
 use crate::keep_alive::KeepAlive;
 use crate::live::Principal;
@@ -139,6 +139,10 @@ async fn steps(
     book.asked(&asked);
     // 4 access: may this client use the key, and the key this model?
     understand::may_use(principal, &arrival.origin, &asked)?;
+    // 6 content rules: a warm-up is answered here. It is no part of a conversation, and nothing is counted or put aside for it.
+    if warmup::is_answered_here(&arrival.live, &asked) {
+        return Ok(warmup::answer(seat, arrival, &asked, book).await);
+    }
     // 5 session: which conversation is it, and who has its prompt cache?
     *session = converse(hub, seat, arrival, principal, &asked, book).await;
     // A response that it goes on from is at one account alone.

@@ -34,7 +34,7 @@ pub struct LogExport {
     /// The HTTP status the seat saw.
     status: Option<u16>,
     session_id: Option<String>,
-    /// Why the request was refused here, e.g. `model_not_allowed`.
+    /// Why the request was refused here, e.g. `model_not_allowed`; `warmup`: it was answered here.
     blocked_by: Option<String>,
     /// From this moment on.
     #[param(value_type = Option<String>, format = DateTime)]

@@ -86,7 +86,7 @@ pub struct LogItem {
     first_content_ms: Option<i64>,
     duration_ms: i64,
     stop_reason: Option<String>,
-    /// Why the request was refused here.
+    /// Why the request was refused here; `warmup`: it was answered here, and no provider asked.
     blocked_by: Option<String>,
     session_id: Option<String>,
     message_count: Option<i32>,
@@ -151,7 +151,7 @@ pub struct LogList {
     /// The HTTP status the seat saw.
     status: Option<u16>,
     session_id: Option<String>,
-    /// Why the request was refused here, e.g. `model_not_allowed`.
+    /// Why the request was refused here, e.g. `model_not_allowed`; `warmup`: it was answered here.
     blocked_by: Option<String>,
     /// From this moment on.
     #[param(value_type = Option<String>, format = DateTime)]

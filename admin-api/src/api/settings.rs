@@ -54,6 +54,8 @@ pub struct SettingsUpdate {
     tier_billing_source: Option<TierSourceName>,
     #[serde(default, deserialize_with = "present")]
     quota_reservation: Option<QuotaReservationName>,
+    #[serde(default, deserialize_with = "present")]
+    intercept_anthropic_warmup_requests: Option<bool>,
     /// 0 (all stay) to 3650.
     #[serde(default, deserialize_with = "present")]
     log_retention_days: Option<u16>,
@@ -93,6 +95,7 @@ impl SettingsUpdate {
             }),
         );
         set(&mut settings.quota_reservation, self.quota_reservation.map(Into::into));
+        set(&mut settings.intercept_anthropic_warmup_requests, self.intercept_anthropic_warmup_requests);
     }
 }
 
@@ -104,6 +107,9 @@ pub struct SettingsDocument {
     tier_billing_source: TierSourceName,
     /// What is put aside for a request whose user says nothing else.
     quota_reservation: QuotaReservationName,
+    /// True: the gateways answer Claude Code's warm-ups (`Warmup` and nothing else) themselves, at once; no provider hears of
+    /// them, they cost nothing and count towards no limit. In the log as `blocked_by` `warmup`, with status 200.
+    intercept_anthropic_warmup_requests: bool,
     /// How many whole days (UTC) before today stay in the request log; 0: all. What was used and what it cost is kept in
     /// the ledger and the hourly sums however old it is.
     log_retention_days: u16,
@@ -134,6 +140,7 @@ impl From<StoredSettings> for SettingsDocument {
                 TierSource::Actual => TierSourceName::Actual,
             },
             quota_reservation: published.quota_reservation.into(),
+            intercept_anthropic_warmup_requests: published.intercept_anthropic_warmup_requests,
             revision: stored.revision.0,
             updated_at: Moment(stored.updated_at),
         }

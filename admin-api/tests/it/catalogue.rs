@@ -83,16 +83,20 @@ async fn settings_are_changed_and_published(hub: Hub) {
     let settings = hub.client.get("/api/v1/settings").await.expect(200);
     assert_eq!(settings["billing_model_source"], "original");
     assert_eq!(settings["log_retention_days"], 90);
-    let body = json!({ "billing_model_source": "redirected" });
+    assert_eq!(settings["intercept_anthropic_warmup_requests"], false);
+    let body = json!({ "billing_model_source": "redirected", "intercept_anthropic_warmup_requests": true });
     let changed = hub.client.patch("/api/v1/settings", body).await.expect(200);
     assert_eq!(changed["billing_model_source"], "redirected");
     assert_eq!(changed["tier_billing_source"], "requested");
+    assert_eq!(changed["intercept_anthropic_warmup_requests"], true);
     let published = hub.snapshot().await;
     assert_eq!(published.core.settings.billing_model_source, BillingModelSource::Redirected);
     assert_eq!(published.core.settings.tier_billing_source, TierSource::Requested);
+    assert!(published.core.settings.intercept_anthropic_warmup_requests);
     for body in [
         json!({ "site_title": "x" }),
         json!({ "tier_billing_source": null }),
+        json!({ "intercept_anthropic_warmup_requests": null }),
         json!({ "log_retention_days": 3651 }),
         json!({ "timezone": "Mars/Olympus" }),
         json!({ "timezone": "" }),

@@ -22,14 +22,14 @@ use tokio::time::timeout;
 /// In nano-dollars.
 const DOLLAR: i64 = 1_000_000_000;
 
-fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+pub fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
     change(&mut limits);
     limits
 }
 
 /// A snapshot whose user has these limits; Sonnet costs what it does.
-fn snapshot(providers: Vec<Provider>, limits: Limits) -> Snapshot {
+pub fn snapshot(providers: Vec<Provider>, limits: Limits) -> Snapshot {
     let mut made = testing::snapshot(providers);
     let rates =
         Rates { input: Some(PicoUsd(3_000_000)), output: Some(PicoUsd(15_000_000)), ..Rates::default() };
@@ -47,7 +47,7 @@ fn snapshot(providers: Vec<Provider>, limits: Limits) -> Snapshot {
 }
 
 /// Does what the admin side does: begins an epoch, and opens the user's account with what it spent just now.
-async fn open_user(hub: &Hub, snapshot: &Snapshot, spent: i64) {
+pub async fn open_user(hub: &Hub, snapshot: &Snapshot, spent: i64) {
     let (user, key) = (&snapshot.principals.users[0], &snapshot.principals.keys[0]);
     let now = gateway::now();
     let scopes = scopes_of_caller(&user.clone().into(), &key.clone().into(), &Zone::default(), now);

@@ -24,3 +24,4 @@ mod responses;
 mod routing;
 mod sessions;
 mod waiting;
+mod warmup;

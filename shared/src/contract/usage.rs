@@ -74,7 +74,7 @@ pub struct RequestEntry {
     pub provider_id: Option<ProviderId>,
     /// HTTP status the seat saw; 499 when it left before the head, 0 when nobody knows because the gateway died meanwhile.
     pub status: u16,
-    /// Why the request was refused here, e.g. `model_not_allowed`.
+    /// Why the request was refused here, e.g. `model_not_allowed`; `warmup`: it was answered here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
     /// A label of what went wrong after the head was sent, e.g. `upstream_cut`.

@@ -16,6 +16,8 @@ pub struct Settings {
     pub timezone: Zone,
     /// What is put aside for a request whose user says nothing else.
     pub quota_reservation: QuotaReservation,
+    /// Whether warm-ups of Anthropic's clients are answered by the gateway: see [`crate::rules::warmup`].
+    pub intercept_anthropic_warmup_requests: bool,
 }
 
 /// Which model name a redirected request is priced by. The other one is tried when it has no price.

@@ -25,3 +25,4 @@ pub mod spreadsheet;
 pub mod upstream;
 pub mod usage_days;
 pub mod wait;
+pub mod warmup;

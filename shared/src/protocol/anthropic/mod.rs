@@ -1,5 +1,6 @@
 //! Anthropic's Messages API, as Claude Code speaks it.
 
 pub mod error;
+pub mod message;
 pub mod response;
 pub mod usage;
