@@ -12,7 +12,7 @@ use shared::contract::keys::quota_recalled;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
     QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, life, life_said,
-    named_account, open, recall, release, release_owner, settle, standing, take_wanted, want, windows,
+    named_account, open, recall, release, release_owner, settle, standing, stood, take_wanted, want,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
@@ -192,8 +192,8 @@ impl QuotaStore for RedisQuotas {
     ) -> Result<At<(bool, Standing)>, PortError> {
         let At { at, said } = self.call(standing(account, scopes, epoch)).await?;
         let (is_open, rest) = said.split_first().ok_or(PortError::Unreadable)?;
-        let windows = windows(scopes, rest).ok_or(PortError::Unreadable)?;
-        Ok(At { at, said: (flag(Some(is_open))?, windows) })
+        let standing = stood(scopes, rest).ok_or(PortError::Unreadable)?;
+        Ok(At { at, said: (flag(Some(is_open))?, standing) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/api/v1/me/…`: what a key's holder may see of itself. Let in by the key, not by the admin token.
 
-use super::quotas::{QuotaWindowDocument, documents};
+use super::quotas::QuotaLimitsDocument;
 use super::types::Moment;
 use crate::error::Error;
 use crate::service::Admin;
@@ -19,10 +19,10 @@ pub struct MyQuota {
     key: MyLimits,
     /// Whose key it is: its limits hold for all keys together.
     user: MyLimits,
-    /// False: what was spent is not known yet, and `windows` say limits alone; ask again soon. True also where nothing is limited.
+    /// False: what was spent is not known yet, and only limits are said; ask again soon. True also where nothing is limited.
     is_open: bool,
-    /// Windows that have a limit of money: the user's, then the key's.
-    windows: Vec<QuotaWindowDocument>,
+    #[serde(flatten)]
+    limits: QuotaLimitsDocument,
 }
 
 /// What is no window.
@@ -52,7 +52,7 @@ impl From<QuotaOfKey> for MyQuota {
     fn from(QuotaOfKey { user, key, quota }: QuotaOfKey) -> Self {
         Self {
             is_open: quota.as_ref().is_none_or(|quota| quota.is_open),
-            windows: quota.map(|quota| documents(quota.account, quota.windows)).unwrap_or_default(),
+            limits: quota.map(QuotaLimitsDocument::from).unwrap_or_default(),
             key: MyLimits::of(key.name, key.expires_at, &key.limits),
             user: MyLimits::of(user.name, user.expires_at, &user.limits),
         }

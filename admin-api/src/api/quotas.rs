@@ -3,14 +3,14 @@
 use super::types::{Moment, Page, Usd, decode_cursor, encode_cursor, page_limit};
 use crate::error::Error;
 use crate::extract::Params;
-use crate::service::quotas::{AccountKind, Quota, QuotaWindow, Wanted, list};
+use crate::service::quotas::{AccountKind, OfKey, Quota, QuotaCount, QuotaWindow, Wanted, list};
 use crate::service::{Actor, Admin};
 use actix_web::get;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use shared::ids::{ProviderId, UserId};
 use shared::money::NanoUsd;
-use shared::rules::quota::{AccountId, Kind, WindowNow};
+use shared::rules::quota::{AccountId, Kind, RequestsNow, SessionsNow, WindowNow};
 use utoipa::{IntoParams, ToSchema};
 
 /// Whose budget.
@@ -61,10 +61,54 @@ pub struct QuotaDocument {
     id: i64,
     name: String,
     /// False: what was spent is not known yet (limits are new, or Redis has lost what it had). It is being read from the ledger;
-    /// meanwhile `windows` say limits alone.
+    /// meanwhile only limits are said.
     is_open: bool,
-    /// Windows that have a limit of money: its own, then those of its keys.
+    #[serde(flatten)]
+    limits: QuotaLimitsDocument,
+}
+
+/// Limits and how they stand.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = QuotaLimits)]
+pub struct QuotaLimitsDocument {
+    /// Windows that have a limit of money: those of the user or the provider, then those of keys.
     windows: Vec<QuotaWindowDocument>,
+    /// Limits on the requests of a minute, in the same order.
+    requests: Vec<QuotaRequestsDocument>,
+    /// Limits on conversations at a time, in the same order.
+    sessions: Vec<QuotaSessionsDocument>,
+}
+
+/// How many requests of a minute are left.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QuotaRequests)]
+pub struct QuotaRequestsDocument {
+    scope: QuotaScopeName,
+    /// Null where the limit is no key's.
+    key_id: Option<i64>,
+    key_name: Option<String>,
+    /// How many there may be: `rpm_limit`.
+    limit: u32,
+    /// How many there were in the last minute, in steps of five seconds; null: not known yet, like all that follows.
+    current: Option<u32>,
+    /// How many more there may be now.
+    remaining: Option<u32>,
+    /// When none of them counts any more, if no other comes; null: none does.
+    resets_at: Option<Moment>,
+}
+
+/// How many conversations run.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = QuotaSessions)]
+pub struct QuotaSessionsDocument {
+    scope: QuotaScopeName,
+    /// Null where the limit is no key's.
+    key_id: Option<i64>,
+    key_name: Option<String>,
+    /// How many there may be at a time: `limit_concurrent_sessions`.
+    limit: u32,
+    /// How many were seen within `SESSION_TTL`; null: not known yet.
+    current: Option<u32>,
 }
 
 /// How a window stands.
@@ -96,27 +140,27 @@ pub struct QuotaWindowDocument {
 impl From<Quota> for QuotaDocument {
     fn from(quota: Quota) -> Self {
         let (kind, id) = place(quota.account);
-        let windows = documents(quota.account, quota.windows);
-        Self { kind, id, name: quota.name, is_open: quota.is_open, windows }
+        Self { kind, id, name: quota.name.clone(), is_open: quota.is_open, limits: quota.into() }
     }
 }
 
-/// The windows of an account.
-pub(super) fn documents(account: AccountId, windows: Vec<QuotaWindow>) -> Vec<QuotaWindowDocument> {
-    windows.into_iter().map(|window| document(account, window)).collect()
+impl From<Quota> for QuotaLimitsDocument {
+    fn from(Quota { account, windows, requests, sessions, .. }: Quota) -> Self {
+        Self {
+            windows: windows.into_iter().map(|window| window_document(account, window)).collect(),
+            requests: requests.into_iter().map(|count| requests_document(account, count)).collect(),
+            sessions: sessions.into_iter().map(|count| sessions_document(account, count)).collect(),
+        }
+    }
 }
 
-fn document(account: AccountId, QuotaWindow { key, window, now }: QuotaWindow) -> QuotaWindowDocument {
-    let scope = match (&key, account) {
-        (Some(_), _) => QuotaScopeName::Key,
-        (None, AccountId::User(_)) => QuotaScopeName::User,
-        (None, AccountId::Provider(_)) => QuotaScopeName::Provider,
-    };
+fn window_document(account: AccountId, QuotaWindow { key, window, now }: QuotaWindow) -> QuotaWindowDocument {
     let amount = |of: fn(&WindowNow) -> NanoUsd| now.as_ref().map(of).map(Usd);
+    let (scope, key_id, key_name) = whose(account, key);
     QuotaWindowDocument {
         scope,
-        key_id: key.as_ref().map(|(id, _)| id.0),
-        key_name: key.map(|(_, name)| name),
+        key_id,
+        key_name,
         window: window.kind.into(),
         limit_usd: Usd(window.limit),
         spent_usd: amount(|now| now.spent),
@@ -125,6 +169,38 @@ fn document(account: AccountId, QuotaWindow { key, window, now }: QuotaWindow) -
         remaining_usd: amount(|now| (now.limit - now.spent - now.held).max(NanoUsd::ZERO)),
         starts_at: now.and_then(|now| now.starts_at).map(Moment),
         resets_at: now.and_then(|now| now.resets_at).map(Moment),
+    }
+}
+
+fn requests_document(
+    account: AccountId,
+    QuotaCount { key, limit, now }: QuotaCount<RequestsNow>,
+) -> QuotaRequestsDocument {
+    let (scope, key_id, key_name) = whose(account, key);
+    QuotaRequestsDocument {
+        scope,
+        key_id,
+        key_name,
+        limit,
+        current: now.map(|now| now.current),
+        remaining: now.map(|now| now.remaining()),
+        resets_at: now.and_then(|now| now.resets_at).map(Moment),
+    }
+}
+
+fn sessions_document(
+    account: AccountId,
+    QuotaCount { key, limit, now }: QuotaCount<SessionsNow>,
+) -> QuotaSessionsDocument {
+    let (scope, key_id, key_name) = whose(account, key);
+    QuotaSessionsDocument { scope, key_id, key_name, limit, current: now.map(|now| now.current) }
+}
+
+fn whose(account: AccountId, key: OfKey) -> (QuotaScopeName, Option<i64>, Option<String>) {
+    match (key, account) {
+        (Some((id, name)), _) => (QuotaScopeName::Key, Some(id.0), Some(name)),
+        (None, AccountId::User(_)) => (QuotaScopeName::User, None, None),
+        (None, AccountId::Provider(_)) => (QuotaScopeName::Provider, None, None),
     }
 }
 

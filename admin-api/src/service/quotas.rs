@@ -16,10 +16,12 @@ use shared::ids::{KeyId, ProviderId, UserId};
 use shared::model::{Key, User};
 use shared::ports::{PortError, QuotaStore};
 use shared::rules::quota::{
-    AccountId, Kind, ScopeId, Terms, Window, WindowNow, epoch_of, scope_of_key, scopes_of_provider,
+    AccountId, RequestsNow, ScopeId, SessionsNow, Standing, Terms, Window, WindowNow, epoch_of, scope_of_key,
+    scopes_of_provider,
 };
 use shared::time::{UnixMillis, Zone};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 /// Which accounts.
@@ -66,13 +68,31 @@ pub struct Quota {
     pub is_open: bool,
     /// Its limited windows: its own, then those of its keys.
     pub windows: Vec<QuotaWindow>,
+    /// Its limits on the requests of a minute, in the same order.
+    pub requests: Vec<QuotaCount<RequestsNow>>,
+    /// Its limits on conversations at a time.
+    pub sessions: Vec<QuotaCount<SessionsNow>>,
+}
+
+/// The key that a limit is of, and its name; `None`: the account's own.
+pub type OfKey = Option<(KeyId, String)>;
+
+/// How many there are of what is counted.
+#[derive(Clone, Debug)]
+pub struct QuotaCount<Now> {
+    /// Whose limit.
+    pub key: OfKey,
+    /// How many there may be.
+    pub limit: u32,
+    /// What the store says of it; `None`: nothing, the account is not open.
+    pub now: Option<Now>,
 }
 
 /// How a window stands.
 #[derive(Clone, Debug)]
 pub struct QuotaWindow {
-    /// The key it is of, and its name; `None`: the account's own.
-    pub key: Option<(KeyId, String)>,
+    /// Whose limit.
+    pub key: OfKey,
     /// Its limit.
     pub window: Window,
     /// What the store says of it; `None`: nothing, the account is not open.
@@ -201,8 +221,8 @@ impl Account {
     fn of_user(user: &User, keys: &[Key], zone: &Zone, now: UnixMillis) -> Self {
         let mut scopes = vec![(ScopeId::Owner, Terms::of(&user.limits, zone, now))];
         let of_keys = keys.iter().map(|key| scope_of_key(user, key, zone, now));
-        // One without a limit of money has nothing to show.
-        scopes.extend(of_keys.filter(|(_, terms)| terms.limit_money()));
+        // One without a limit has nothing to show.
+        scopes.extend(of_keys.filter(|(_, terms)| !terms.limits.is_unlimited()));
         Self {
             id: AccountId::User(user.id),
             generation: user.budget_generation,
@@ -213,8 +233,11 @@ impl Account {
     }
 
     /// As the store says, or with limits alone.
-    fn quota(self, standing: Option<HashMap<(ScopeId, Kind), WindowNow>>) -> Quota {
-        let mut windows = Vec::new();
+    fn quota(self, standing: Option<&Standing>) -> Quota {
+        let (mut windows, mut requests, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+        let windows_now = standing.map(|standing| by_scope(&standing.windows, |now| (now.scope, now.kind)));
+        let requests_now = standing.map(|standing| by_scope(&standing.requests, |now| now.scope));
+        let sessions_now = standing.map(|standing| by_scope(&standing.sessions, |now| now.scope));
         for (scope, terms) in &self.scopes {
             let key = match scope {
                 ScopeId::Owner => None,
@@ -223,12 +246,25 @@ impl Account {
             let mut limited: Vec<Window> = terms.windows().collect();
             limited.sort_by_key(|window| window.kind);
             windows.extend(limited.into_iter().map(|window| {
-                let now = standing.as_ref().and_then(|standing| standing.get(&(*scope, window.kind)));
-                QuotaWindow { key: key.clone(), window, now: now.copied() }
+                let now = windows_now.as_ref().and_then(|all| all.get(&(*scope, window.kind)).copied());
+                QuotaWindow { key: key.clone(), window, now }
+            }));
+            requests.extend(terms.limit_of_requests().map(|limit| {
+                let now = requests_now.as_ref().and_then(|all| all.get(scope).copied());
+                QuotaCount { key: key.clone(), limit, now }
+            }));
+            sessions.extend(terms.limit_of_sessions().map(|limit| {
+                let now = sessions_now.as_ref().and_then(|all| all.get(scope).copied());
+                QuotaCount { key: key.clone(), limit, now }
             }));
         }
-        Quota { account: self.id, name: self.name, is_open: standing.is_some(), windows }
+        let is_open = standing.is_some();
+        Quota { account: self.id, name: self.name, is_open, windows, requests, sessions }
     }
+}
+
+fn by_scope<Now: Copy, Place: Eq + Hash>(all: &[Now], place: impl Fn(&Now) -> Place) -> HashMap<Place, Now> {
+    all.iter().map(|now| (place(now), *now)).collect()
 }
 
 /// How they all stand, in their order.
@@ -255,22 +291,20 @@ async fn standing(store: &dyn QuotaStore, account: Account, epoch: Option<u64>) 
     if standing.is_none() {
         store.want(account.id).await?;
     }
-    Ok(account.quota(standing))
+    Ok(account.quota(standing.as_ref()))
 }
 
 /// What the store knows of it; `None`: it is not open in this epoch.
-async fn known(
-    store: &dyn QuotaStore,
-    account: &Account,
-    epoch: u64,
-) -> Result<Option<HashMap<(ScopeId, Kind), WindowNow>>, PortError> {
-    let mut all = HashMap::new();
+async fn known(store: &dyn QuotaStore, account: &Account, epoch: u64) -> Result<Option<Standing>, PortError> {
+    let mut all = Standing::default();
     for scopes in account.scopes.chunks(SCOPES_A_CALL) {
         let (is_open, standing) = store.standing(account.id, scopes, epoch).await?.said;
         if !is_open {
             return Ok(None);
         }
-        all.extend(standing.into_iter().map(|window| ((window.scope, window.kind), window)));
+        all.windows.extend(standing.windows);
+        all.requests.extend(standing.requests);
+        all.sessions.extend(standing.sessions);
     }
     Ok(Some(all))
 }

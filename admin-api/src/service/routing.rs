@@ -161,7 +161,7 @@ impl<'a> Budgets<'a> {
         }
         let asked = self.store.standing(account, scopes, epoch_of(self.epoch, generation)).await;
         let (is_open, standing) = asked.ok()?.said;
-        standing.into_iter().find(|window| is_open && window.is_used_up())
+        standing.windows.into_iter().find(|window| is_open && window.is_used_up())
     }
 
     async fn refusal(&self, (user, key): (User, Key)) -> Option<(&'static str, String)> {

@@ -211,7 +211,7 @@ impl Story {
                 let scopes = self.scopes(account, Some(key.id), now);
                 let [told, opened] = [told, opened].map(|account| {
                     let mut standing = account.standing(&scopes, now);
-                    standing.retain(|window| Some(window.kind) != skips);
+                    standing.windows.retain(|window| Some(window.kind) != skips);
                     standing
                 });
                 assert_eq!(opened, told, "{account:?} {:?} {after}", self.zone);
@@ -440,8 +440,8 @@ async fn an_account_is_opened_when_all_gateways_know_of_it_and_have_declared(hub
         let (is_open, standing) =
             stage.quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said;
         assert!(is_open);
-        assert!(standing.iter().all(|window| window.spent == NanoUsd(500_000_007)), "{standing:?}");
-        assert_eq!(standing.len(), scopes.len());
+        assert!(standing.windows.iter().all(|window| window.spent == NanoUsd(500_000_007)), "{standing:?}");
+        assert_eq!(standing.windows.len(), scopes.len());
     }
     // Who is late and wants it all the same finds it open.
     stage.quotas.want(ada).await.unwrap();

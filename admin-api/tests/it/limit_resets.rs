@@ -98,7 +98,7 @@ impl Stage {
     async fn spent(&self, snapshot: &Snapshot, key: Option<i64>) -> Vec<(ScopeId, &'static str, i64)> {
         let (account, scopes) = self.scopes(snapshot, key);
         let (_, standing) = self.hub.quotas.standing(account, &scopes, 1).await.unwrap().said;
-        standing.into_iter().map(|w| (w.scope, w.kind.as_str(), w.spent.0 / 1_000_000_000)).collect()
+        standing.windows.into_iter().map(|w| (w.scope, w.kind.as_str(), w.spent.0 / 1_000_000_000)).collect()
     }
 
     async fn reset(&self, path: &str, body: Value) -> UnixMillis {

@@ -119,7 +119,7 @@ async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64, ahead_cents: i6
         lives_ms: 900_000,
         scopes,
         is_counted: true,
-        session: None,
+        session: Some((7, 300_000)),
         escrow: Some(Ahead { worth: NanoUsd(ahead_cents * 10_000_000), nodes: 1 }),
     };
     let said = hub.quotas.admit(account, &ask, epoch).await.unwrap().said;
@@ -142,12 +142,13 @@ async fn me(hub: &Hub, secret: &str) -> Answer {
 
 async fn budgets_are_shown_as_their_store_has_them(hub: Hub) {
     hub.make_user("Unlimited").await;
-    let limits = json!({ "limit_total_usd": "10", "limit_daily_usd": "2", "limit_5h_usd": "1" });
+    let mut limits = json!({ "limit_total_usd": "10", "limit_daily_usd": "2", "limit_5h_usd": "1" });
+    (limits["rpm_limit"], limits["limit_concurrent_sessions"]) = (json!(60), json!(3));
     let ada = seat(&hub, "Ada", limits).await;
     let limited = json!({ "name": "laptop", "limit_weekly_usd": "3" });
     let key = hub.client.post(&format!("/api/v1/users/{}/keys", ada.user), limited).await.expect(201);
     let counted = json!({ "name": "counted", "rpm_limit": 5 });
-    hub.client.post(&format!("/api/v1/users/{}/keys", ada.user), counted).await.expect(201);
+    let counted = hub.client.post(&format!("/api/v1/users/{}/keys", ada.user), counted).await.expect(201);
     let provider = limited_provider(&hub, "main").await;
     all_open(&hub).await;
     spends(&hub, ada.user, Some(key["id"].as_i64().unwrap()), 75).await;
@@ -169,6 +170,15 @@ async fn budgets_are_shown_as_their_store_has_them(hub: Hub) {
             ["key", "weekly", "3.00", "0.75", "0.00", "0.00", "2.25"],
         ]
     );
+    // Nobody has asked yet.
+    let of_user = json!({ "scope": "user", "key_id": null, "key_name": null, "limit": 60, "current": 0,
+        "remaining": 60, "resets_at": null });
+    let of_key = json!({ "scope": "key", "key_id": counted["id"], "key_name": "counted", "limit": 5,
+        "current": 0, "remaining": 5, "resets_at": null });
+    assert_eq!(shown["requests"], json!([of_user, of_key]));
+    let sessions = json!({ "scope": "user", "key_id": null, "key_name": null, "limit": 3, "current": 0 });
+    assert_eq!(shown["sessions"], json!([sessions]));
+    assert_eq!([&of_provider["requests"], &of_provider["sessions"]], [&json!([]), &json!([])]);
     let windows = shown["windows"].as_array().unwrap();
     assert_eq!([&windows[3]["key_id"], &windows[3]["key_name"]], [&key["id"], &json!("laptop")]);
     assert_eq!([&windows[0]["key_id"], &windows[0]["key_name"]], [&Value::Null, &Value::Null]);
@@ -249,7 +259,8 @@ async fn what_is_not_open_is_shown_with_its_limits_and_wanted(hub: Hub) {
     let mut behind = node_beat("behind");
     behind.revision = Some(Revision(0));
     hub.nodes.beat(behind.clone(), None).await.unwrap();
-    let ada = seat(&hub, "Ada", json!({ "limit_daily_usd": "2" })).await;
+    let limits = json!({ "limit_daily_usd": "2", "rpm_limit": 9, "limit_concurrent_sessions": 8 });
+    let ada = seat(&hub, "Ada", limits).await;
     let closed = [["user", "daily", "2.00", "null", "null", "null", "null"]];
     let shown = hub.client.get("/api/v1/quotas").await.expect(200)["items"][0].clone();
     assert_eq!(
@@ -258,7 +269,12 @@ async fn what_is_not_open_is_shown_with_its_limits_and_wanted(hub: Hub) {
     );
     let window = &shown["windows"][0];
     assert_eq!([&window["starts_at"], &window["resets_at"]], [&Value::Null; 2]);
+    let requests = json!({ "scope": "user", "key_id": null, "key_name": null, "limit": 9, "current": null,
+        "remaining": null, "resets_at": null });
+    assert_eq!(shown["requests"], json!([requests]));
+    assert_eq!([&shown["sessions"][0]["limit"], &shown["sessions"][0]["current"]], [&json!(8), &Value::Null]);
     let mine = me(&hub, &ada.secret).await.expect(200);
+    assert_eq!(mine["requests"], shown["requests"]);
     assert_eq!((&mine["is_open"], figures(&mine)), (&json!(false), figures(&shown)));
 
     behind.revision = Some(hub.revision().await);
@@ -307,6 +323,17 @@ async fn the_holder_of_a_key_sees_itself_alone(hub: Hub) {
             ["key", "daily", "2.00", "0.50", "0.65", "0.60", "0.85"],
         ]
     );
+
+    // The one that runs.
+    let soon = admin_api::service::now();
+    for (n, (scope, limit)) in [("user", 7), ("key", 5)].into_iter().enumerate() {
+        let of = &mine["requests"][n];
+        assert_eq!((&of["scope"], &of["limit"]), (&json!(scope), &json!(limit)));
+        assert_eq!((&of["current"], &of["remaining"]), (&json!(1), &json!(limit - 1)));
+        assert!(of["resets_at"].as_str().unwrap() > &*soon.to_string(), "{of}");
+    }
+    let session = json!({ "scope": "user", "key_id": null, "key_name": null, "limit": 3, "current": 1 });
+    assert_eq!(mine["sessions"], json!([session]));
 
     let free = hub.make_user("Unlimited").await;
     let mine = me(&hub, free["key"]["secret"].as_str().unwrap()).await.expect(200);

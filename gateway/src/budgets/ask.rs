@@ -195,7 +195,7 @@ impl Budgets {
             Verdict::Go => {
                 self.has_alone.store(true, Ordering::Release);
                 self.wake.notify_one();
-                Answer::Admitted { hold: self.held(wish, None), standing: Standing::new() }
+                Answer::Admitted { hold: self.held(wish, None), standing: Standing::default() }
             }
             Verdict::UsedUp(window) => Answer::UsedUp(window),
             Verdict::Unreachable => Answer::Unreachable,

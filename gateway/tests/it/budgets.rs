@@ -75,8 +75,8 @@ async fn settled(hub: &Hub, account: AccountId, scopes: &[(ScopeId, Terms)]) -> 
             let (is_open, standing) =
                 hub.quotas.standing(account, scopes, epoch_of(1, 1)).await.unwrap().said;
             assert!(is_open);
-            if standing[0].held == NanoUsd(0) {
-                return standing[0];
+            if standing.windows[0].held == NanoUsd(0) {
+                return standing.windows[0];
             }
             tokio::task::yield_now().await;
         }
@@ -164,6 +164,43 @@ async fn a_seat_is_told_how_its_own_budgets_stand_and_never_how_the_providers_do
                 .map(|name| header(&answer, &format!("anthropic-ratelimit-unified-{name}")).to_owned());
         assert_eq!([status, claim], ["allowed_warning", "five_hour"]);
         assert_eq!([&five_hours[..4], &week[..3]], ["0.75", "0.1"], "of $4 and of $30");
+    }
+}
+
+#[tokio::test]
+async fn openais_seats_are_told_their_own_requests_of_a_minute_and_never_the_providers() {
+    let headers = ["limit", "remaining", "reset"].map(|part| format!("x-ratelimit-{part}-requests"));
+    let of_provider = headers.clone().map(|name| (name, "5000".to_owned()));
+    let script = Script { headers: of_provider.into(), ..Script::default() };
+    let upstream = crate::harness::upstream_with(script).await;
+    let url = upstream.base_url();
+    let providers = vec![
+        provider(2, ProviderType::Codex, &url),
+        provider(3, ProviderType::OpenaiCompatible, &url),
+        claude(1, &url),
+    ];
+    let mut snapshot = snapshot(providers, limits(|l| l.requests_per_minute = Some(60)));
+    snapshot.principals.keys[0].limits = limits(|l| l.requests_per_minute = Some(3));
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 0).await;
+    let responses = r#"{"model":"gpt-5","input":"hi"}"#;
+    let chat = r#"{"model":"gpt-5","messages":[],"stream":true}"#;
+    for (path, body, status, left) in [
+        ("/v1/responses", responses, 200, "2"),
+        ("/v1/chat/completions", chat, 200, "1"),
+        ("/v1/messages", &*message(false), 200, ""),
+        ("/v1/chat/completions", chat, 429, "0"),
+    ] {
+        let answer = hub.post(path, body.to_owned()).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        let [limit, remaining, reset] = headers.each_ref().map(|name| header(&answer, name));
+        if left.is_empty() {
+            assert_eq!([limit, remaining, reset], ["", "", ""], "Anthropic's clients do not know them");
+            continue;
+        }
+        assert_eq!([limit, remaining], ["3", left], "{path}");
+        let is_soon = |secs: &str| secs.strip_suffix('s').is_some_and(|secs| secs.parse::<u8>().is_ok());
+        assert!(is_soon(reset.strip_prefix("1m").unwrap_or(reset)), "{reset}");
     }
 }
 

@@ -27,7 +27,7 @@ fn limits() -> Limits {
 async fn window(quotas: &RedisQuotas, account: AccountId, epoch: u64) -> WindowNow {
     let terms = Terms::of(&limits(), &Zone::default(), UnixMillis(0));
     let scopes = [(ScopeId::Owner, terms)];
-    quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said.1[0]
+    quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said.1.windows[0]
 }
 
 async fn open(quotas: &RedisQuotas, epoch: u64) {

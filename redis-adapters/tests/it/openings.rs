@@ -48,7 +48,7 @@ impl Gateway {
         let scopes = [(scope, Terms::of(&limits, &Zone::default(), now))];
         let (is_open, standing) =
             self.quotas.standing(account, &scopes, epoch_of(epoch, 1)).await.unwrap().said;
-        is_open.then(|| standing[0].spent)
+        is_open.then(|| standing.windows[0].spent)
     }
 }
 

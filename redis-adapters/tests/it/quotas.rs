@@ -285,7 +285,7 @@ impl Pair {
     /// What each scope spent, has held and has in escrow.
     fn figures(&self, model: &Account, at: UnixMillis) -> Vec<[i64; 3]> {
         let standing = model.standing(&self.whole(), at);
-        standing.iter().map(|now| [now.spent.0, now.held.0, now.escrowed.0]).collect()
+        standing.windows.iter().map(|now| [now.spent.0, now.held.0, now.escrowed.0]).collect()
     }
 
     /// What they would be, if this had been said instead.

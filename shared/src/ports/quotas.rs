@@ -84,7 +84,7 @@ pub trait QuotaStore: Send + Sync {
     /// Begins to count apart what is spent from now on, where a window of these terms begins now.
     async fn keep(&self, account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<At<()>, PortError>;
 
-    /// How the limited windows stand, and whether the account is open in this epoch.
+    /// How these limits stand, and whether the account is open in this epoch.
     async fn standing(
         &self,
         account: AccountId,

@@ -41,8 +41,8 @@ pub use epoch::{EpochNow, epoch_now, epoch_of};
 pub use owed::{Owed, Said, owed, said_by, scope_of_key, scopes_of_caller, scopes_of_provider};
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
-    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, Opening, Refusal, ScopeId, Settle, Spends,
-    Standing, What, WindowNow,
+    AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, Opening, Refusal, RequestsNow, ScopeId,
+    SessionsNow, Settle, Spends, Standing, What, WindowNow,
 };
 
 /// The largest amount that is kept, in nano-USD: what a double of Lua holds exactly, 9 million dollars.

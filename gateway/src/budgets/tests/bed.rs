@@ -335,8 +335,8 @@ impl Bed {
 }
 
 /// How the user's account stands.
-pub async fn windows(store: &Cut, epoch: u64) -> Standing {
-    store.standing(USER, &scopes(), epoch).await.unwrap().said.1
+pub async fn windows(store: &Cut, epoch: u64) -> Vec<WindowNow> {
+    store.standing(USER, &scopes(), epoch).await.unwrap().said.1.windows
 }
 
 pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {

@@ -23,7 +23,7 @@ async fn a_request_is_held_while_it_runs_and_charged_what_its_record_says_as_soo
     let Answer::Admitted { hold: given_up, standing } = bed.ask(bed.request(), 60, true).await else {
         panic!("there is room")
     };
-    assert_eq!((standing[0].spent.0, standing[0].held.0), (12, 60), "its own hold included");
+    assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (12, 60), "its own hold included");
     bed.stands(1, 12, 60).await;
     drop(given_up);
     bed.stands(1, 12, 0).await;

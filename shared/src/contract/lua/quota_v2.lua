@@ -433,6 +433,7 @@ local function let_in(ask, at, is_declared)
     if not absent(ask.session) and not is_declared then
       redis.call('ZREMRANGEBYSCORE', name('sessions', id), '-inf', digits(at - ask.session_ttl_ms))
       redis.call('ZADD', name('sessions', id), digits(at), ask.session)
+      set(id, 'session_ttl', ask.session_ttl_ms)
     end
     hold.scopes[#hold.scopes + 1] = id
   end
@@ -524,7 +525,25 @@ local function refusal(ask)
   return found
 end
 
--- Five values for each window, in the order asked: spent, held, in escrow, when it began or '', when it begins anew or ''.
+-- How many came within the minute, and when none of them counts any more, or ''.
+local function requests_now(scope)
+  local first, current, ends = math.floor((now - MINUTE) / MINUTE_CELL), 0, ''
+  for _, cell in ipairs(numbers(name('minute', scope))) do
+    if cell[1] >= first then
+      current = current + cell[2]
+      ends = digits((cell[1] + 1) * MINUTE_CELL + MINUTE)
+    end
+  end
+  return digits(current), ends
+end
+
+local function sessions_now(scope)
+  local ttl = get(scope, 'session_ttl') or 0
+  return digits(redis.call('ZCOUNT', name('sessions', scope), '(' .. digits(now - ttl), '+inf'))
+end
+
+-- In the order asked, of each scope five values for each window: spent, held, in escrow, when it began or '', when it begins anew or
+-- ''; then what `requests_now` and `sessions_now` say, where these are limited.
 local function standing(scopes, reply)
   for _, scope in ipairs(scopes) do
     for _, window in ipairs(scope.windows) do
@@ -534,6 +553,14 @@ local function standing(scopes, reply)
       reply[#reply + 1] = digits(get(scope.id, 'escrowed') or 0)
       reply[#reply + 1] = starts and digits(starts) or ''
       reply[#reply + 1] = ends and digits(ends) or ''
+    end
+    if not absent(scope.requests) and scope.requests > 0 then
+      local current, resets = requests_now(scope.id)
+      reply[#reply + 1] = current
+      reply[#reply + 1] = resets
+    end
+    if not absent(scope.sessions) and scope.sessions > 0 then
+      reply[#reply + 1] = sessions_now(scope.id)
     end
   end
   return reply

@@ -5,8 +5,8 @@ use crate::contract::keys::{quota_epoch, quota_head, quota_recalled, quota_wante
 use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, Life, MAX_AMOUNT, Opening, Refusal, ScopeId,
-    Settle, Span, Standing, Terms, What, WindowNow,
+    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, Life, MAX_AMOUNT, Opening, Refusal, RequestsNow, ScopeId,
+    SessionsNow, Settle, Span, Standing, Terms, What, WindowNow,
 };
 use crate::time::UnixMillis;
 use bytes::Bytes;
@@ -357,7 +357,7 @@ pub fn keep(account: AccountId, scopes: &[(ScopeId, Terms)]) -> Result<ScriptCal
     call(account, "keep", &ScopesDoc { scopes: scope_docs(scopes), epoch: 0 })
 }
 
-/// How windows stand.
+/// How limits stand.
 pub fn standing(
     account: AccountId,
     scopes: &[(ScopeId, Terms)],
@@ -374,7 +374,7 @@ pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
         [word, at, escrowed, rest @ ..] if word == "admitted" => {
             let at = UnixMillis(at.parse().ok()?);
             let escrowed = NanoUsd(escrowed.parse().ok()?);
-            Some(Admission::Admitted { at, escrowed, standing: windows(&ask.scopes, rest)? })
+            Some(Admission::Admitted { at, escrowed, standing: stood(&ask.scopes, rest)? })
         }
         [word, scope, what, kind, current, held, escrowed, opens] if word == "refused" => {
             let (scope, terms) = ask.scopes.iter().find(|(id, _)| scope_name(*id) == *scope)?;
@@ -401,30 +401,38 @@ pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
     }
 }
 
-/// The windows of a reply: five values each, in the order in which they were asked for.
+/// The standing of a reply: in the order in which they were asked for, of each scope five values for each limited window, then two
+/// for its limit on requests, if it has one, then one for that on sessions.
 #[must_use]
-pub fn windows(scopes: &[(ScopeId, Terms)], reply: &[String]) -> Option<Standing> {
-    let asked: Vec<_> = scopes
-        .iter()
-        .flat_map(|(scope, terms)| terms.windows().map(move |window| (*scope, window)))
-        .collect();
-    let (said, rest) = reply.as_chunks::<5>();
-    if !rest.is_empty() || asked.len() != said.len() {
-        return None;
+pub fn stood(scopes: &[(ScopeId, Terms)], reply: &[String]) -> Option<Standing> {
+    let mut parts = reply.iter().map(String::as_str);
+    let mut standing = Standing::default();
+    for (scope, terms) in scopes {
+        for window in terms.windows() {
+            standing.windows.push(WindowNow {
+                scope: *scope,
+                kind: window.kind,
+                limit: window.limit,
+                spent: NanoUsd(parts.next()?.parse().ok()?),
+                held: NanoUsd(parts.next()?.parse().ok()?),
+                escrowed: NanoUsd(parts.next()?.parse().ok()?),
+                starts_at: moment(parts.next()?)?,
+                resets_at: moment(parts.next()?)?,
+            });
+        }
+        if let Some(limit) = terms.limit_of_requests() {
+            let (current, resets_at) = (parts.next()?.parse().ok()?, moment(parts.next()?)?);
+            standing.requests.push(RequestsNow { scope: *scope, limit, current, resets_at });
+        }
+        if let Some(limit) = terms.limit_of_sessions() {
+            standing.sessions.push(SessionsNow {
+                scope: *scope,
+                limit,
+                current: parts.next()?.parse().ok()?,
+            });
+        }
     }
-    let each = asked.into_iter().zip(said).map(|((scope, window), [spent, held, escrowed, starts, ends])| {
-        Some(WindowNow {
-            scope,
-            kind: window.kind,
-            limit: window.limit,
-            spent: NanoUsd(spent.parse().ok()?),
-            held: NanoUsd(held.parse().ok()?),
-            escrowed: NanoUsd(escrowed.parse().ok()?),
-            starts_at: moment(starts)?,
-            resets_at: moment(ends)?,
-        })
-    });
-    each.collect()
+    parts.next().is_none().then_some(standing)
 }
 
 /// A moment or an empty text; `None`: neither.

@@ -157,15 +157,22 @@ impl Account {
         money(total).or_else(sessions).or_else(requests).or_else(|| rest.into_iter().find_map(money))
     }
 
-    /// How the limited windows of these scopes stand.
+    /// How the limits of these scopes stand.
     #[must_use]
     pub fn standing(&self, scopes: &[(ScopeId, Terms)], now: UnixMillis) -> Standing {
         let nothing = Scope::default();
-        let of = |(id, terms): &(ScopeId, Terms)| {
+        let mut standing = Standing::default();
+        for (id, terms) in scopes {
             let scope = self.scopes.get(id).unwrap_or(&nothing);
-            terms.windows().map(|window| scope.window_now(*id, &window, now)).collect::<Vec<_>>()
-        };
-        scopes.iter().flat_map(of).collect()
+            standing.windows.extend(terms.windows().map(|window| scope.window_now(*id, &window, now)));
+            standing
+                .requests
+                .extend(terms.limit_of_requests().map(|most| scope.requests_now(*id, most, now)));
+            standing
+                .sessions
+                .extend(terms.limit_of_sessions().map(|most| scope.sessions_now(*id, most, now)));
+        }
+        standing
     }
 
     /// Charges what each record says, unless it is known. False: nothing was done, because the account is not open, or under

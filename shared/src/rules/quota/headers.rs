@@ -4,12 +4,16 @@
 //! observed at subscription seats). It knows two windows: of five hours and of seven days. Here a day stands with the five hours and
 //! what is longer with the seven days; of each the tightest is told. What is told is what was spent, not what is held: a budget must
 //! not look used up because of what running requests may cost.
+//!
+//! OpenAI's clients read how many requests of a minute are left in `x-ratelimit-*-requests`. Nothing else is told of requests, and
+//! nothing at all of what nobody limits.
 
 use super::window::{FIVE_HOURS_MS, Kind};
-use super::words::{Refusal, Standing, What, WindowNow};
+use super::words::{Refusal, RequestsNow, Standing, What, WindowNow};
 use crate::money::NanoUsd;
 use crate::protocol::Dialect;
 use crate::time::UnixMillis;
+use std::cmp::Reverse;
 
 /// A header and its value.
 pub type Header = (&'static str, String);
@@ -20,19 +24,34 @@ pub fn of_standing(dialect: Dialect, standing: &Standing, now: UnixMillis) -> Ve
     told(dialect, standing, false, now)
 }
 
-/// The headers of a refusal; none where it is not about money.
+/// The headers of a refusal: of the limit that is reached.
 #[must_use]
 pub fn of_refusal(dialect: Dialect, refusal: &Refusal, now: UnixMillis) -> Vec<Header> {
-    let What::Money { kind, limit, spent, held, escrowed, .. } = refusal.what else { return Vec::new() };
-    let (scope, resets_at) = (refusal.scope, refusal.resets_at);
-    let window = WindowNow { scope, kind, limit, spent, held, escrowed, starts_at: None, resets_at };
-    told(dialect, &vec![window], true, now)
+    let Refusal { scope, what, resets_at } = *refusal;
+    let mut standing = Standing::default();
+    match what {
+        What::Money { kind, limit, spent, held, escrowed, .. } => {
+            let window = WindowNow { scope, kind, limit, spent, held, escrowed, starts_at: None, resets_at };
+            standing.windows.push(window);
+        }
+        // When the next one is let in: the rest comes back a little later.
+        What::Requests { limit, current } => {
+            standing.requests.push(RequestsNow { scope, limit, current, resets_at });
+        }
+        What::Sessions { .. } => {}
+    }
+    told(dialect, &standing, true, now)
 }
 
 fn told(dialect: Dialect, standing: &Standing, is_refused: bool, now: UnixMillis) -> Vec<Header> {
     match dialect {
-        Dialect::Anthropic => unified(standing, is_refused, now),
-        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => limit_headers(standing, now),
+        Dialect::Anthropic => unified(&standing.windows, is_refused, now),
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => {
+            let mut headers = limit_headers(&standing.windows, now);
+            headers.extend(request_headers(&standing.requests, now).into_iter().flatten());
+            headers
+        }
+        Dialect::Gemini => limit_headers(&standing.windows, now),
     }
 }
 
@@ -57,10 +76,10 @@ fn resets_at(window: &WindowNow, now: UnixMillis) -> Option<UnixMillis> {
     window.resets_at.or(Some(UnixMillis(now.0.saturating_add(width))))
 }
 
-fn unified(standing: &Standing, is_refused: bool, now: UnixMillis) -> Vec<Header> {
+fn unified(windows: &[WindowNow], is_refused: bool, now: UnixMillis) -> Vec<Header> {
     let is_short = |window: &&WindowNow| matches!(window.kind, Kind::FiveHours | Kind::Daily);
-    let short = tightest(standing.iter().filter(is_short), now);
-    let long = tightest(standing.iter().filter(|window| !is_short(window)), now);
+    let short = tightest(windows.iter().filter(is_short), now);
+    let long = tightest(windows.iter().filter(|window| !is_short(window)), now);
     let Some(worst) = tightest([short, long].into_iter().flatten(), now) else { return Vec::new() };
     let status = |window: &WindowNow| match spent_parts(window) {
         _ if is_refused => "rejected",
@@ -114,14 +133,33 @@ fn utilization(window: &WindowNow) -> String {
 }
 
 /// As OpenAI tells of requests and tokens, of dollars: the tightest window.
-fn limit_headers(standing: &Standing, now: UnixMillis) -> Vec<Header> {
-    let Some(window) = tightest(standing.iter(), now) else { return Vec::new() };
+fn limit_headers(windows: &[WindowNow], now: UnixMillis) -> Vec<Header> {
+    let Some(window) = tightest(windows.iter(), now) else { return Vec::new() };
     let left = NanoUsd(window.limit.0.saturating_sub(window.spent.0).max(0));
     let mut headers =
         vec![("x-ratelimit-limit-usd", window.limit.to_usd()), ("x-ratelimit-remaining-usd", left.to_usd())];
     let reset = resets_at(window, now);
     headers.extend(reset.map(|at| ("x-ratelimit-reset-usd", format!("{}s", at.since(now).div_ceil(1_000)))));
     headers
+}
+
+/// As OpenAI tells of requests: the limit of which the fewest are left; of several the one that comes back last.
+fn request_headers(requests: &[RequestsNow], now: UnixMillis) -> Option<[Header; 3]> {
+    let tightest = requests.iter().min_by_key(|now| (now.remaining(), Reverse(now.resets_at)))?;
+    let secs = tightest.resets_at.map_or(0, |at| at.since(now).div_ceil(1_000));
+    Some([
+        ("x-ratelimit-limit-requests", tightest.limit.to_string()),
+        ("x-ratelimit-remaining-requests", tightest.remaining().to_string()),
+        ("x-ratelimit-reset-requests", duration(secs)),
+    ])
+}
+
+/// As OpenAI writes one: `1s`, `6m0s`.
+fn duration(secs: u64) -> String {
+    match (secs / 60, secs % 60) {
+        (0, secs) => format!("{secs}s"),
+        (minutes, secs) => format!("{minutes}m{secs}s"),
+    }
 }
 
 /// The whole, as [`spent_parts`] counts.
@@ -149,6 +187,11 @@ mod tests {
         }
     }
 
+    fn requests(current: u32, limit: u32, resets_in_s: i64) -> RequestsNow {
+        let resets_at = Some(UnixMillis(NOW.0 + resets_in_s * 1_000));
+        RequestsNow { scope: ScopeId::Owner, limit, current, resets_at }
+    }
+
     /// One a line, sorted.
     fn text(headers: Vec<Header>) -> String {
         let mut lines: Vec<String> =
@@ -163,13 +206,15 @@ mod tests {
         let mut said = String::new();
         for (percent, of_week) in [("74", 10), ("75", 10), ("95", 96), ("100", 10)] {
             let spent = percent.parse::<i64>().unwrap() * 200_000_000;
-            let standing = vec![
+            let windows = vec![
                 window(Kind::FiveHours, 1_000_000_000, None),
                 // Not quite a dollar-cent over: rounded down.
                 window(Kind::Daily, spent + 1_999_999, Some(3_600)),
                 window(Kind::Weekly, of_week * 200_000_000, Some(400_000)),
                 window(Kind::Total, 0, None),
             ];
+            let requests = vec![requests(1, 60, 60)];
+            let standing = Standing { windows, requests, ..Standing::default() };
             said += &format!("# {percent} %\n{}\n", text(of_standing(Dialect::Anthropic, &standing, NOW)));
         }
         let what = What::Money {
@@ -187,10 +232,11 @@ mod tests {
 
     #[test]
     fn other_seats_read_dollars_of_their_tightest_window() {
-        let standing = vec![
+        let windows = vec![
             window(Kind::FiveHours, 1_000_000_000, None),
             window(Kind::Weekly, 12_340_000_000, Some(90)),
         ];
+        let standing = Standing { windows, ..Standing::default() };
         for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Gemini] {
             assert_eq!(
                 text(of_standing(dialect, &standing, NOW)),
@@ -202,10 +248,44 @@ mod tests {
     #[test]
     fn who_has_no_limit_is_told_nothing() {
         for dialect in [Dialect::Anthropic, Dialect::OpenaiChat] {
-            assert_eq!(of_standing(dialect, &Vec::new(), NOW), []);
+            assert_eq!(of_standing(dialect, &Standing::default(), NOW), []);
         }
         let what = What::Requests { limit: 1, current: 1 };
         let refusal = Refusal { scope: ScopeId::Owner, what, resets_at: Some(NOW) };
-        assert_eq!(of_refusal(Dialect::Anthropic, &refusal, NOW), []);
+        for dialect in [Dialect::Anthropic, Dialect::Gemini] {
+            assert_eq!(of_refusal(dialect, &refusal, NOW), []);
+        }
+        let what = What::Sessions { limit: 1, current: 1 };
+        assert_eq!(of_refusal(Dialect::OpenaiChat, &Refusal { what, ..refusal }, NOW), []);
+    }
+
+    #[test]
+    fn openais_seats_read_which_requests_of_a_minute_are_left_also_where_none_is() {
+        for (standing, said) in [
+            (vec![requests(1, 60, 65)], "60 59 1m5s"),
+            (vec![requests(1, 60, 60), requests(7, 10, 5)], "10 3 5s"),
+            (vec![requests(9, 10, 5), requests(1, 2, 60)], "2 1 1m0s"),
+            (vec![RequestsNow { resets_at: None, ..requests(0, 9, 0) }], "9 9 0s"),
+            // The limit was lowered meanwhile.
+            (vec![requests(5, 3, 360)], "3 0 6m0s"),
+        ] {
+            let standing = Standing { requests: standing, ..Standing::default() };
+            for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses] {
+                let headers = of_standing(dialect, &standing, NOW);
+                let (names, values): (Vec<_>, Vec<_>) = headers.into_iter().unzip();
+                assert_eq!(
+                    names,
+                    ["limit", "remaining", "reset"].map(|part| format!("x-ratelimit-{part}-requests"))
+                );
+                assert_eq!(values.join(" "), said);
+            }
+            assert_eq!(of_standing(Dialect::Anthropic, &standing, NOW), []);
+        }
+        let what = What::Requests { limit: 60, current: 60 };
+        let refusal = Refusal { scope: ScopeId::Owner, what, resets_at: Some(UnixMillis(NOW.0 + 3_001)) };
+        assert_eq!(
+            text(of_refusal(Dialect::OpenaiChat, &refusal, NOW)),
+            "x-ratelimit-limit-requests: 60\nx-ratelimit-remaining-requests: 0\nx-ratelimit-reset-requests: 4s"
+        );
     }
 }

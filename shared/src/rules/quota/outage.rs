@@ -71,7 +71,7 @@ pub fn without_store(
     }
     let wanted = alone.own.0.saturating_add(need.0);
     let is_over = |window: &&WindowNow| wanted > share(window, alone.nodes, now);
-    alone.last.iter().find(is_over).map_or(Verdict::Go, |window| Verdict::UsedUp(*window))
+    alone.last.windows.iter().find(is_over).map_or(Verdict::Go, |window| Verdict::UsedUp(*window))
 }
 
 fn share(window: &WindowNow, nodes: u32, now: UnixMillis) -> i64 {
@@ -107,15 +107,15 @@ mod tests {
 
     #[test]
     fn each_policy_does_as_it_is_called() {
-        let last = vec![window(600, 0)];
+        let last = Standing { windows: vec![window(600, 0)], ..Standing::default() };
         let bounded =
             |is_strict, own, need, now| say(OutagePolicy::Bounded, is_strict, &last, own, need, now);
         assert_eq!(bounded(true, 0, 1, 0), Verdict::Unreachable);
         assert_eq!(bounded(false, 60, 40, 0), Verdict::Go);
-        assert_eq!(bounded(false, 60, 41, 0), Verdict::UsedUp(last[0]));
+        assert_eq!(bounded(false, 60, 41, 0), Verdict::UsedUp(last.windows[0]));
         assert_eq!(bounded(false, 60, 190, 500), Verdict::Go, "the window is a new one");
         assert_eq!(
-            say(OutagePolicy::Bounded, false, &Vec::new(), 9, 9, 0),
+            say(OutagePolicy::Bounded, false, &Standing::default(), 9, 9, 0),
             Verdict::Go,
             "nothing is limited"
         );
@@ -135,7 +135,7 @@ mod tests {
             nodes in 1_u32..6,
             needs in prop::collection::vec((0_usize..6, 0_i64..200), 0..60),
         ) {
-            let last = vec![window(spent, held)];
+            let last = Standing { windows: vec![window(spent, held)], ..Standing::default() };
             let mut own = [0; 6];
             for (node, need) in needs {
                 let node = node % nodes as usize;

@@ -1,6 +1,6 @@
 //! A refusal in the words of logs and of people.
 
-use super::words::{Refusal, ScopeId, What, WindowNow};
+use super::words::{Refusal, RequestsNow, ScopeId, What, WindowNow};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
 
@@ -16,6 +16,14 @@ impl WindowNow {
     pub fn refusal(&self, need: NanoUsd) -> Refusal {
         let Self { scope, kind, limit, spent, held, escrowed, resets_at, .. } = *self;
         Refusal { scope, what: What::Money { kind, limit, spent, held, escrowed, need }, resets_at }
+    }
+}
+
+impl RequestsNow {
+    /// How many more there may be now.
+    #[must_use]
+    pub fn remaining(&self) -> u32 {
+        self.limit.saturating_sub(self.current)
     }
 }
 

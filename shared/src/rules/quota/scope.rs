@@ -2,7 +2,7 @@
 
 use super::spent::{Spent, plus};
 use super::window::{Terms, Window};
-use super::words::{Refusal, ScopeId, What, WindowNow};
+use super::words::{Refusal, RequestsNow, ScopeId, SessionsNow, What, WindowNow};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ pub(super) struct Scope {
     requests: BTreeMap<i64, u32>,
     /// When each conversation was last seen.
     sessions: BTreeMap<u64, UnixMillis>,
+    /// For how long each of them counts, as it was last said.
+    session_ttl_ms: u64,
 }
 
 impl Scope {
@@ -93,6 +95,23 @@ impl Scope {
         Some(Refusal { scope, what: What::Requests { limit, current }, resets_at: room })
     }
 
+    pub(super) fn requests_now(&self, scope: ScopeId, limit: u32, now: UnixMillis) -> RequestsNow {
+        let first = (now.0 - MINUTE_MS).div_euclid(MINUTE_CELL_MS);
+        let cells = self.requests.range(first..);
+        let last = cells.clone().next_back();
+        RequestsNow {
+            scope,
+            limit,
+            current: cells.map(|(_, count)| count).sum(),
+            resets_at: last.map(|(cell, _)| UnixMillis((cell + 1) * MINUTE_CELL_MS + MINUTE_MS)),
+        }
+    }
+
+    pub(super) fn sessions_now(&self, scope: ScopeId, limit: u32, now: UnixMillis) -> SessionsNow {
+        let running = self.sessions.values().filter(|seen| now < seen.plus_ms(self.session_ttl_ms)).count();
+        SessionsNow { scope, limit, current: u32::try_from(running).unwrap_or(u32::MAX) }
+    }
+
     pub(super) fn no_session(
         &self,
         scope: ScopeId,
@@ -122,6 +141,7 @@ impl Scope {
     pub(super) fn see(&mut self, session: u64, ttl_ms: u64, now: UnixMillis) {
         self.sessions.retain(|_, seen| now < seen.plus_ms(ttl_ms));
         self.sessions.insert(session, now);
+        self.session_ttl_ms = ttl_ms;
     }
 }
 

@@ -143,6 +143,18 @@ impl Terms {
         Kind::ALL.into_iter().filter_map(|kind| self.window(kind))
     }
 
+    /// How many requests a minute may have; `None`: as many as one likes.
+    #[must_use]
+    pub fn limit_of_requests(&self) -> Option<u32> {
+        self.limits.requests_per_minute.filter(|limit| *limit > 0)
+    }
+
+    /// How many conversations there may be at a time; `None`: as many as one likes.
+    #[must_use]
+    pub fn limit_of_sessions(&self) -> Option<u32> {
+        self.limits.concurrent_sessions.filter(|limit| *limit > 0)
+    }
+
     /// True when any window has a limit.
     #[must_use]
     pub fn limit_money(&self) -> bool {

@@ -93,8 +93,40 @@ pub enum Admission {
     Unseeded,
 }
 
-/// How the limited windows of an account stand.
-pub type Standing = Vec<WindowNow>;
+/// How the limits of an account stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Windows that have a limit of money.
+    pub windows: Vec<WindowNow>,
+    /// Scopes that have a limit on the requests of a minute.
+    pub requests: Vec<RequestsNow>,
+    /// Scopes that have a limit on conversations at a time.
+    pub sessions: Vec<SessionsNow>,
+}
+
+/// The requests of the last minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestsNow {
+    /// Whose.
+    pub scope: ScopeId,
+    /// How many there may be.
+    pub limit: u32,
+    /// How many there were.
+    pub current: u32,
+    /// When none of them counts any more, if no other comes; `None`: none does.
+    pub resets_at: Option<UnixMillis>,
+}
+
+/// The conversations that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionsNow {
+    /// Whose.
+    pub scope: ScopeId,
+    /// How many there may be.
+    pub limit: u32,
+    /// How many there are.
+    pub current: u32,
+}
 
 /// A window of a scope at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

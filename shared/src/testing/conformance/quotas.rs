@@ -3,7 +3,7 @@
 use crate::ids::{JournalId, KeyId, ProviderId, RequestId, UserId};
 use crate::model::Limits;
 use crate::money::NanoUsd;
-use crate::ports::QuotaStore;
+use crate::ports::{At, QuotaStore};
 use crate::rules::quota::{
     AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, MAX_AMOUNT, Opening, ScopeId, Settle,
     Spends, Terms, What,
@@ -26,6 +26,7 @@ pub async fn quotas(store: &dyn QuotaStore) {
     counts(store).await;
     knows_late_words(store, &total).await;
     counts_exactly(store).await;
+    counts_requests_and_sessions(store).await;
     puts_aside_ahead(store).await;
     takes_back_once(store).await;
     recalls(store).await;
@@ -61,7 +62,7 @@ async fn opens(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
     assert!(opened(store, account, 1, &opening(999)).await);
     let (is_open, standing) = store.standing(account, &scopes, 1).await.unwrap().said;
     assert!(is_open);
-    assert_eq!(standing[0].spent, NanoUsd(200));
+    assert_eq!(standing.windows[0].spent, NanoUsd(200));
     let (is_open, _) = store.standing(account, &scopes, 2).await.unwrap().said;
     assert!(!is_open, "not in another epoch");
     assert!(store.settle(account, &settle(&ask(2, limits, 0), 7, 500), 1).await.unwrap().said);
@@ -142,11 +143,15 @@ async fn holds(store: &dyn QuotaStore, account: AccountId, limits: &Limits) {
     }
     store.release(account, ask(11, limits, 100).hold).await.unwrap();
     let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
-    assert_eq!((standing[0].spent.0, standing[0].held.0), (230, 600));
+    assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (230, 600));
     assert!(!store.settle(account, &settle(&ask(12, limits, 100), 9, 1), 2).await.unwrap().said);
     store.release_owner(account, journal()).await.unwrap();
     let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
-    assert_eq!((standing[0].spent.0, standing[0].held.0), (230, 0), "nothing of it can come any more");
+    assert_eq!(
+        (standing.windows[0].spent.0, standing.windows[0].held.0),
+        (230, 0),
+        "nothing of it can come any more"
+    );
 }
 
 /// Requests of a minute and conversations, of a key and its user.
@@ -180,7 +185,7 @@ async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
     store.declare(account, &declared, NOW, 3).await.unwrap();
     store.declare(account, &ask(41, limits, 400), NOW, 2).await.unwrap();
     let (is_open, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
-    assert_eq!((is_open, standing[0].held.0), (false, 400), "of this epoch, once");
+    assert_eq!((is_open, standing.windows[0].held.0), (false, 400), "of this epoch, once");
     assert!(opened(store, account, 3, &Opening::default()).await);
     assert!(store.settle(account, &settle(&declared, 1, 5), 3).await.unwrap().said);
     store.declare(account, &declared, NOW, 3).await.unwrap();
@@ -188,7 +193,7 @@ async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
     store.release(account, given_up.hold).await.unwrap();
     store.admit(account, &given_up, 3).await.unwrap();
     let (_, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
-    assert_eq!((standing[0].spent.0, standing[0].held.0), (5, 0));
+    assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (5, 0));
 }
 
 /// More digits than a double prints by itself.
@@ -200,7 +205,7 @@ async fn counts_exactly(store: &dyn QuotaStore) {
         let big = ask(60, &limits, amount);
         assert!(matches!(store.admit(account, &big, 1).await.unwrap().said, Admission::Admitted { .. }));
         let (_, standing) = store.standing(account, &scopes(&limits), 1).await.unwrap().said;
-        assert_eq!(standing[0].held.0, amount);
+        assert_eq!(standing.windows[0].held.0, amount);
         assert!(store.settle(account, &settle(&big, 1, amount), 1).await.unwrap().said);
         assert_eq!(spent(store, account, &limits).await, amount);
         assert!(store.settle(account, &settle(&ask(61, &limits, 0), 2, 1), 1).await.unwrap().said);
@@ -208,10 +213,33 @@ async fn counts_exactly(store: &dyn QuotaStore) {
     }
 }
 
+/// How many requests of a minute and how many conversations there are, told with an admission and when asked.
+async fn counts_requests_and_sessions(store: &dyn QuotaStore) {
+    let account = AccountId::User(UserId(80));
+    let limits = Limits { requests_per_minute: Some(9), concurrent_sessions: Some(4), ..Limits::default() };
+    store.open(account, 1, &Opening::default()).await.unwrap();
+    for (n, session) in [(80, 1), (81, 2), (82, 1)] {
+        let ask = Ask { session: Some((session, 300_000)), ..ask(n, &limits, 0) };
+        let At { at, said } = store.admit(account, &ask, 1).await.unwrap();
+        let Admission::Admitted { standing, .. } = said else { panic!("{said:?}") };
+        let (_, asked) = store.standing(account, &scopes(&limits), 1).await.unwrap().said;
+        assert_eq!(
+            (&asked.windows, &asked.requests, &asked.sessions),
+            (&vec![], &standing.requests, &standing.sessions)
+        );
+        let (requests, sessions) = (standing.requests[0], standing.sessions[0]);
+        let count = u32::try_from(n - 79).unwrap();
+        assert_eq!((requests.limit, requests.current, requests.remaining()), (9, count, 9 - count));
+        assert_eq!((sessions.limit, sessions.current), (4, count.min(2)));
+        let resets_in = requests.resets_at.unwrap().0 - at.0;
+        assert!((60_000..=65_000).contains(&resets_in), "{resets_in}");
+    }
+}
+
 /// What the one window of the owner has spent, holds, and of that in escrow.
 async fn figures(store: &dyn QuotaStore, account: AccountId, limits: &Limits) -> [i64; 3] {
     let (_, standing) = store.standing(account, &scopes(limits), 1).await.unwrap().said;
-    [standing[0].spent.0, standing[0].held.0, standing[0].escrowed.0]
+    [standing.windows[0].spent.0, standing.windows[0].held.0, standing.windows[0].escrowed.0]
 }
 
 /// A node of two asks for 100, and for 9 000 ahead of later requests; what it gets of these.
@@ -300,7 +328,7 @@ async fn opened(store: &dyn QuotaStore, account: AccountId, epoch: u64, opening:
 }
 
 async fn spent(store: &dyn QuotaStore, account: AccountId, limits: &Limits) -> i64 {
-    store.standing(account, &scopes(limits), 1).await.unwrap().said.1[0].spent.0
+    store.standing(account, &scopes(limits), 1).await.unwrap().said.1.windows[0].spent.0
 }
 
 fn journal() -> JournalId {

@@ -103,9 +103,10 @@ impl Escrow {
     /// How its scopes stand, as far as this node knows.
     pub(super) fn standing(&self) -> Standing {
         // Before it was granted, what was spent did not count what has ended since; held did, in all.
-        let mut standing = self.standing.clone();
+        // How many requests and sessions there are now only the store knows: nothing is said of them.
+        let mut standing = Standing { windows: self.standing.windows.clone(), ..Standing::default() };
         let (ended, gone) = (NanoUsd(self.ended), NanoUsd(self.ended + self.returned));
-        for window in &mut standing {
+        for window in &mut standing.windows {
             window.spent += ended;
             (window.held, window.escrowed) = (window.held - gone, window.escrowed - gone);
         }

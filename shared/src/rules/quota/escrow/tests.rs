@@ -1,7 +1,7 @@
 use super::*;
 use crate::ids::{KeyId, RequestId};
 use crate::model::Limits;
-use crate::rules::quota::{Kind, WindowNow};
+use crate::rules::quota::{Kind, Standing, WindowNow};
 use crate::time::Zone;
 
 impl Escrows {
@@ -50,7 +50,7 @@ fn grant(escrows: &mut Escrows, key: i64, hold: HoldId, amount: i64) {
         scopes: scopes(key, 1_000),
         epoch: 1,
         at: STORE,
-        standing: vec![window],
+        standing: Standing { windows: vec![window], ..Standing::default() },
     };
     escrows.granted(grant, 1_000);
 }
@@ -110,12 +110,12 @@ fn what_is_drawn_counts_until_the_store_is_told_and_what_it_did_not_cost_is_draw
     let mut escrows = granted(1);
     let drawn = draw(&mut escrows, 1, 60, 1_500).unwrap();
     assert_eq!(drawn.at, STORE.plus_ms(500), "by the store's clock");
-    assert_eq!((drawn.standing[0].spent.0, drawn.standing[0].held.0), (300, 150));
+    assert_eq!((drawn.standing.windows[0].spent.0, drawn.standing.windows[0].held.0), (300, 150));
     assert!(escrows.ended(hold(1), NanoUsd(25)) && escrows.ended(hold(1), NanoUsd(25)));
     assert_eq!(escrows.free(), NanoUsd(75));
     let drawn = draw(&mut escrows, 2, 75, 1_600).unwrap();
-    assert_eq!((drawn.standing[0].spent.0, drawn.standing[0].held.0), (325, 125));
-    assert_eq!(drawn.standing[0].escrowed.0, 95);
+    assert_eq!((drawn.standing.windows[0].spent.0, drawn.standing.windows[0].held.0), (325, 125));
+    assert_eq!(drawn.standing.windows[0].escrowed.0, 95);
     assert!(escrows.given_up(hold(2)) && !escrows.given_up(hold(2)) && !escrows.ended(hold(9), NanoUsd(1)));
     assert_eq!(escrows.drawn_from(hold(1), 1), Some(hold(0).escrow()));
     assert_eq!(escrows.drawn_from(hold(1), 2), None, "of another epoch the store knows nothing");
@@ -182,7 +182,10 @@ fn nothing_is_drawn_of_what_was_put_aside_before_a_day_began_by_the_stores_clock
     let mut escrows = Escrows::default();
     let at = UnixMillis(midnight.0 - 1_000);
     let (id, amount) = (hold(0).escrow(), NanoUsd(100));
-    escrows.granted(Grant { id, amount, scopes: scopes.clone(), epoch: 1, at, standing: Vec::new() }, 1_000);
+    escrows.granted(
+        Grant { id, amount, scopes: scopes.clone(), epoch: 1, at, standing: Standing::default() },
+        1_000,
+    );
     assert!(draw_as(&mut escrows, 1, 10, &scopes, 1, 1_999).is_some());
     assert!(draw_as(&mut escrows, 2, 10, &scopes, 1, 2_000).is_none());
 }

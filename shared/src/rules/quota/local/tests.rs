@@ -14,7 +14,7 @@ fn hold(n: u64, need: i64) -> LiveHold {
 }
 
 fn standing(spent: i64, held: i64) -> Standing {
-    vec![WindowNow {
+    let window = WindowNow {
         scope: ScopeId::Owner,
         kind: Kind::Total,
         limit: NanoUsd(100),
@@ -23,7 +23,8 @@ fn standing(spent: i64, held: i64) -> Standing {
         escrowed: NanoUsd(0),
         starts_at: None,
         resets_at: None,
-    }]
+    };
+    Standing { windows: vec![window], ..Standing::default() }
 }
 
 fn alone(local: &mut Local, n: u64, need: i64) -> bool {

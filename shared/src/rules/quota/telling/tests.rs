@@ -220,7 +220,7 @@ proptest! {
             if world.governed.generation(account).is_some() {
                 let spent = world.records.iter().map(|costs| costs[n]).sum::<i64>();
                 let standing = world.store[n].standing(&scopes(), NOW);
-                prop_assert_eq!(standing[0].spent, NanoUsd(spent), "{:?}", account);
+                prop_assert_eq!(standing.windows[0].spent, NanoUsd(spent), "{:?}", account);
             }
         }
         let told = world.telling.told(&world.governed);

@@ -28,7 +28,7 @@ fn stretch(limits: &Limits, zone: &str, kind: Kind, moment: &str) -> (String, St
     let terms = Terms::of(limits, &Zone::parse(zone).unwrap(), now);
     let account = Account::new(1);
     let standing = account.standing(&[(ScopeId::Owner, terms)], now);
-    let window = standing.iter().find(|window| window.kind == kind).unwrap();
+    let window = standing.windows.iter().find(|window| window.kind == kind).unwrap();
     (window.starts_at.unwrap().to_string(), window.resets_at.unwrap().to_string())
 }
 

@@ -187,7 +187,7 @@ proptest! {
     ) {
         let (told, opened) = (books.told(), books.opened(1));
         for now in moments() {
-            for (told, opened) in books.standing(&told, now).iter().zip(books.standing(&opened, now)) {
+            for (told, opened) in books.standing(&told, now).windows.iter().zip(books.standing(&opened, now).windows) {
                 if books.has_rested(told.scope) {
                     prop_assert_eq!(*told, opened, "{}", now - NOW);
                 } else {
@@ -207,7 +207,7 @@ proptest! {
         books.rows.extend(all.map(|at| Row { at, before: 5, key: 1, cost: 7 }));
         let (told, opened) = (books.told(), books.opened(60_000));
         for now in moments() {
-            for (told, opened) in books.standing(&told, now).iter().zip(books.standing(&opened, now)) {
+            for (told, opened) in books.standing(&told, now).windows.iter().zip(books.standing(&opened, now).windows) {
                 let is_fixed = told.kind == Kind::FiveHours && told.starts_at != Some(UnixMillis(now - FIVE_HOURS_MS));
                 let slack = if is_fixed { 60_000 } else { 0 };
                 let ends_at = |window: &WindowNow| window.resets_at.map(|at| at.0);

@@ -4,7 +4,7 @@ use crate::ids::{JournalId, RequestId};
 use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    Account, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Refusal, ScopeId, Settle, Terms, What,
+    Account, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Refusal, ScopeId, Settle, Standing, Terms, What,
 };
 use crate::time::{UnixMillis, Zone};
 
@@ -40,7 +40,7 @@ fn settle(ask: &Ask, seq: u64, cost: i64) -> Settle {
 
 fn spent(account: &Account, limits: &Limits) -> i64 {
     let scopes = [(ScopeId::Owner, Terms::of(limits, &Zone::default(), UnixMillis(NOON)))];
-    account.standing(&scopes, UnixMillis(NOON))[0].spent.0
+    account.standing(&scopes, UnixMillis(NOON)).windows[0].spent.0
 }
 
 fn refusal(admission: Admission) -> Refusal {
@@ -48,6 +48,43 @@ fn refusal(admission: Admission) -> Refusal {
         Admission::Refused(refusal) => refusal,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_standing_counts_the_requests_of_the_last_minute_and_the_conversations_that_run() {
+    let limits = Limits { requests_per_minute: Some(3), concurrent_sessions: Some(2), ..Limits::default() };
+    let mut account = Account::new(1);
+    let scopes = ask(0, &limits, NOON).scopes;
+    let stands = |account: &Account, now| {
+        let standing = account.standing(&scopes, UnixMillis(now));
+        assert_eq!((standing.windows.len(), standing.requests.len(), standing.sessions.len()), (0, 1, 1));
+        let (requests, sessions) = (standing.requests[0], standing.sessions[0]);
+        assert_eq!((requests.limit, sessions.limit), (3, 2));
+        let resets_in = requests.resets_at.map(|at| at.0 - NOON);
+        ((requests.current, requests.remaining(), resets_in), sessions.current)
+    };
+    assert_eq!(stands(&account, NOON), ((0, 3, None), 0));
+    let session = Some((7, 100_000));
+    for (n, after) in [(0, 0), (1, 12_000)] {
+        let ask = Ask { session, ..ask(n, &limits, NOON) };
+        let Admission::Admitted { standing, .. } = account.admit(&ask, 1, UnixMillis(NOON + after)) else {
+            panic!("{n} is let in")
+        };
+        assert_eq!(
+            (standing.requests[0].current, standing.sessions[0].current),
+            (n as u32 + 1, 1),
+            "with itself"
+        );
+    }
+    // Noon is where five seconds begin; the second came in those from 12:00:10 on.
+    assert_eq!(stands(&account, NOON + 64_999), ((2, 1, Some(75_000)), 1));
+    assert_eq!(stands(&account, NOON + 65_000), ((1, 2, Some(75_000)), 1));
+    assert_eq!(stands(&account, NOON + 75_000), ((0, 3, None), 1));
+    assert_eq!(stands(&account, NOON + 111_999).1, 1);
+    assert_eq!(stands(&account, NOON + 112_000).1, 0);
+    // Nothing is told of what is not limited.
+    let free = ask(0, &Limits { requests_per_minute: Some(0), ..Limits::default() }, NOON).scopes;
+    assert_eq!(account.standing(&free, UnixMillis(NOON)), Standing::default());
 }
 
 #[test]

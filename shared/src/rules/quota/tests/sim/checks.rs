@@ -129,8 +129,9 @@ impl World {
             // A word that was lost may have left a hold that nobody knows of: it is charged, and corrected by nobody.
             assert_eq!(self.store.held(scope), NanoUsd(0), "{scope:?}: nothing is held any more");
             let terms = self.terms(scope, self.now);
-            for (window, now) in
-                terms.windows().zip(self.store.standing(&[(scope, terms.clone())], UnixMillis(self.now)))
+            for (window, now) in terms
+                .windows()
+                .zip(self.store.standing(&[(scope, terms.clone())], UnixMillis(self.now)).windows)
             {
                 assert_eq!(now.escrowed, NanoUsd(0), "{scope:?}: nothing is in escrow any more");
                 let exact = truth::spent(&self.requests, scope, &window, self.now, false);
