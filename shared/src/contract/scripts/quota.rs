@@ -1,12 +1,15 @@
-//! The script of budgets: what it is told, and what its replies say.
+//! The script of budgets: what it is told and, in `reply`, what its replies say.
+
+mod reply;
+
+pub use reply::{admission, life_said, stood};
 
 use super::ScriptCall;
 use crate::contract::keys::{quota_epoch, quota_head, quota_recalled, quota_wanted};
 use crate::ids::{JournalId, ProviderId, UserId};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    AccountId, Admission, Ask, Back, Edges, HoldId, Kind, Life, MAX_AMOUNT, Opening, Refusal, RequestsNow, ScopeId,
-    SessionsNow, Settle, Span, Standing, Terms, What, WindowNow,
+    AccountId, Ask, Back, Edges, HoldId, Life, MAX_AMOUNT, Opening, ScopeId, Settle, Span, Terms,
 };
 use crate::time::UnixMillis;
 use bytes::Bytes;
@@ -300,15 +303,6 @@ pub fn life(account: AccountId, epoch: u64) -> Result<ScriptCall, serde_json::Er
     call(account, "life", &Doc { epoch })
 }
 
-/// The reply to [`life`], after its first part. `None`: it is not one.
-#[must_use]
-pub fn life_said(reply: &[String]) -> Option<Option<Life>> {
-    match reply {
-        [life] => Some(Some(Life(life.clone())).filter(|Life(life)| !life.is_empty())),
-        _ => None,
-    }
-}
-
 /// What the ledger says.
 pub fn open(
     account: AccountId,
@@ -364,81 +358,4 @@ pub fn standing(
     epoch: u64,
 ) -> Result<ScriptCall, serde_json::Error> {
     call(account, "standing", &ScopesDoc { scopes: scope_docs(scopes), epoch })
-}
-
-/// The reply to [`admit`], after its first part. `None`: it is not one.
-#[must_use]
-pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
-    match reply {
-        [word] if word == "unseeded" => Some(Admission::Unseeded),
-        [word, at, escrowed, rest @ ..] if word == "admitted" => {
-            let at = UnixMillis(at.parse().ok()?);
-            let escrowed = NanoUsd(escrowed.parse().ok()?);
-            Some(Admission::Admitted { at, escrowed, standing: stood(&ask.scopes, rest)? })
-        }
-        [word, scope, what, kind, current, held, escrowed, opens] if word == "refused" => {
-            let (scope, terms) = ask.scopes.iter().find(|(id, _)| scope_name(*id) == *scope)?;
-            let count = || current.parse().ok();
-            let what = match what.as_str() {
-                "sessions" => What::Sessions { limit: terms.limits.concurrent_sessions?, current: count()? },
-                "requests" => What::Requests { limit: terms.limits.requests_per_minute?, current: count()? },
-                "money" => {
-                    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
-                    What::Money {
-                        kind,
-                        limit: terms.window(kind)?.limit,
-                        spent: NanoUsd(current.parse().ok()?),
-                        held: NanoUsd(held.parse().ok()?),
-                        escrowed: NanoUsd(escrowed.parse().ok()?),
-                        need: ask.need,
-                    }
-                }
-                _ => return None,
-            };
-            Some(Admission::Refused(Refusal { scope: *scope, what, resets_at: moment(opens)? }))
-        }
-        _ => None,
-    }
-}
-
-/// The standing of a reply: in the order in which they were asked for, of each scope five values for each limited window, then two
-/// for its limit on requests, if it has one, then one for that on sessions.
-#[must_use]
-pub fn stood(scopes: &[(ScopeId, Terms)], reply: &[String]) -> Option<Standing> {
-    let mut parts = reply.iter().map(String::as_str);
-    let mut standing = Standing::default();
-    for (scope, terms) in scopes {
-        for window in terms.windows() {
-            standing.windows.push(WindowNow {
-                scope: *scope,
-                kind: window.kind,
-                limit: window.limit,
-                spent: NanoUsd(parts.next()?.parse().ok()?),
-                held: NanoUsd(parts.next()?.parse().ok()?),
-                escrowed: NanoUsd(parts.next()?.parse().ok()?),
-                starts_at: moment(parts.next()?)?,
-                resets_at: moment(parts.next()?)?,
-            });
-        }
-        if let Some(limit) = terms.limit_of_requests() {
-            let (current, resets_at) = (parts.next()?.parse().ok()?, moment(parts.next()?)?);
-            standing.requests.push(RequestsNow { scope: *scope, limit, current, resets_at });
-        }
-        if let Some(limit) = terms.limit_of_sessions() {
-            standing.sessions.push(SessionsNow {
-                scope: *scope,
-                limit,
-                current: parts.next()?.parse().ok()?,
-            });
-        }
-    }
-    parts.next().is_none().then_some(standing)
-}
-
-/// A moment or an empty text; `None`: neither.
-fn moment(text: &str) -> Option<Option<UnixMillis>> {
-    match text {
-        "" => Some(None),
-        number => Some(Some(UnixMillis(number.parse().ok()?))),
-    }
 }

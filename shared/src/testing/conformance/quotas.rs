@@ -217,7 +217,7 @@ async fn counts_exactly(store: &dyn QuotaStore) {
 async fn counts_requests_and_sessions(store: &dyn QuotaStore) {
     let account = AccountId::User(UserId(80));
     let limits = Limits { requests_per_minute: Some(9), concurrent_sessions: Some(4), ..Limits::default() };
-    store.open(account, 1, &Opening::default()).await.unwrap();
+    assert!(opened(store, account, 1, &Opening::default()).await);
     for (n, session) in [(80, 1), (81, 2), (82, 1)] {
         let ask = Ask { session: Some((session, 300_000)), ..ask(n, &limits, 0) };
         let At { at, said } = store.admit(account, &ask, 1).await.unwrap();
