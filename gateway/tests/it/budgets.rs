@@ -205,6 +205,31 @@ async fn openais_seats_are_told_their_own_requests_of_a_minute_and_never_the_pro
 }
 
 #[tokio::test]
+async fn codex_is_told_the_windows_of_its_seat_and_never_those_of_the_account() {
+    let of_account = ["primary-used-percent", "secondary-used-percent", "credits-balance", "plan-type"];
+    let of_account = of_account.map(|name| (format!("x-codex-{name}"), "99".to_owned()));
+    let kept = ("x-codex-turn-state".to_owned(), "turn".to_owned());
+    let script = Script { headers: of_account.into_iter().chain([kept]).collect(), ..Script::default() };
+    let upstream = crate::harness::upstream_with(script).await;
+    let limits =
+        limits(|l| (l.five_hours, l.weekly) = (Some(NanoUsd(4 * DOLLAR)), Some(NanoUsd(30 * DOLLAR))));
+    let snapshot = snapshot(vec![provider(1, ProviderType::Codex, &upstream.base_url())], limits);
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, 3 * DOLLAR).await;
+    let answer = hub.post("/v1/responses", r#"{"model":"gpt-5","input":"hi","stream":true}"#).await;
+    assert_eq!(answer.status, 200);
+    let [primary, secondary, credits, plan, turn] =
+        ["primary-used-percent", "secondary-used-percent", "credits-balance", "plan-type", "turn-state"]
+            .map(|name| header(&answer, &format!("x-codex-{name}")));
+    assert_eq!([primary, secondary, credits, plan, turn], ["75.0", "10.0", "", "", "turn"]);
+    let minutes = ["primary", "secondary"].map(|of| header(&answer, &format!("x-codex-{of}-window-minutes")));
+    assert_eq!(minutes, ["300", "10080"]);
+    let wait: i64 = header(&answer, "x-codex-secondary-reset-after-seconds").parse().unwrap();
+    let at: i64 = header(&answer, "x-codex-secondary-reset-at").parse().unwrap();
+    assert!((at - wait - gateway::now().0 / 1_000).abs() <= 60, "{at} {wait}");
+}
+
+#[tokio::test]
 async fn what_a_request_cost_is_spent_and_what_it_did_not_is_given_back() {
     let upstream = upstream().await;
     let snapshot =

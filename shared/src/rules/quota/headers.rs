@@ -5,6 +5,9 @@
 //! what is longer with the seven days; of each the tightest is told. What is told is what was spent, not what is held: a budget must
 //! not look used up because of what running requests may cost.
 //!
+//! Codex shows two windows by what `x-codex-*` say (openai/codex, codex-rs/codex-api/src/rate_limits.rs): the primary and the
+//! secondary one, here the same two. How long they are it is told in minutes, and calls them by that.
+//!
 //! OpenAI's clients read how many requests of a minute are left in `x-ratelimit-*-requests`. Nothing else is told of requests, and
 //! nothing at all of what nobody limits.
 
@@ -49,6 +52,9 @@ fn told(dialect: Dialect, standing: &Standing, is_refused: bool, now: UnixMillis
         Dialect::OpenaiChat | Dialect::OpenaiResponses => {
             let mut headers = limit_headers(&standing.windows, now);
             headers.extend(request_headers(&standing.requests, now).into_iter().flatten());
+            if dialect == Dialect::OpenaiResponses {
+                add_codex(&mut headers, &standing.windows, now);
+            }
             headers
         }
         Dialect::Gemini => limit_headers(&standing.windows, now),
@@ -76,20 +82,25 @@ fn resets_at(window: &WindowNow, now: UnixMillis) -> Option<UnixMillis> {
     window.resets_at.or(Some(UnixMillis(now.0.saturating_add(width))))
 }
 
+fn is_short(window: &WindowNow) -> bool {
+    matches!(window.kind, Kind::FiveHours | Kind::Daily)
+}
+
+/// The tightest of the short windows, and of the long ones.
+fn two(windows: &[WindowNow], now: UnixMillis) -> [Option<&WindowNow>; 2] {
+    [true, false].map(|short| tightest(windows.iter().filter(|window| is_short(window) == short), now))
+}
+
 fn unified(windows: &[WindowNow], is_refused: bool, now: UnixMillis) -> Vec<Header> {
-    let is_short = |window: &&WindowNow| matches!(window.kind, Kind::FiveHours | Kind::Daily);
-    let short = tightest(windows.iter().filter(is_short), now);
-    let long = tightest(windows.iter().filter(|window| !is_short(window)), now);
+    let [short, long] = two(windows, now);
     let Some(worst) = tightest([short, long].into_iter().flatten(), now) else { return Vec::new() };
     let status = |window: &WindowNow| match spent_parts(window) {
         _ if is_refused => "rejected",
         WARNS_AT.. => "allowed_warning",
         _ => "allowed",
     };
-    // Rounded up: who waits until then is not too early.
-    let seconds =
-        |window: &WindowNow| resets_at(window, now).map(|at| (at.0 + 999).div_euclid(1_000).to_string());
-    let claim = if is_short(&worst) { "five_hour" } else { "seven_day" };
+    let seconds = |window: &WindowNow| resets_at(window, now).map(seconds);
+    let claim = if is_short(worst) { "five_hour" } else { "seven_day" };
     let mut headers = vec![
         ("anthropic-ratelimit-unified-status", status(worst).to_owned()),
         ("anthropic-ratelimit-unified-representative-claim", claim.to_owned()),
@@ -122,10 +133,62 @@ fn unified(windows: &[WindowNow], is_refused: bool, now: UnixMillis) -> Vec<Head
     headers
 }
 
+/// Unix seconds, rounded up: who waits until then is not too early.
+fn seconds(at: UnixMillis) -> String {
+    (at.0 + 999).div_euclid(1_000).to_string()
+}
+
+fn add_codex(headers: &mut Vec<Header>, windows: &[WindowNow], now: UnixMillis) {
+    let names = [
+        [
+            "x-codex-primary-used-percent",
+            "x-codex-primary-window-minutes",
+            "x-codex-primary-reset-at",
+            "x-codex-primary-reset-after-seconds",
+        ],
+        [
+            "x-codex-secondary-used-percent",
+            "x-codex-secondary-window-minutes",
+            "x-codex-secondary-reset-at",
+            "x-codex-secondary-reset-after-seconds",
+        ],
+    ];
+    for (window, [of_percent, of_minutes, of_reset, of_wait]) in two(windows, now).into_iter().zip(names) {
+        let Some(window) = window else { continue };
+        headers.push((of_percent, percent(window)));
+        headers.extend(minutes(window.kind).map(|minutes| (of_minutes, minutes.to_string())));
+        if let Some(at) = resets_at(window, now) {
+            headers.push((of_reset, seconds(at)));
+            headers.push((of_wait, at.since(now).div_ceil(1_000).to_string()));
+        }
+    }
+}
+
+/// What a client knows the window by. One for good has no length: it is shown without a name.
+fn minutes(kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::FiveHours => Some(300),
+        Kind::Daily => Some(1_440),
+        Kind::Weekly => Some(10_080),
+        Kind::Monthly => Some(43_200),
+        Kind::Total => None,
+    }
+}
+
+/// A part of a hundred: `74.99`.
+fn percent(window: &WindowNow) -> String {
+    let parts = spent_parts(window);
+    decimal(format!("{}.{:02}", parts / 100, parts % 100))
+}
+
 /// A part of one: `0.74`.
 fn utilization(window: &WindowNow) -> String {
     let parts = spent_parts(window);
-    let text = format!("{}.{:04}", parts / 10_000, parts % 10_000);
+    decimal(format!("{}.{:04}", parts / 10_000, parts % 10_000))
+}
+
+/// One digit behind the point at least, and no zeros that say nothing.
+fn decimal(text: String) -> String {
     match text.trim_end_matches('0') {
         whole if whole.ends_with('.') => format!("{whole}0"),
         text => text.to_owned(),
@@ -237,7 +300,7 @@ mod tests {
             window(Kind::Weekly, 12_340_000_000, Some(90)),
         ];
         let standing = Standing { windows, ..Standing::default() };
-        for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Gemini] {
+        for dialect in [Dialect::OpenaiChat, Dialect::Gemini] {
             assert_eq!(
                 text(of_standing(dialect, &standing, NOW)),
                 "x-ratelimit-limit-usd: 20.00\nx-ratelimit-remaining-usd: 7.66\nx-ratelimit-reset-usd: 90s"
@@ -245,9 +308,52 @@ mod tests {
         }
     }
 
+    /// What Codex reads, as `name: value` without the common beginning.
+    fn codex(headers: Vec<Header>) -> String {
+        text(headers.into_iter().filter(|(name, _)| name.starts_with("x-codex-")).collect())
+            .replace("x-codex-", "")
+    }
+
+    #[test]
+    fn codex_reads_its_short_and_its_long_window_by_their_length() {
+        let windows = vec![
+            window(Kind::FiveHours, 1_000_000_000, None),
+            // 74.999 % are not 75.
+            window(Kind::Daily, 14_999_999_999, Some(3_600)),
+            window(Kind::Weekly, 1_500_000_000, Some(400_000)),
+            window(Kind::Monthly, 200_000_000, Some(900_000)),
+        ];
+        let standing = Standing { windows, ..Standing::default() };
+        assert_eq!(
+            codex(of_standing(Dialect::OpenaiResponses, &standing, NOW)),
+            "primary-reset-after-seconds: 3600\nprimary-reset-at: 1790003600\nprimary-used-percent: 74.99\n\
+             primary-window-minutes: 1440\nsecondary-reset-after-seconds: 400000\nsecondary-reset-at: 1790400000\n\
+             secondary-used-percent: 7.5\nsecondary-window-minutes: 10080"
+        );
+        for dialect in [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::Gemini] {
+            assert_eq!(codex(of_standing(dialect, &standing, NOW)), "", "{dialect:?}");
+        }
+        let one = |window| {
+            let standing = Standing { windows: vec![window], ..Standing::default() };
+            codex(of_standing(Dialect::OpenaiResponses, &standing, NOW))
+        };
+        assert_eq!(
+            one(window(Kind::FiveHours, 0, None)),
+            "primary-reset-after-seconds: 18000\nprimary-reset-at: 1790018000\nprimary-used-percent: 0.0\n\
+             primary-window-minutes: 300"
+        );
+        assert_eq!(one(window(Kind::Total, 30_000_000_000, None)), "secondary-used-percent: 100.0");
+        assert!(one(window(Kind::Monthly, 0, Some(9))).ends_with("secondary-window-minutes: 43200"));
+        let used_up = window(Kind::Weekly, 20_000_000_000, Some(90)).refusal(NanoUsd(1));
+        assert!(
+            codex(of_refusal(Dialect::OpenaiResponses, &used_up, NOW))
+                .contains("secondary-used-percent: 100.0")
+        );
+    }
+
     #[test]
     fn who_has_no_limit_is_told_nothing() {
-        for dialect in [Dialect::Anthropic, Dialect::OpenaiChat] {
+        for dialect in [Dialect::Anthropic, Dialect::OpenaiChat, Dialect::OpenaiResponses] {
             assert_eq!(of_standing(dialect, &Standing::default(), NOW), []);
         }
         let what = What::Requests { limit: 1, current: 1 };

@@ -107,7 +107,23 @@ pub(super) fn is_of_the_upstream_alone(name: &HeaderName) -> bool {
             | "x-upstream-request-id"
     );
     let prefixes = ["anthropic-ratelimit-", "ratelimit-", "x-cch-", "x-ratelimit-"];
-    is_listed || name == "ratelimit" || prefixes.iter().any(|prefix| name.starts_with(prefix))
+    is_listed
+        || name == "ratelimit"
+        || prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || is_of_codex_limits(name)
+}
+
+/// Codex's own: windows of the account and of each model group (`x-codex-bengalfox-primary-used-percent`), its credits and
+/// its plan, and what is advertised to who has it. Others of that beginning (`x-codex-turn-state`) belong to the conversation.
+fn is_of_codex_limits(name: &str) -> bool {
+    let Some(name) = name.strip_prefix("x-codex-") else { return false };
+    let is_of_window =
+        ["primary", "secondary"].into_iter().any(|window| name.split('-').any(|part| part == window));
+    matches!(name, "active-limit" | "allowed" | "limit-reached" | "plan-type" | "promo-message")
+        || name == "rate-limit-reached-type"
+        || name.starts_with("credits-")
+        || name.ends_with("-limit-name")
+        || is_of_window
 }
 
 /// Takes out what a `Connection` header named as meant for its connection.

@@ -16,8 +16,8 @@ pub struct SeatHeaders {
 /// for:
 /// - framing (`content-length` is kept aside);
 /// - `x-request-id`, which becomes `x-upstream-request-id`: the name is ours;
-/// - all rate-limit headers (`anthropic-ratelimit-*`, `x-ratelimit-*`, `ratelimit*`), not only Anthropic's
-///   unified ones: they tell the state of an account that all seats share, and a seat that paces itself by
+/// - all rate-limit headers (`anthropic-ratelimit-*`, `x-ratelimit-*`, `ratelimit*`, and Codex's windows, credits and plan), not only
+///   Anthropic's unified ones: they tell the state of an account that all seats share, and a seat that paces itself by
 ///   them reacts to others' traffic;
 /// - cookies and what a browser would hold against the gateway's own origin.
 #[must_use]
@@ -110,6 +110,16 @@ mod tests {
             "anthropic-ratelimit-unified-5h-utilization",
             "anthropic-ratelimit-requests-remaining",
             "x-ratelimit-remaining-tokens",
+            "x-codex-primary-used-percent",
+            "x-codex-secondary-reset-at",
+            "x-codex-primary-over-secondary-limit-percent",
+            "x-codex-bengalfox-secondary-window-minutes",
+            "x-codex-bengalfox-limit-name",
+            "x-codex-credits-balance",
+            "x-codex-plan-type",
+            "x-codex-active-limit",
+            "x-codex-rate-limit-reached-type",
+            "x-codex-promo-message",
             "ratelimit",
             "ratelimit-limit",
             "set-cookie",
