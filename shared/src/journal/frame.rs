@@ -66,9 +66,9 @@ impl Draft {
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         bytes[4..8].copy_from_slice(&check.to_le_bytes());
         match kind {
-            // Kept for as long as the request runs: nothing more than it needs.
-            Kind::Begin => bytes.into_boxed_slice().into(),
-            Kind::End | Kind::Floor | Kind::Other => bytes.into(),
+            // Kept for as long as the request runs: not much more than it needs.
+            Kind::Begin if bytes.capacity() - bytes.len() > SPARE_BYTES => bytes.into_boxed_slice().into(),
+            Kind::Begin | Kind::End | Kind::Floor | Kind::Other => bytes.into(),
         }
     }
 }
@@ -144,5 +144,7 @@ fn crc(bytes: &[u8]) -> u32 {
 const BEGIN: u8 = 1;
 const END: u8 = 2;
 const FLOOR: u8 = 3;
-/// Most records are smaller.
-const USUAL_BYTES: usize = 1 << 10;
+/// Most records are smaller, and not by much: what is kept for a while is memory that is touched.
+const USUAL_BYTES: usize = 384;
+/// What a begin may keep without need: to move it costs more.
+const SPARE_BYTES: usize = 192;
