@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 use std::ops::Range;
+use wide::u8x32;
 
 /// A string in the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,21 +101,10 @@ fn end_of_short(bytes: &[u8], start: usize) -> Option<usize> {
 /// A bit for each quote, backslash and control character of a block, the first byte's lowest.
 #[inline]
 fn specials(block: &[u8; BLOCK]) -> u32 {
-    let mut tops = [0_u8; BLOCK];
-    // Becomes vector instructions; `array::map` would not.
-    for (top, byte) in tops.iter_mut().zip(block) {
-        let is_special = (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-        *top = if is_special { 0x80 } else { 0 };
-    }
-    if tops == [0; BLOCK] {
-        return 0;
-    }
-    let (words, _) = tops.as_chunks::<8>();
-    words.iter().rev().fold(0, |bits, word| {
-        // The multiplication moves the eight marks next to each other, into the highest byte.
-        let gathered = (u64::from_le_bytes(*word) >> 7).wrapping_mul(GATHER) >> 56;
-        bits << 8 | gathered as u32
-    })
+    let bytes = u8x32::new(*block);
+    let is_control = bytes.min(u8x32::splat(b' ' - 1)).simd_eq(bytes);
+    let is_special = is_control | bytes.simd_eq(u8x32::splat(b'"')) | bytes.simd_eq(u8x32::splat(b'\\'));
+    is_special.to_bitmask()
 }
 
 /// The end of the escape whose backslash is at `at`. A surrogate must stand in a pair.
@@ -205,9 +195,6 @@ const BLOCK: usize = 32;
 
 /// Words in which a short string may end.
 const SHORT_WORDS: usize = 2;
-
-/// Multiplying by it brings bit `8 i` of a word to bit `56 + i`.
-const GATHER: u64 = 0x0102_0408_1020_4080;
 
 /// 1 in each byte of a word.
 const EACH: u64 = 0x0101_0101_0101_0101;
