@@ -3,6 +3,8 @@
 //! Every word may come twice or late, because replies are lost and connections break: an admission is known by its hold, a
 //! charge by its journal and number, and what comes for a hold that is over finds its tombstone.
 
+mod open;
+
 use super::escrow;
 use super::scope::Scope;
 use super::spent::plus;
@@ -327,42 +329,6 @@ impl Account {
             let old = std::mem::take(self);
             let Self { life, tombstones, gone, .. } = old;
             *self = Self { epoch, life, tombstones, gone, ..Self::default() };
-        }
-    }
-
-    /// The life in which it is to be opened, `new` where it has none yet; `None`: it is open in this epoch. The ledger that it
-    /// is opened with must be of that life: whatever was charged since the ledger was read is kept here then.
-    pub fn life(&mut self, epoch: u64, new: Life) -> Option<Life> {
-        (!self.is_open(epoch)).then(|| self.life.get_or_insert(new).clone())
-    }
-
-    /// Opens it with what the ledger says, once in an epoch and after all nodes have declared what they hold. What they
-    /// settle above the opening's records they tell from now on. False: it is not open, because the ledger was read for
-    /// another [life](Self::life) of the store, or an older epoch.
-    #[must_use]
-    pub fn open(&mut self, epoch: u64, life: &Life, opening: &Opening, now: UnixMillis) -> bool {
-        if self.is_open(epoch) {
-            return true;
-        }
-        if epoch < self.epoch || self.life.as_ref() != Some(life) {
-            return false;
-        }
-        self.reach(epoch);
-        self.seed(opening, now);
-        true
-    }
-
-    fn seed(&mut self, opening: &Opening, now: UnixMillis) {
-        self.is_open = true;
-        self.journals.clone_from(&opening.journals);
-        for id in &opening.interrupted {
-            if let Some(hold) = self.holds.remove(id) {
-                self.forget(*id, &hold, now);
-            }
-            self.bury(*id, None, true, now);
-        }
-        for spends in &opening.spends {
-            self.scopes.entry(spends.scope).or_default().spent.seed(&spends.at, &spends.terms, now);
         }
     }
 
