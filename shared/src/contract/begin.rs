@@ -248,6 +248,7 @@ const NOBODY_KNOWS: u16 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::recorded::bytes_of;
     use crate::money::Multiplier;
     use crate::testing::usage_record;
 
@@ -331,11 +332,8 @@ mod tests {
     fn begins_as_earlier_releases_left_them_on_disk_are_read() {
         let earlier = AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) };
         for recorded in [RECORDED_1, RECORDED_2] {
-            let digits: Vec<u8> = recorded.bytes().filter(u8::is_ascii_hexdigit).collect();
-            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-            let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
             let wanted = booked(record(), vec![earlier.clone(), interrupted(2)]);
-            assert_eq!(Begin::read(id(), &bytes).unwrap(), wanted);
+            assert_eq!(Begin::read(id(), &bytes_of(recorded)).unwrap(), wanted);
         }
     }
 

@@ -119,6 +119,13 @@ fn holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(
     assert_has_all(&then, &now, "", may_miss);
 }
 
+/// What a file of hexadecimal digits says.
+pub(super) fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
 /// As a later release would write it. Not where keys are data: what is there is all that is meant.
 fn add_unknown(value: &mut Value) {
     match value {

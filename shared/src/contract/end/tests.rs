@@ -1,4 +1,5 @@
 use super::*;
+use crate::contract::recorded::bytes_of;
 use crate::contract::usage::{
     AttemptEntry, Candidate, ChainStep, CostBreakdown, Exclusion, Outcome, TokenUsage, UsageFlags,
 };
@@ -132,10 +133,7 @@ fn every_field_comes_back_also_beside_what_a_later_release_adds() {
 /// Never changed: what a process left is read by those of later releases. A new form is another file beside it.
 #[test]
 fn a_record_as_the_first_release_wrote_it_is_read() {
-    let digits: Vec<u8> = RECORDED.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
-    assert_eq!(UsageRecord::from_bytes(&bytes), Some(full()));
+    assert_eq!(UsageRecord::from_bytes(&bytes_of(RECORDED)), Some(full()));
 }
 
 #[test]

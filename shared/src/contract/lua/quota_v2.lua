@@ -741,8 +741,12 @@ function words.declare()
 end
 
 -- A Redis that starts again may have an old copy of what it had: `run_id` tells starts apart.
-local function is_of_this_run(life)
-  return life and string.match(life, '^%w+') == string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
+local function is_of(run, life)
+  return life and string.match(life, '^%w+') == run
 end
 
 -- Reply: now, and in which life it is to be opened; or '': it is open in this epoch.
@@ -750,9 +754,8 @@ function words.life()
   if is_open and epoch == say.epoch then
     return { digits(now), '' }
   end
-  local life = redis.call('HGET', head, 'life')
-  if not is_of_this_run(life) then
-    local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  local life, run = redis.call('HGET', head, 'life'), run_id()
+  if not is_of(run, life) then
     life = table.concat({ run, time[1], time[2] }, ':')
     redis.call('HSET', head, 'life', life)
   end
@@ -765,7 +768,7 @@ function words.open()
     return { digits(now), 1 }
   end
   local life = redis.call('HGET', head, 'life')
-  if say.epoch < epoch or life ~= say.life or not is_of_this_run(life) then
+  if say.epoch < epoch or life ~= say.life or not is_of(run_id(), life) then
     return { digits(now), 0 }
   end
   reach(say.epoch)
