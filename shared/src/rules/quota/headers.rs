@@ -300,9 +300,12 @@ mod tests {
             window(Kind::Weekly, 12_340_000_000, Some(90)),
         ];
         let standing = Standing { windows, ..Standing::default() };
-        for dialect in [Dialect::OpenaiChat, Dialect::Gemini] {
+        for dialect in [Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::Gemini] {
+            let mut headers = of_standing(dialect, &standing, NOW);
+            // What Codex reads beside.
+            headers.retain(|(name, _)| dialect != Dialect::OpenaiResponses || !name.starts_with("x-codex-"));
             assert_eq!(
-                text(of_standing(dialect, &standing, NOW)),
+                text(headers),
                 "x-ratelimit-limit-usd: 20.00\nx-ratelimit-remaining-usd: 7.66\nx-ratelimit-reset-usd: 90s"
             );
         }
