@@ -153,6 +153,10 @@ impl Default for Multiplier {
 #[must_use]
 pub fn item_cost(count: u64, price: PicoUsd, provider: Multiplier, group: Multiplier) -> NanoUsd {
     const DIVISOR: i128 = 1_000_000 * 1_000_000 * 1_000;
+    // Most items of a request are of nothing, and a division of 128 bits is dear.
+    if count == 0 || price.0 == 0 {
+        return NanoUsd::ZERO;
+    }
     let product = i128::from(count)
         .checked_mul(i128::from(price.0))
         .and_then(|p| p.checked_mul(i128::from(provider.0)))

@@ -156,6 +156,9 @@ impl Premium {
 
 /// How many searches of a request are billed by this entry of the catalogue.
 fn billed_searches(name: &str, searches: u64) -> u64 {
+    if searches <= 1 {
+        return searches;
+    }
     let is_by_request = ["gemini-1", "gemini-2"].iter().any(|family| name.contains(family));
     if is_by_request { searches.min(1) } else { searches }
 }

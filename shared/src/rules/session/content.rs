@@ -4,15 +4,18 @@
 //! system prompt, which all conversations of a tool share, those of the second as well. Not hashed is what clients
 //! change about a message while the conversation goes on: `cache_control`, which moves to the newest message, and
 //! whether a text stands by itself or as `{"type": "text", "text": …}`, which only the latter can carry.
+//!
+//! The hash need not withstand an attacker: an id counts within one key, and who makes two conversations of theirs look alike
+//! only sends them to one provider.
 
-use ring::digest::{Context, SHA256};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::ops::Range;
+use xxhash_rust::xxh3::Xxh3;
 
 /// The id of a conversation whose first message is at `first` in `body`, which is valid JSON.
 pub(super) fn id(body: &[u8], first: Range<usize>) -> Option<String> {
-    let mut leaves = Leaves { hash: Context::new(&SHA256), left: HASHED_BYTES, is_system: false };
+    let mut leaves = Leaves { hash: Xxh3::new(), left: HASHED_BYTES, is_system: false };
     leaves.read(body.get(first.clone())?);
     if leaves.is_system {
         let rest = body.get(first.end..)?.trim_ascii_start();
@@ -21,12 +24,11 @@ pub(super) fn id(body: &[u8], first: Range<usize>) -> Option<String> {
             leaves.read(second);
         }
     }
-    let start = leaves.hash.finish().as_ref().first_chunk().map(|bytes| u64::from_be_bytes(*bytes))?;
-    Some(format!("content:{start:016x}"))
+    Some(format!("content:{:016x}", leaves.hash.digest()))
 }
 
 struct Leaves {
-    hash: Context,
+    hash: Xxh3,
     /// Bytes of text that are still hashed.
     left: usize,
     /// The message last read is a system prompt.
