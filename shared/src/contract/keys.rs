@@ -23,7 +23,7 @@
 //! | [`circuit_nodes`] | sorted set | [`NODE_TTL_SECS`] | node id by the millisecond (Redis's clock) in which it last read |
 //! | [`circuit_permits`] | hash | with the permit | provider id → node whose probe is out |
 //! | [`circuit_changed`] | channel | – | the new last number, in digits |
-//! | [`quota_head`] | hash, and what is named after it | for ever | what an account spent and holds (`lua/quota_v2.lua`) |
+//! | [`quota_head`] | hash, and what is named after it | for ever | what an account spent and holds (`lua/quota_v3.lua`) |
 //! | [`quota_epoch`] | hash | for ever | `epoch`, and the `run` of Redis that it was begun in |
 //! | [`quota_wanted`] | set | until taken | names of accounts (`u:7`, `p:7`) that are to be opened |
 //! | [`quota_recalled`] | channel | – | the name of an account of which nodes are to give back what they put aside ahead |

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 /// Decides over one account: each function here makes the call of one word.
-pub const QUOTA: &str = include_str!("../lua/quota_v2.lua");
+pub const QUOTA: &str = include_str!("../lua/quota_v3.lua");
 
 /// Knows the epoch, the accounts that are to be opened and those that are recalled: [`epoch`], [`begin`], [`want`],
 /// [`take_wanted`] and [`recall`].

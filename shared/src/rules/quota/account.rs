@@ -177,6 +177,12 @@ impl Account {
         standing
     }
 
+    /// The five hours that a spending of this scope began last, over or not.
+    #[cfg(test)]
+    pub(super) fn first_spend(&self, scope: ScopeId) -> Option<super::spent::FirstSpend> {
+        self.scopes.get(&scope)?.spent.first()
+    }
+
     /// Charges what each record says, unless it is known. False: nothing was done, because the account is not open, or under
     /// another epoch; whoever tells begins anew when it knows that one.
     #[must_use]

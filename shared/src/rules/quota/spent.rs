@@ -24,7 +24,7 @@ pub struct Spent {
 pub struct FirstSpend {
     /// When they began.
     pub start: UnixMillis,
-    /// When the five hours before ended: nothing before it can belong to these.
+    /// When the five hours before ended, or these began if that was earlier: nothing before it can belong to these.
     pub not_before: UnixMillis,
     /// What was spent in them.
     pub amount: i64,
@@ -52,22 +52,34 @@ impl Spent {
         }
     }
 
+    /// What is heard of late may have begun five hours that are over by now: then it belongs to those, and these stay as they are.
     fn add_to_first(&mut self, at: UnixMillis, amount: i64) {
-        let opened = |not_before| FirstSpend { start: at, not_before, amount: plus(0, amount) };
-        match &mut self.first {
-            None if amount > 0 => self.first = Some(opened(EVER)),
-            None => {}
-            Some(first) if at >= first.end() && amount > 0 => self.first = Some(opened(first.end())),
-            Some(first) if at >= first.end() => {}
-            // Of requests let in before these hours began; what belongs to the hours before is over.
-            Some(first) if at < first.not_before => {}
-            Some(first) => {
-                if amount > 0 {
-                    first.start = first.start.min(at);
-                }
-                first.amount = plus(first.amount, amount);
+        let newest = self.newest.unwrap_or(at);
+        let Some(first) = &mut self.first else {
+            if amount > 0 {
+                self.first = Some(FirstSpend::opened(at, EVER, amount));
             }
+            return;
+        };
+        // Of requests let in before these hours began; what belongs to the hours before is over.
+        if at < first.not_before {
+            return;
         }
+        if at >= first.end() {
+            if amount > 0 {
+                *first = FirstSpend::opened(at, first.end(), amount);
+            }
+            return;
+        }
+        if at < first.start && amount > 0 {
+            let end = UnixMillis(at.0 + FIVE_HOURS_MS);
+            if end <= newest {
+                first.not_before = end.min(first.start);
+                return;
+            }
+            first.start = at;
+        }
+        first.amount = plus(first.amount, amount);
     }
 
     /// Keeps the sums that windows of these terms need, from now on.
@@ -119,6 +131,12 @@ impl Spent {
         self.sums.get(&start).copied().unwrap_or_else(|| self.since_unkept(start))
     }
 
+    /// The five hours that a spending began last, over or not.
+    #[cfg(test)]
+    pub(super) fn first(&self) -> Option<FirstSpend> {
+        self.first
+    }
+
     /// When there is room in a window for what is not there now: `needed` less than what counts. `None`: never by
     /// itself.
     pub fn room_at(&self, window: &Window, surplus: i64, now: UnixMillis) -> Option<UnixMillis> {
@@ -151,7 +169,12 @@ impl Spent {
 }
 
 impl FirstSpend {
-    fn end(&self) -> UnixMillis {
+    fn opened(start: UnixMillis, not_before: UnixMillis, amount: i64) -> Self {
+        Self { start, not_before, amount: plus(0, amount) }
+    }
+
+    /// When they are over.
+    pub(super) fn end(&self) -> UnixMillis {
         UnixMillis(self.start.0 + FIVE_HOURS_MS)
     }
 }

@@ -148,11 +148,21 @@ impl Purse {
     fn spend(&mut self, cost: i64, now: UnixMillis) {
         let (hold, admission) = self.ask(cost, now);
         assert!(matches!(admission, Admission::Admitted { .. }), "{admission:?}");
+        self.charge(hold, cost, now, now);
+    }
+
+    /// Is told what was spent at a moment, somewhere else.
+    fn hears(&mut self, cost: i64, at: UnixMillis, now: UnixMillis) {
+        self.made += 1;
+        self.charge(HoldId(RequestId::from_parts(self.made, &[0; 10]), 0), cost, at, now);
+    }
+
+    fn charge(&mut self, hold: HoldId, cost: i64, at: UnixMillis, now: UnixMillis) {
         let charge = Charge {
             seq: self.made,
             hold,
             cost: NanoUsd(cost),
-            at: now,
+            at,
             is_interrupted: false,
             from: None,
             scopes: self.scopes(now),
@@ -235,6 +245,26 @@ fn a_reset_of_the_five_hours_leaves_the_day_as_it_is() {
     let Admission::Refused(refusal) = purse.ask(1, later(now, 2)).1 else { panic!("the day is used up") };
     assert!(matches!(refusal.what, What::Money { kind: Kind::Daily, .. }), "{refusal:?}");
 }
+
+#[test]
+fn what_is_heard_of_late_ends_no_five_hours_that_have_gone_on_without_it() {
+    let five_hours =
+        Limits { five_hours: Some(NanoUsd(100)), five_hours_mode: FiveHoursMode::Fixed, ..Limits::default() };
+    let mut purse = Purse::new(five_hours);
+    let now = at("2026-11-25T12:00:00Z");
+    purse.spend(60, now);
+    // It began five hours of its own, which are over.
+    purse.hears(70, later(now, -6 * HOUR_MS), now);
+    purse.spend(30, now);
+    // It began these.
+    purse.hears(10, later(now, -HOUR_MS), now);
+    assert_eq!(purse.refuses(now), Some(later(now, 4 * HOUR_MS)));
+    // It belongs to those that were over before.
+    purse.hears(10, later(now, -2 * HOUR_MS), now);
+    assert_eq!(purse.refuses(now), Some(later(now, 4 * HOUR_MS)));
+}
+
+const HOUR_MS: i64 = 3_600_000;
 
 #[test]
 fn keys_of_a_user_share_its_budget_and_have_their_own() {

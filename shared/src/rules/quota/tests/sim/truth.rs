@@ -1,6 +1,7 @@
 //! What really was spent, counted by itself.
 
 use crate::ids::{JournalId, KeyId};
+use crate::rules::quota::spent::FirstSpend;
 use crate::rules::quota::window::FIVE_HOURS_MS;
 use crate::rules::quota::{HoldId, ScopeId, Span, Window};
 use crate::time::UnixMillis;
@@ -43,50 +44,50 @@ impl Request {
     }
 }
 
-/// What counts in a window now, and not a nano more; with `is_by_bucket` what may count, because buckets do so as a whole.
-/// `None`: only the spending says when it begins.
-pub fn spent(
-    requests: &[Request],
-    scope: ScopeId,
-    window: &Window,
-    now: i64,
-    is_by_bucket: bool,
-) -> Option<i64> {
-    let start = start(window, now, is_by_bucket)?;
+/// What was spent from this moment on.
+pub fn spent(requests: &[Request], scope: ScopeId, start: i64) -> i64 {
     let of = requests.iter().filter(|request| request.is_of(scope));
     let cost = |request: &Request| match request.state {
         State::Spent(at) if at >= start => request.cost,
         _ => 0,
     };
-    Some(of.map(cost).sum())
+    of.map(cost).sum()
 }
 
-/// What is let in and may still cost in a window.
-pub fn running(requests: &[Request], scope: ScopeId, window: &Window, now: i64) -> Option<i64> {
-    let start = start(window, now, false)?;
+/// What was let in from this moment on and may still cost.
+pub fn running(requests: &[Request], scope: ScopeId, start: i64) -> i64 {
     let of = requests.iter().filter(|request| request.is_of(scope));
     let need = |request: &Request| match request.state {
         State::Running(at) if at >= start => request.need,
         _ => 0,
     };
-    Some(of.map(need).sum())
+    of.map(need).sum()
 }
 
-fn start(window: &Window, now: i64, is_by_bucket: bool) -> Option<i64> {
-    let bucket = |width| match (is_by_bucket, width) {
-        (false, _) => 0,
-        (true, FIVE_HOURS_MS) => 5 * 60_000,
-        (true, _) => 15 * 60_000,
+/// From when on spending counts in a window now, and not a moment earlier. Of the five hours that begin with a spending that is
+/// the end of those before: what comes between is what they begin with. `first`: those that the store knows of.
+pub fn start(window: &Window, now: i64, first: Option<FirstSpend>) -> i64 {
+    let start = match (window.span, first) {
+        (Span::Calendar(edges), _) => edges.around(UnixMillis(now)).0.0,
+        (Span::Ever, _) | (Span::FirstSpend, None) => 0,
+        (Span::Rolling(width), _) => now - width + 1,
+        (Span::FirstSpend, Some(first)) if first.end().0 > now => first.not_before.0,
+        (Span::FirstSpend, Some(first)) => first.end().0,
     };
+    start.max(window.reset_at.map_or(0, |reset_at| reset_at.0))
+}
+
+/// The earliest moment whose spending may count: buckets do so as a whole, and the five hours began no longer ago than that.
+pub fn earliest(window: &Window, now: i64) -> i64 {
     let start = match window.span {
         Span::Calendar(edges) => edges.around(UnixMillis(now)).0.0,
         Span::Ever => 0,
-        Span::Rolling(width) => now - width - bucket(width) + 1,
-        // No longer than five hours ago, whenever it began.
-        Span::FirstSpend if is_by_bucket => now - FIVE_HOURS_MS + 1,
-        Span::FirstSpend => return None,
+        Span::Rolling(width) => {
+            now - width - if width == FIVE_HOURS_MS { 5 * 60_000 } else { 15 * 60_000 } + 1
+        }
+        Span::FirstSpend => now - FIVE_HOURS_MS + 1,
     };
-    Some(start.max(window.reset_at.map_or(0, |reset_at| reset_at.0)))
+    start.max(window.reset_at.map_or(0, |reset_at| reset_at.0))
 }
 
 /// What is kept in the store of money that was put aside ahead: what really was granted, taken and given back.

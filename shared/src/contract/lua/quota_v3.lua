@@ -175,17 +175,23 @@ local function keep_first(scope, start, not_before, amount)
   set(scope, 'first_amount', amount)
 end
 
+-- What is heard of late may have begun five hours that are over by now: then it belongs to those, and these stay as they are.
 local function add_to_first(scope, at, amount)
+  local newest = get(scope, 'newest') or at
   local first = first_spend(scope)
   if not first then
     if amount > 0 then
       keep_first(scope, at, 0, plus(0, amount))
     end
+  elseif at < first.not_before then
+    return
   elseif at >= first.start + FIVE_HOURS then
     if amount > 0 then
       keep_first(scope, at, first.start + FIVE_HOURS, plus(0, amount))
     end
-  elseif at >= first.not_before then
+  elseif at < first.start and amount > 0 and at + FIVE_HOURS <= newest then
+    keep_first(scope, first.start, math.min(at + FIVE_HOURS, first.start), first.amount)
+  else
     local start = amount > 0 and math.min(first.start, at) or first.start
     keep_first(scope, start, first.not_before, plus(first.amount, amount))
   end
