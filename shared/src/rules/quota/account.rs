@@ -177,10 +177,11 @@ impl Account {
         standing
     }
 
-    /// The five hours that a spending of this scope began last, over or not.
+    /// From when on spending counts in the five hours that a spending of this scope begins, also what is heard of late.
     #[cfg(test)]
-    pub(super) fn first_spend(&self, scope: ScopeId) -> Option<super::spent::FirstSpend> {
-        self.scopes.get(&scope)?.spent.first()
+    pub(super) fn first_counts_from(&self, scope: ScopeId, now: UnixMillis) -> UnixMillis {
+        let scope = self.scopes.get(&scope);
+        scope.map_or(super::window::EVER, |scope| scope.spent.first_counts_from(now))
     }
 
     /// Charges what each record says, unless it is known. False: nothing was done, because the account is not open, or under

@@ -131,10 +131,17 @@ impl Spent {
         self.sums.get(&start).copied().unwrap_or_else(|| self.since_unkept(start))
     }
 
-    /// The five hours that a spending began last, over or not.
+    /// From when on spending counts in the five hours that a spending begins, also what is heard of late.
     #[cfg(test)]
-    pub(super) fn first(&self) -> Option<FirstSpend> {
-        self.first
+    pub(super) fn first_counts_from(&self, now: UnixMillis) -> UnixMillis {
+        match self.first {
+            None => EVER,
+            Some(first) if first.end() <= now => first.end(),
+            Some(first) => {
+                let newest = self.newest.unwrap_or(first.start);
+                first.not_before.max(UnixMillis(newest.0 - FIVE_HOURS_MS + 1))
+            }
+        }
     }
 
     /// When there is room in a window for what is not there now: `needed` less than what counts. `None`: never by
@@ -173,8 +180,7 @@ impl FirstSpend {
         Self { start, not_before, amount: plus(0, amount) }
     }
 
-    /// When they are over.
-    pub(super) fn end(&self) -> UnixMillis {
+    fn end(&self) -> UnixMillis {
         UnixMillis(self.start.0 + FIVE_HOURS_MS)
     }
 }

@@ -59,6 +59,7 @@ impl World {
     }
 
     pub(super) fn is_right(&self) {
+        let now = UnixMillis(self.now);
         for scope in self.limits.keys() {
             let drawable = self.drawable(*scope);
             for window in self.terms(*scope, self.now).windows() {
@@ -66,7 +67,7 @@ impl World {
                 if window.span == Span::FirstSpend && (self.is_lost || !self.is_open) {
                     continue;
                 }
-                let start = truth::start(&window, self.now, self.store.first_spend(*scope));
+                let start = truth::start(&window, self.now, self.store.first_counts_from(*scope, now));
                 let spent = truth::spent(&self.requests, *scope, start);
                 let running = truth::running(&self.requests, *scope, start);
                 let limit = window.limit.0;
@@ -137,7 +138,11 @@ impl World {
                 .zip(self.store.standing(&[(scope, terms.clone())], UnixMillis(self.now)).windows)
             {
                 assert_eq!(now.escrowed, NanoUsd(0), "{scope:?}: nothing is in escrow any more");
-                let start = truth::start(&window, self.now, self.store.first_spend(scope));
+                let start = truth::start(
+                    &window,
+                    self.now,
+                    self.store.first_counts_from(scope, UnixMillis(self.now)),
+                );
                 let exact = truth::spent(&self.requests, scope, start);
                 let most = truth::spent(&self.requests, scope, truth::earliest(&window, self.now));
                 let spent = now.spent.0;

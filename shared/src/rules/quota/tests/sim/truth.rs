@@ -1,7 +1,6 @@
 //! What really was spent, counted by itself.
 
 use crate::ids::{JournalId, KeyId};
-use crate::rules::quota::spent::FirstSpend;
 use crate::rules::quota::window::FIVE_HOURS_MS;
 use crate::rules::quota::{HoldId, ScopeId, Span, Window};
 use crate::time::UnixMillis;
@@ -64,15 +63,14 @@ pub fn running(requests: &[Request], scope: ScopeId, start: i64) -> i64 {
     of.map(need).sum()
 }
 
-/// From when on spending counts in a window now, and not a moment earlier. Of the five hours that begin with a spending that is
-/// the end of those before: what comes between is what they begin with. `first`: those that the store knows of.
-pub fn start(window: &Window, now: i64, first: Option<FirstSpend>) -> i64 {
-    let start = match (window.span, first) {
-        (Span::Calendar(edges), _) => edges.around(UnixMillis(now)).0.0,
-        (Span::Ever, _) | (Span::FirstSpend, None) => 0,
-        (Span::Rolling(width), _) => now - width + 1,
-        (Span::FirstSpend, Some(first)) if first.end().0 > now => first.not_before.0,
-        (Span::FirstSpend, Some(first)) => first.end().0,
+/// From when on spending counts in a window now, and not a moment earlier. `first`: the same of the five hours that begin with a
+/// spending: only the store knows which that was.
+pub fn start(window: &Window, now: i64, first: UnixMillis) -> i64 {
+    let start = match window.span {
+        Span::Calendar(edges) => edges.around(UnixMillis(now)).0.0,
+        Span::Ever => 0,
+        Span::Rolling(width) => now - width + 1,
+        Span::FirstSpend => first.0,
     };
     start.max(window.reset_at.map_or(0, |reset_at| reset_at.0))
 }
