@@ -15,6 +15,7 @@ use tempfile::TempDir;
 pub struct Postgres {
     child: Option<Child>,
     directory: TempDir,
+    is_durable: bool,
 }
 
 impl Postgres {
@@ -38,11 +39,21 @@ impl Postgres {
     /// A server of the caller's own.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    /// The same, and what it commits is on the disk, as in service: for figures, tests have no use for it.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::start_as(true)
+    }
+
+    fn start_as(is_durable: bool) -> Self {
         let bin = bin_directory();
         let directory = tempfile::Builder::new().prefix("cch-pg-").tempdir().unwrap();
         give_to_postgres(directory.path());
         run(as_postgres(Path::new("cp")).arg("-a").arg(template(&bin)).arg(directory.path().join("data")));
-        let mut server = Self { child: None, directory };
+        let mut server = Self { child: None, directory, is_durable };
         server.start_server();
         server
     }
@@ -52,14 +63,10 @@ impl Postgres {
         let directory = self.directory.path();
         let mut server = as_postgres(&bin_directory().join("postgres"));
         server.arg("-D").arg(directory.join("data")).arg("-k").arg(directory);
-        for setting in [
-            "listen_addresses=",
-            "fsync=off",
-            "full_page_writes=off",
-            "synchronous_commit=off",
-            "shared_buffers=16MB",
-            "max_connections=200",
-        ] {
+        let hasty = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
+        let hasty = if self.is_durable { &[][..] } else { &hasty };
+        for setting in ["listen_addresses=", "shared_buffers=16MB", "max_connections=200"].iter().chain(hasty)
+        {
             server.arg("-c").arg(setting);
         }
         let mut child = server.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

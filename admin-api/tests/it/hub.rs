@@ -42,13 +42,16 @@ impl Database {
                 let dsn = format!("sqlite://{}", directory.path().join("hub.sqlite").display());
                 Self { kind, dsn, directory, _server: None }
             }
-            Kind::Postgres => {
-                let server = Postgres::shared();
-                // The temporary directory's name is unique on this machine.
-                let name = directory.path().file_name().unwrap().to_str().unwrap().replace('.', "");
-                Self { kind, dsn: server.dsn(&name), directory, _server: Some(server) }
-            }
+            Kind::Postgres => Self::of(Postgres::shared()),
         }
+    }
+
+    /// One of this server's.
+    pub fn of(server: Arc<Postgres>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // The temporary directory's name is unique on this machine.
+        let name = directory.path().file_name().unwrap().to_str().unwrap().replace('.', "");
+        Self { kind: Kind::Postgres, dsn: server.dsn(&name), directory, _server: Some(server) }
     }
 
     /// The SQLite file.

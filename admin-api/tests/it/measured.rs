@@ -1,9 +1,9 @@
 //! How fast usage is booked and budgets are opened, printed and not asserted. By hand:
 //! `cargo test --release -p admin-api --test it measured -- --ignored --nocapture --test-threads 1`.
-//! Postgres is the tests' own: `fsync` is off there. SQLite writes as in service.
+//! Postgres is the tests' own: `fsync` is off there, but where it says durable. SQLite writes as in service.
 
 use crate::books::attempt;
-use crate::hub::{Hub, Kind, on};
+use crate::hub::{Database, Hub, Kind, on};
 use admin_api::jobs::consume::Consumer;
 use admin_api::jobs::days::Days;
 use admin_api::jobs::open::Opener;
@@ -19,6 +19,7 @@ use shared::testing::node_beat;
 use shared::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Instant;
+use testbed::Postgres;
 
 mod plans;
 
@@ -30,6 +31,12 @@ const RATE: u64 = 2_000;
 #[ignore = "prints figures; run it by hand"]
 fn how_fast_usage_is_booked_on_postgres() {
     on(Kind::Postgres, booked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures; run it by hand"]
+async fn how_fast_usage_is_booked_on_a_durable_postgres() {
+    booked(Hub::start(&Database::of(Arc::new(Postgres::start_durable()))).await).await;
 }
 
 #[test]
