@@ -29,6 +29,7 @@ pub mod recalls;
 mod refusal;
 mod scope;
 mod spent;
+mod standing;
 pub mod telling;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use account::Account;
 pub use calendar::Calendar;
 pub use epoch::{EpochNow, epoch_now, epoch_of};
 pub use owed::{Owed, Said, owed, said_by, scope_of_key, scopes_of_caller, scopes_of_provider};
+pub use standing::Counts;
 pub use window::{Edges, Kind, Span, Terms, Window};
 pub use words::{
     AccountId, Admission, Ahead, Ask, Back, Charge, HoldId, Life, Opening, Refusal, RequestsNow, ScopeId,

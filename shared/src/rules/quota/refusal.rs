@@ -95,9 +95,14 @@ impl Refusal {
                         "The {name} of this {whose} is used up: ${spent} of ${limit} are spent.{opens}"
                     );
                 }
+                // Whoever asks for nobody's request in particular.
+                let cost = match need.0 {
+                    0 => String::new(),
+                    _ => format!(", and it may cost ${need}"),
+                };
                 format!(
-                    "The {name} of this {whose} has no room for this request: ${spent} of ${limit} are spent{running}, \
-                     and it may cost ${need}.{opens}"
+                    "The {name} of this {whose} has no room for this request: ${spent} of ${limit} are spent{running}{cost}.\
+                     {opens}"
                 )
             }
             What::Requests { limit, current } => format!(
