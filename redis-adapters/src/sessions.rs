@@ -13,8 +13,9 @@ use fred::types::Value;
 use futures::future::join_all;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::session::{
-    self, ActiveSession, NewsDoc, SESSION_BIND, SESSION_END, SESSION_FORGET, SESSION_LIST, SESSION_READ,
-    SESSION_SAW, SESSION_TOUCH, SessionFilter, SessionPage, SessionPlace, parse_active, parse_binding,
+    self, ActiveSession, NewsDoc, SESSION_BIND, SESSION_END, SESSION_FORGET, SESSION_LIST, SESSION_PEEK,
+    SESSION_READ, SESSION_SAW, SESSION_TOUCH, SessionFilter, SessionPage, SessionPlace, parse_active,
+    parse_binding,
 };
 use shared::ids::ProviderId;
 use shared::memory::NewsQueue;
@@ -179,6 +180,14 @@ impl ActiveSessions for RedisSessions {
                 return Ok(page);
             }
         }
+    }
+
+    async fn bound(&self, key: SessionKey) -> Result<Option<Binding>, PortError> {
+        let words = self.call(SESSION_PEEK, session::peek(key), DEADLINE).await?;
+        if words.is_empty() {
+            return Ok(None);
+        }
+        parse_binding(&words).map(Some).ok_or(PortError::Unreadable)
     }
 
     async fn terminate(&self, key: SessionKey) -> Result<bool, PortError> {

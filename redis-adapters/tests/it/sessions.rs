@@ -71,7 +71,8 @@ async fn a_binding_lives_from_the_last_word_on_and_its_generation_stays() {
     assert!(is_prolonged());
     store.bind(key, None, ProviderId(2), Identity(1)).await.unwrap();
     assert!(is_prolonged());
-    // What is not in force prolongs nothing.
+    // What is not in force prolongs nothing, nor does whoever only looks.
+    assert_eq!(store.bound(key).await, Ok(Some(bound)));
     store.touch(&[Touch { generation: bound.generation - 1, ..touch }]).await.unwrap();
     store.unbind(key, bound.generation - 1).await.unwrap();
     assert!(!is_prolonged());

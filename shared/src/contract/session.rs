@@ -24,6 +24,9 @@ use serde::{Deserialize, Serialize};
 /// Reads a binding: [`read`], answered by a [`parse_binding`].
 pub const SESSION_READ: &str = include_str!("lua/session_read_v1.lua");
 
+/// Reads a binding without being one of its requests: [`peek`], answered by a [`parse_binding`].
+pub const SESSION_PEEK: &str = include_str!("lua/session_peek_v1.lua");
+
 /// Binds a session: [`bind`], answered by a [`parse_binding`].
 pub const SESSION_BIND: &str = include_str!("lua/session_bind_v1.lua");
 
@@ -251,6 +254,12 @@ pub fn active_seen() -> String {
 #[must_use]
 pub fn read(key: SessionKey, ttl_ms: u64) -> ScriptCall {
     of_one(key, ttl_ms, [])
+}
+
+/// Reads the binding in force, whose life stays as it is.
+#[must_use]
+pub fn peek(key: SessionKey) -> ScriptCall {
+    ScriptCall { keys: vec![binding(key)], args: Vec::new() }
 }
 
 /// Binds a session.

@@ -202,6 +202,11 @@ impl ActiveSessions for MemorySessions {
         Ok(SessionPage { sessions, next })
     }
 
+    async fn bound(&self, key: SessionKey) -> Result<Option<Binding>, PortError> {
+        let (state, _) = self.lock();
+        Ok(state.bindings.find(&key).copied())
+    }
+
     async fn terminate(&self, key: SessionKey) -> Result<bool, PortError> {
         let (mut state, now) = self.lock();
         let bound = state.bindings.remove(&key);
@@ -293,7 +298,10 @@ mod tests {
         pass(TTL_MS - 1);
         let touch = Touch { key, generation: bound.generation, pace: None };
         assert_eq!(store.touch(&[touch]).await, Ok(vec![Some(0)]));
-        pass(TTL_MS);
+        pass(TTL_MS - 1);
+        // Whoever only looks prolongs nothing.
+        assert_eq!(store.bound(key).await, Ok(Some(bound)));
+        pass(1);
         assert_eq!(store.read(key).await, Ok(None));
         let again = store.bind(key, Some(bound.generation), ProviderId(2), Identity(1)).await.unwrap();
         assert!(again.generation > bound.generation);

@@ -45,7 +45,7 @@ pub trait SessionStore: Send + Sync {
     async fn saw(&self, now: UnixMillis, seen: &[ActiveSession]) -> Result<(), PortError>;
 }
 
-/// The sessions that were seen within `SESSION_TTL`, for people.
+/// The sessions that were seen within `SESSION_TTL`, and what they are bound to, for people.
 #[async_trait]
 pub trait ActiveSessions: Send + Sync {
     /// Those after a place, the one last seen first; `None`: from the beginning. At most `limit`, and at most
@@ -56,6 +56,9 @@ pub trait ActiveSessions: Send + Sync {
         after: Option<SessionPlace>,
         limit: usize,
     ) -> Result<SessionPage, PortError>;
+
+    /// The binding in force, whose life is not prolonged; `None`: none is.
+    async fn bound(&self, key: SessionKey) -> Result<Option<Binding>, PortError>;
 
     /// Ends a session's binding, whichever it is, and forgets that it was seen; its next request is drawn anew. False if
     /// nothing was known of it.

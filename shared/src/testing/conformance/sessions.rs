@@ -84,8 +84,11 @@ async fn paces(one: &dyn SessionStore, other: &dyn SessionStore) {
 
 async fn terminations(one: &dyn SessionStore, other: &dyn SessionStore, active: &dyn ActiveSessions) {
     let key = session_key(5);
+    assert_eq!(active.bound(key).await, Ok(None));
     let bound = one.bind(key, None, A.0, A.1).await.unwrap();
+    assert_eq!(active.bound(key).await, Ok(Some(bound)));
     assert_eq!(active.terminate(key).await, Ok(true));
+    assert_eq!(active.bound(key).await, Ok(None));
     assert_eq!(other.read(key).await, Ok(None));
     let ended = ended(one, other, key).await;
     assert!(ended >= bound.generation);
