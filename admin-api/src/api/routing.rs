@@ -1,20 +1,21 @@
 //! `/api/v1/routing/explain`
 
+mod documents;
+
 use super::types::Moment;
 use crate::error::{Error, Violation};
 use crate::extract::Params;
-use crate::service::routing::{Answer, Caller, Question, explain};
+use crate::service::routing::{Caller, Question, explain};
 use crate::service::{Actor, Admin};
 use actix_web::get;
 use actix_web::web::{Data, Json};
+use documents::RoutingExplanation;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use serde::{Deserialize, Serialize};
-use shared::contract::usage::{Candidate, ChainStep, Exclusion};
+use serde::Deserialize;
 use shared::ids::{KeyId, ProviderId};
 use shared::model::GroupSet;
 use shared::protocol::Dialect;
-use shared::rules::select::Selection;
 use utoipa::{IntoParams, ToSchema};
 
 /// What a client speaks.
@@ -58,15 +59,20 @@ pub struct ExplainParams {
     groups: Option<String>,
     /// The client's `User-Agent`.
     user_agent: Option<String>,
+    /// A conversation of the key, as `session_id` of a log row has it; what is told is of a turn that is not its first. Default:
+    /// the request begins one.
+    session_id: Option<String>,
+    /// The one provider that may serve: who made the response that `previous_response_id` names. Default: all may.
+    only: Option<i64>,
     /// The request's moment, for schedules and expiry. Default: now.
     #[param(value_type = Option<Moment>)]
     at: Option<Moment>,
-    /// The seed of the draws, as `routing_seed` of a log row has it. Default: chance.
+    /// The seed of the draws, as `routing_seed` of a log row has it. Default: that of a session that is bound, else chance.
     seed: Option<u64>,
     /// Ids of the providers that are out already, separated by commas: in the chain of a log row those that were drawn or reused
     /// before and did not serve.
     tried: Option<String>,
-    /// Which draw of the seed is made, from 0: in the chain of a log row the number of `selected` steps before. Default: one
+    /// Which draw of the seed comes first, from 0: in the chain of a log row the number of `selected` steps before. Default: one
     /// for each of `tried`. A provider that a session was bound to took none; one that was drawn in two rounds took two.
     draw: Option<u64>,
 }
@@ -85,130 +91,31 @@ impl ExplainParams {
             .map(|id| id.map(ProviderId))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| invalid("tried", "must be ids of providers, separated by commas"))?;
+        let session = match (self.session_id.filter(|id| !id.is_empty()), &caller) {
+            (Some(id), Caller::Key(key)) => Some((*key, id)),
+            (Some(_), Caller::Groups(_)) => return Err(invalid("session_id", "needs a key_id")),
+            (None, _) => None,
+        };
         Ok(Question {
             dialect: self.format.into(),
             model: self.model.filter(|model| !model.is_empty()),
             caller,
             client: self.user_agent.filter(|name| !name.is_empty()),
             at: self.at.map(|moment| moment.0),
-            seed: match self.seed {
-                Some(seed) => seed,
-                None => OsRng.try_next_u64().map_err(|_| Error::NoEntropy)?,
-            },
+            session,
+            only: self.only.map(ProviderId),
+            seed: self.seed,
+            chance: OsRng.try_next_u64().map_err(|_| Error::NoEntropy)?,
             tried,
             draw: self.draw,
         })
     }
 }
 
-/// What a gateway would choose, and why.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RoutingExplanation {
-    /// The configuration it was decided on.
-    revision: u64,
-    /// The seed of the draws, a 64-bit number as text: sent back it gives the same choice.
-    seed: String,
-    /// Which draw of the seed was made, from 0.
-    draw: u64,
-    at: Moment,
-    /// The zone whose clock schedules went by.
-    timezone: String,
-    /// The caller's groups.
-    groups: String,
-    /// Why the caller would be refused before a provider is chosen; null: it would not. What follows holds as if not.
-    refused: Option<RoutingRefusal>,
-    /// Who was drawn; null: nobody was left.
-    provider: Option<RoutingProvider>,
-    /// The tier that served; null: none.
-    priority: Option<u32>,
-    /// That tier in full.
-    candidates: Vec<RoutingCandidate>,
-    /// Why the others could not be drawn, in the order of the filters; each under the first that stopped it.
-    excluded: Vec<RoutingExclusion>,
-}
-
-/// A refusal before a choice.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RoutingRefusal {
-    /// As `blocked_by` of a log row.
-    code: &'static str,
-    message: String,
-}
-
-/// A provider.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RoutingProvider {
-    id: i64,
-    name: String,
-}
-
-/// A provider that could be drawn.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RoutingCandidate {
-    provider_id: i64,
-    name: String,
-    weight: u32,
-    /// 0 to 1.
-    probability: f64,
-}
-
-/// A reason why providers were out.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RoutingExclusion {
-    /// A fixed label: `disabled`, `outside_schedule`, …
-    reason: String,
-    /// How many.
-    count: u32,
-    /// The first 20 of them.
-    provider_ids: Vec<i64>,
-}
-
-impl RoutingExplanation {
-    fn of(answer: Answer, seed: u64) -> Self {
-        let name = |id: ProviderId| answer.names.get(&id).cloned().unwrap_or_default();
-        let step = match answer.selection {
-            Selection::Chosen(chosen) => ChainStep::from(chosen),
-            Selection::Exhausted(excluded) => ChainStep::from(excluded),
-        };
-        let (drawn, candidates, excluded) = match step {
-            ChainStep::Selected { provider_id, priority, candidates, excluded, .. } => {
-                (Some((provider_id, priority)), candidates, excluded)
-            }
-            ChainStep::Exhausted { excluded } => (None, Vec::new(), excluded),
-            ChainStep::Reused { .. } | ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => {
-                (None, Vec::new(), Vec::new())
-            }
-        };
-        let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
-        let candidate = |Candidate { provider_id, weight }: Candidate| RoutingCandidate {
-            provider_id: provider_id.0,
-            name: name(provider_id),
-            weight,
-            probability: f64::from(weight) / total,
-        };
-        let exclusion = |Exclusion { reason, count, provider_ids }: Exclusion| RoutingExclusion {
-            reason,
-            count,
-            provider_ids: provider_ids.into_iter().map(|id| id.0).collect(),
-        };
-        Self {
-            revision: answer.revision.0,
-            seed: seed.to_string(),
-            draw: answer.draw,
-            at: Moment(answer.at),
-            timezone: answer.timezone.clone(),
-            groups: super::types::effective_groups(&answer.groups),
-            refused: answer.refused.map(|(code, message)| RoutingRefusal { code, message }),
-            provider: drawn.map(|(id, _)| RoutingProvider { id: id.0, name: name(id) }),
-            priority: drawn.map(|(_, priority)| priority),
-            candidates: candidates.into_iter().map(candidate).collect(),
-            excluded: excluded.into_iter().map(exclusion).collect(),
-        }
-    }
-}
-
-/// What a gateway would choose for a request, and why, on the newest configuration; nothing is sent. With the facts and
-/// `routing_seed` of a log row whose revision is still the newest, the choice is that of the request.
+/// What a gateway would choose for a request, and why, on the newest configuration; nothing is sent and nothing counted. With
+/// the facts and `routing_seed` of a log row whose revision is still the newest, the choice is that of the request, as long as
+/// breakers, cool-downs and budgets stand as they did. Of budgets is told what stands against every request that a model
+/// answers; what a certain one may cost is not known here.
 #[utoipa::path(tag = "routing", params(ExplainParams), responses((status = 200, body = RoutingExplanation)))]
 #[get("/api/v1/routing/explain")]
 pub async fn explain_routing(
@@ -217,7 +124,6 @@ pub async fn explain_routing(
     params: Params<ExplainParams>,
 ) -> Result<Json<RoutingExplanation>, Error> {
     let question = params.0.parse()?;
-    let seed = question.seed;
     let answer = admin.run(|admin| explain(admin, question)).await?;
-    Ok(Json(RoutingExplanation::of(answer, seed)))
+    Ok(Json(answer.into()))
 }

@@ -15,6 +15,15 @@ pub async fn provider(db: &impl ConnectionTrait, id: ProviderId) -> Result<Optio
     providers::Entity::find_by_id(id.0).filter(providers::Column::DeletedAtMs.is_null()).one(db).await
 }
 
+/// All providers, by id.
+pub async fn all_providers(db: &impl ConnectionTrait) -> Result<Vec<providers::Model>, DbErr> {
+    providers::Entity::find()
+        .filter(providers::Column::DeletedAtMs.is_null())
+        .order_by_asc(providers::Column::Id)
+        .all(db)
+        .await
+}
+
 /// Providers by id, after `after`; `name_has` matches a part of the name without case.
 pub async fn providers(
     db: &impl ConnectionTrait,

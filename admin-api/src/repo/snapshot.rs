@@ -47,11 +47,7 @@ pub async fn read(db: &Db) -> Result<ConfigRows, DbErr> {
             .order_by_asc(provider_groups::Column::Id)
             .all(&moment)
             .await?,
-        providers: providers::Entity::find()
-            .filter(providers::Column::DeletedAtMs.is_null())
-            .order_by_asc(providers::Column::Id)
-            .all(&moment)
-            .await?,
+        providers: super::providers::all_providers(&moment).await?,
         prices: catalogue::all_prices(&moment).await?,
         error_rules: super::error_rules::enabled(&moment).await?,
         settings: catalogue::settings(&moment).await?,

@@ -13,7 +13,7 @@ use crate::repo::{principals, quotas};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sea_orm::ConnectionTrait;
 use shared::ids::{KeyId, ProviderId, UserId};
-use shared::model::{Key, User};
+use shared::model::{Key, Provider, User};
 use shared::ports::{PortError, QuotaStore};
 use shared::rules::quota::{
     AccountId, RequestsNow, ScopeId, SessionsNow, Standing, Terms, Window, WindowNow, epoch_of, scope_of_key,
@@ -123,19 +123,58 @@ pub async fn list(admin: Admin, wanted: Wanted) -> Result<QuotaPage, Error> {
 pub async fn of_key(admin: Admin, key: KeyId) -> Result<QuotaOfKey, Error> {
     let moment = admin.db().read_moment().await?;
     // Deleted since it was let in.
-    let key = principals::key(&moment, key).await?.ok_or(Error::Unauthenticated)?;
-    let id = UserId(key.user_id);
-    let user = principals::user(&moment, id).await?.ok_or(Error::Unauthenticated)?;
-    let is_governed = !quotas::governed_users(&moment, Some(id), UserId(0), 1).await?.items.is_empty();
+    let (user, key) = principal(&moment, key).await?.ok_or(Error::Unauthenticated)?;
     let zone = settings::timezone(&moment).await?;
     moment.rollback().await?;
-    let (user, key) = (User::from(user_doc(&user, is_governed)?), Key::from(key_doc(&key)?));
-    if user.budget_generation == 0 {
-        return Ok(QuotaOfKey { user, key, quota: None });
-    }
-    let account = Account::of_user(&user, std::slice::from_ref(&key), &zone, super::now());
-    let quota = standings(&admin, vec![account]).await?.pop();
+    let quota = of_caller(&admin, &user, &key, &zone, super::now()).await?;
     Ok(QuotaOfKey { user, key, quota })
+}
+
+/// A key and its user as they are published; `None`: one of them is not there.
+pub(super) async fn principal(db: &impl ConnectionTrait, key: KeyId) -> Result<Option<(User, Key)>, Error> {
+    let Some(key) = principals::key(db, key).await? else { return Ok(None) };
+    let id = UserId(key.user_id);
+    let Some(user) = principals::user(db, id).await? else { return Ok(None) };
+    let is_governed = !quotas::governed_users(db, Some(id), UserId(0), 1).await?.items.is_empty();
+    Ok(Some((User::from(user_doc(&user, is_governed)?), Key::from(key_doc(&key)?))))
+}
+
+/// The user's account, without other keys. `None`: nothing of it is limited.
+pub(super) async fn of_caller(
+    admin: &Admin,
+    user: &User,
+    key: &Key,
+    zone: &Zone,
+    now: UnixMillis,
+) -> Result<Option<Quota>, Error> {
+    if user.budget_generation == 0 {
+        return Ok(None);
+    }
+    let account = Account::of_user(user, std::slice::from_ref(key), zone, now);
+    Ok(standings(admin, vec![account]).await?.pop())
+}
+
+/// Those of these providers that are under limits.
+pub(super) async fn of_providers(
+    admin: &Admin,
+    providers: &[Provider],
+    zone: &Zone,
+    now: UnixMillis,
+) -> Result<Vec<Quota>, Error> {
+    let governed = providers.iter().filter(|provider| provider.budget_generation > 0);
+    standings(admin, governed.map(|provider| Account::of_provider(provider, zone, now)).collect()).await
+}
+
+impl Quota {
+    /// As the store said it; `None`: nobody knows yet.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        self.is_open.then(|| Standing {
+            windows: self.windows.iter().filter_map(|window| window.now).collect(),
+            requests: self.requests.iter().filter_map(|count| count.now).collect(),
+            sessions: self.sessions.iter().filter_map(|count| count.now).collect(),
+        })
+    }
 }
 
 /// Those that are wanted, and the last one that was looked at when more follow.
@@ -191,14 +230,7 @@ fn user_of(row: &users::Model, keys: &[keys::Model], zone: &Zone, now: UnixMilli
 }
 
 fn provider_of(row: &providers::Model, zone: &Zone, now: UnixMillis) -> Result<Account, Error> {
-    let provider = as_published(row)?;
-    Ok(Account {
-        id: AccountId::Provider(provider.id),
-        generation: provider.budget_generation,
-        name: row.name.clone(),
-        scopes: scopes_of_provider(&provider, zone, now),
-        keys: HashMap::new(),
-    })
+    Ok(Account::of_provider(&as_published(row)?, zone, now))
 }
 
 /// A row that cannot be read is published to nobody: nothing is spent there.
@@ -229,6 +261,16 @@ impl Account {
             name: user.name.clone(),
             scopes,
             keys: keys.iter().map(|key| (key.id, key.name.clone())).collect(),
+        }
+    }
+
+    fn of_provider(provider: &Provider, zone: &Zone, now: UnixMillis) -> Self {
+        Self {
+            id: AccountId::Provider(provider.id),
+            generation: provider.budget_generation,
+            name: provider.name.clone(),
+            scopes: scopes_of_provider(provider, zone, now),
+            keys: HashMap::new(),
         }
     }
 

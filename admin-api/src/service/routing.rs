@@ -1,24 +1,31 @@
-//! What would be chosen, and why: the choice of a gateway, made here on the published configuration.
+//! What would be chosen, and why: the choice of a gateway, made here on the newest configuration.
 //!
-//! The same pool and the same function as a gateway's, so the same facts and seed give the same choice. Breakers and
-//! cool-downs are those of now, and count when the question is about now. So do budgets that are used up; what a request
-//! needs beyond that is not known here.
+//! The same pool and the same functions as a gateway's, so the same facts and seed give the same choice. Breakers, cool-downs,
+//! budgets and bindings of sessions are those of now, and count when the question is about now. Of a request no more is known
+//! than that it is one that a model answers: whoever has no room has none for the cheapest.
 
+mod budgets;
+mod course;
+mod ground;
+
+use super::quotas::Quota;
 use super::{Admin, circuits, now};
-use crate::error::{Error, Resource};
-use futures::future::join_all;
-use shared::contract::snapshot::Snapshot;
+use crate::error::Error;
+use budgets::Budgets;
+use course::course;
+use ground::Ground;
+use shared::contract::usage::ChainStep;
 use shared::ids::{KeyId, ProviderId, Revision};
-use shared::model::{Client, GroupSet, Key, Provider, User};
-use shared::money::NanoUsd;
-use shared::ports::QuotaStore;
+use shared::model::rules::redirected;
+use shared::model::{Client, GroupSet, Key, User};
 use shared::protocol::Dialect;
 use shared::rules::access;
-use shared::rules::quota::{
-    AccountId, ScopeId, Terms, WindowNow, epoch_of, scopes_of_caller, scopes_of_provider,
-};
+use shared::rules::affinity::{self, draw_seed};
+use shared::rules::breaker::table::{Standing, Table};
+use shared::rules::quota::Refusal;
 use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
-use shared::time::{UnixMillis, Zone};
+use shared::rules::session::{IdSource, SessionId, SessionKey};
+use shared::time::UnixMillis;
 use std::collections::BTreeMap;
 
 /// What is asked.
@@ -32,20 +39,20 @@ pub struct Question {
     pub caller: Caller,
     /// The client's `User-Agent`.
     pub client: Option<String>,
+    /// The key's conversation, as its log rows name it; `None`: the request begins one.
+    pub session: Option<(KeyId, String)>,
+    /// The only provider that may serve; `None`: all may.
+    pub only: Option<ProviderId>,
     /// The request's moment; `None`: now.
     pub at: Option<UnixMillis>,
-    /// The seed of the draws.
-    pub seed: u64,
+    /// The seed of the draws; `None`: the session's, or else `chance`.
+    pub seed: Option<u64>,
+    /// A seed by chance.
+    pub chance: u64,
     /// Who is out already: drawn or reused, and did not serve.
     pub tried: Vec<ProviderId>,
-    /// Which draw of the seed is made, from 0; `None`: each one that was tried took one.
+    /// Which draw of the seed comes first, from 0; `None`: each one that was tried took one, but for the session's own.
     pub draw: Option<u64>,
-}
-
-impl Question {
-    fn draw(&self) -> u64 {
-        self.draw.unwrap_or_else(|| u64::try_from(self.tried.len()).unwrap_or(u64::MAX))
-    }
 }
 
 /// Who calls.
@@ -68,129 +75,207 @@ pub struct Answer {
     pub timezone: String,
     /// The caller's groups.
     pub groups: GroupSet,
-    /// Why the caller would be refused before a choice, if it would: a stable word, and a sentence.
-    pub refused: Option<(&'static str, String)>,
-    /// Which draw of the seed was made, from 0.
+    /// Why the caller would be refused before a choice, if it would.
+    pub refused: Option<Refused>,
+    /// How the caller's budgets stand; `None`: there are none, or nobody was asked.
+    pub budget: Option<Quota>,
+    /// The session that was asked about.
+    pub session: Option<SessionNow>,
+    /// The seed of the draws.
+    pub seed: u64,
+    /// Which draw of the seed came first, from 0.
     pub draw: u64,
-    /// The choice, refused or not.
+    /// What a log row would say of the choice, refused or not.
+    pub steps: Vec<ChainStep>,
+    /// Who would be asked first; `None`: nobody is left.
+    pub provider: Option<ProviderId>,
+    /// Among whom a draw is made once all are out that have no room.
     pub selection: Selection,
-    /// The names of providers.
-    pub names: BTreeMap<ProviderId, String>,
+    /// What there is to say of each provider.
+    pub providers: BTreeMap<ProviderId, ProviderNow>,
+    /// What nobody could tell: it counts for nothing here.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A refusal before a choice.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// A stable word.
+    pub code: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// When it ends, at the latest; `None`: nobody knows, or never.
+    pub resets_at: Option<UnixMillis>,
+}
+
+/// A conversation.
+#[derive(Clone, Debug)]
+pub struct SessionNow {
+    /// Which.
+    pub key: SessionKey,
+    /// What it is bound to, and what that means; `None`: to nothing, or nobody knows.
+    pub bound: Option<(ProviderId, affinity::Standing)>,
+}
+
+/// A provider.
+#[derive(Clone, Debug)]
+pub struct ProviderNow {
+    /// Its name.
+    pub name: String,
+    /// What it would be asked for; `None`: no model was said.
+    pub upstream_model: Option<String>,
+    /// How it stands.
+    pub standing: Standing,
+    /// Why it has no room; `None`: it has, as far as anybody can say.
+    pub full: Option<Refusal>,
+}
+
+/// What was not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// How providers stand.
+    Breakers,
+    /// How budgets stand, or some of them.
+    Budgets,
+    /// What the session is bound to.
+    Session,
 }
 
 /// Decides on the newest configuration.
 pub async fn explain(admin: Admin, question: Question) -> Result<Answer, Error> {
-    let snapshot = super::snapshot::build(admin.db()).await?;
+    let ground = Ground::read(admin.db(), &question.caller).await?;
     let at = question.at.unwrap_or_else(now);
     let client = question.client.as_deref().map(Client);
-    let (groups, refused) = match &question.caller {
-        Caller::Groups(groups) => (groups.clone(), None),
-        Caller::Key(id) => {
-            let (user, key) = principal(&snapshot, *id)?;
-            let groups = access::effective_groups(&user, &key).clone();
-            (groups, refusal(&user, &key, at, client, question.model.as_deref()))
-        }
+    let model = question.model.as_deref();
+    let groups = match (&question.caller, &ground.principal) {
+        (Caller::Groups(groups), _) => groups.clone(),
+        (Caller::Key(_), Some((user, key))) => access::effective_groups(user, key).clone(),
+        (Caller::Key(_), None) => GroupSet::default(),
     };
-    let budgets = if question.at.is_none() { Budgets::of(&admin, &snapshot, at).await } else { None };
-    let refused = match (refused, &question.caller, &budgets) {
-        (None, Caller::Key(id), Some(budgets)) => budgets.refusal(principal(&snapshot, *id)?).await,
-        (refused, ..) => refused,
-    };
-    let core = &snapshot.core;
-    // First those without room: a gateway that drew one of them has not tried it.
-    let mut out = match &budgets {
-        Some(budgets) => budgets.providers_without_room(&core.providers).await,
-        None => Vec::new(),
-    };
-    out.extend(question.tried.iter().map(|id| Out { provider_id: *id, why: OutReason::AlreadyTried }));
-    let unusable = core.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
-    let pool = Pool::new(&core.providers, &unusable, &core.settings.timezone);
-    // Of another moment nobody knows how providers stood.
-    let table = if question.at.is_none() { circuits::table(&admin).await } else { None };
+    let Moment { table, budgets, session, unknown } = Moment::of(&admin, &ground, &question, &groups).await;
+    let bound = session.as_ref().and_then(SessionNow::usable);
+    let denied = ground.principal.as_ref().and_then(|(user, key)| refusal(user, key, at, client, model));
+    let full = |id: ProviderId| budgets.full.contains_key(&id);
+    // A gateway that drew one without room has not tried it.
+    let why = |id| if full(id) { OutReason::LimitReached } else { OutReason::AlreadyTried };
+    let tried: Vec<Out> = question.tried.iter().map(|id| Out { provider_id: *id, why: why(*id) }).collect();
+    let unusable = ground.providers.iter().filter(|p| !admin.vault().can_reach(p)).map(|p| p.id).collect();
+    let pool = Pool::new(&ground.providers, &unusable, &ground.zone);
+    let table = table.as_ref().map(|(table, at)| (table, *at));
     let facts = SelectFacts {
         pool: &pool,
         groups: &groups,
         dialect: question.dialect,
-        model: question.model.as_deref(),
+        model,
         client,
         at,
-        table: table.as_ref().map(|(table, at)| (table, *at)),
-        out: &out,
-        // A dry run goes on from no response.
-        only: None,
+        table,
+        out: &tried,
+        only: question.only,
     };
-    let draw = question.draw();
-    let selection = select(&facts, &mut Draws::at(question.seed, draw));
+    let standing = session.as_ref().and_then(|session| session.bound).map(|(_, standing)| standing);
+    let of_session = session.as_ref().map(|session| draw_seed(&session.key, standing, question.chance));
+    let seed = question.seed.or(of_session).unwrap_or(question.chance);
+    let draw = question.draw(bound);
+    // A session's provider is taken first, or not at all; and one that may go to one alone is drawn.
+    let reused = bound.filter(|_| tried.is_empty() && draw == 0 && question.only.is_none());
+    let course = course(&facts, reused, full, (ground.revision, seed, draw));
+    let mut out = tried.clone();
+    out.extend(budgets.full.keys().map(|id| Out { provider_id: *id, why: OutReason::LimitReached }));
+    let selection = select(&SelectFacts { out: &out, ..facts }, &mut Draws::at(seed, draw));
+    let providers = ground.providers.iter().map(|provider| {
+        let standing = table.map_or(Standing::Ready, |(table, at)| {
+            table.standing(provider.id, &provider.circuit_terms(), model, at)
+        });
+        let upstream_model =
+            model.map(|model| redirected(&provider.model_redirects, model).unwrap_or(model).to_owned());
+        let full = budgets.full.get(&provider.id).copied();
+        (provider.id, ProviderNow { name: provider.name.clone(), upstream_model, standing, full })
+    });
     Ok(Answer {
-        revision: snapshot.revision,
+        revision: ground.revision,
         at,
-        timezone: core.settings.timezone.name().to_owned(),
-        groups,
-        refused,
+        timezone: ground.zone.name().to_owned(),
+        refused: denied.or_else(|| budgets.refusal.as_ref().map(Refused::of)),
+        budget: budgets.caller,
+        session,
+        seed,
         draw,
+        steps: course.steps,
+        provider: course.provider,
         selection,
-        names: core.providers.iter().map(|p| (p.id, p.name.clone())).collect(),
+        providers: providers.collect(),
+        unknown,
+        groups,
     })
 }
 
-/// Budgets as they stand now.
-struct Budgets<'a> {
-    store: &'a dyn QuotaStore,
-    epoch: u64,
-    zone: &'a Zone,
-    at: UnixMillis,
+impl Question {
+    fn draw(&self, bound: Option<ProviderId>) -> u64 {
+        let took_one = self.tried.iter().filter(|id| Some(**id) != bound);
+        self.draw.unwrap_or_else(|| u64::try_from(took_one.count()).unwrap_or(u64::MAX))
+    }
 }
 
-impl<'a> Budgets<'a> {
-    /// `None`: nobody can say.
-    async fn of(admin: &'a Admin, snapshot: &'a Snapshot, at: UnixMillis) -> Option<Self> {
-        let store = admin.quotas();
-        let epoch = store.epoch().await.ok()??;
-        Some(Self { store, epoch, zone: &snapshot.core.settings.timezone, at })
-    }
-
-    /// The first window that is used up, of an account that is open.
-    async fn used_up(
-        &self,
-        account: AccountId,
-        generation: u32,
-        scopes: &[(ScopeId, Terms)],
-    ) -> Option<WindowNow> {
-        if generation == 0 {
-            return None;
+impl SessionNow {
+    fn usable(&self) -> Option<ProviderId> {
+        match self.bound {
+            Some((id, affinity::Standing::Usable)) => Some(id),
+            Some((_, affinity::Standing::Gone(_))) | None => None,
         }
-        let asked = self.store.standing(account, scopes, epoch_of(self.epoch, generation)).await;
-        let (is_open, standing) = asked.ok()?.said;
-        standing.windows.into_iter().find(|window| is_open && window.is_used_up())
-    }
-
-    async fn refusal(&self, (user, key): (User, Key)) -> Option<(&'static str, String)> {
-        let scopes = scopes_of_caller(&user, &key, self.zone, self.at);
-        let window = self.used_up(AccountId::User(user.id), user.budget_generation, &scopes).await?;
-        let refusal = window.refusal(NanoUsd::ZERO);
-        Some((refusal.label(), refusal.message()))
-    }
-
-    async fn providers_without_room(&self, providers: &[Provider]) -> Vec<Out> {
-        let ask = |provider: &Provider| {
-            let (id, generation) = (provider.id, provider.budget_generation);
-            let scopes = scopes_of_provider(provider, self.zone, self.at);
-            async move {
-                let window = self.used_up(AccountId::Provider(id), generation, &scopes).await;
-                window.map(|_| Out { provider_id: id, why: OutReason::LimitReached })
-            }
-        };
-        let governed = providers.iter().filter(|provider| provider.budget_generation > 0);
-        join_all(governed.map(ask)).await.into_iter().flatten().collect()
     }
 }
 
-fn principal(snapshot: &Snapshot, id: KeyId) -> Result<(User, Key), Error> {
-    let principals = &snapshot.principals;
-    let key = principals.keys.iter().find(|key| key.id == id).ok_or(Error::NotFound(Resource::Key))?;
-    let user = principals.users.iter().find(|user| user.id == key.user_id);
-    let user = user.ok_or(Error::NotFound(Resource::User))?;
-    Ok((user.clone().into(), key.clone().into()))
+impl Refused {
+    fn of(refusal: &Refusal) -> Self {
+        Self { code: refusal.label(), message: refusal.message(), resets_at: refusal.resets_at }
+    }
+}
+
+/// What gateways and stores know now. Of another moment nobody knows it.
+struct Moment {
+    table: Option<(Table, UnixMillis)>,
+    budgets: Budgets,
+    session: Option<SessionNow>,
+    unknown: Vec<Unknown>,
+}
+
+impl Moment {
+    async fn of(admin: &Admin, ground: &Ground, question: &Question, groups: &GroupSet) -> Self {
+        let key = question.session.as_ref().map(|(key, text)| {
+            // Where it was found is no part of a session's key.
+            SessionKey::of(*key, &SessionId { text: text.clone(), source: IdSource::ClaudeHeader })
+        });
+        let unbound = key.map(|key| SessionNow { key, bound: None });
+        if question.at.is_some() {
+            let mut unknown = vec![Unknown::Breakers, Unknown::Budgets];
+            unknown.extend(key.map(|_| Unknown::Session));
+            return Self { table: None, budgets: Budgets::default(), session: unbound, unknown };
+        }
+        let mut unknown = Vec::new();
+        let table = circuits::table(admin).await;
+        if table.is_none() {
+            unknown.push(Unknown::Breakers);
+        }
+        let mut session = unbound;
+        if let Some(session) = &mut session {
+            match admin.sessions().bound(session.key).await {
+                Ok(binding) => {
+                    session.bound = binding.map(|binding| {
+                        let provider = ground.provider(binding.provider_id).map(|p| (p, p.identity()));
+                        (binding.provider_id, affinity::standing(&binding, provider, groups))
+                    });
+                }
+                Err(_) => unknown.push(Unknown::Session),
+            }
+        }
+        let runs_at = session.as_ref().and_then(|session| session.bound).map(|(id, _)| id);
+        let budgets = Budgets::ask(admin, ground, runs_at, now()).await;
+        if !budgets.is_whole {
+            unknown.push(Unknown::Budgets);
+        }
+        Self { table, budgets, session, unknown }
+    }
 }
 
 /// What a gateway asks before it chooses, in its order.
@@ -200,13 +285,14 @@ fn refusal(
     at: UnixMillis,
     client: Option<Client<'_>>,
     model: Option<&str>,
-) -> Option<(&'static str, String)> {
+) -> Option<Refused> {
+    let refused = |code, message| Some(Refused { code, message, resets_at: None });
     if let Err(denied) = access::check(user, key, at) {
-        return Some((denied.label(), denied.to_string()));
+        return refused(denied.label(), denied.to_string());
     }
     if let Err(denied) = access::check_client(user, client) {
-        return Some((denied.label(), denied.to_string()));
+        return refused(denied.label(), denied.to_string());
     }
     let denied = access::check_model(user, key, model).err()?;
-    Some((denied.label(), denied.to_string()))
+    refused(denied.label(), denied.to_string())
 }

@@ -11,6 +11,7 @@ use crate::repo::limits::Limited;
 use crate::repo::snapshot::read;
 use shared::contract::snapshot::{Core, GroupDoc, KeyDoc, Principals, SNAPSHOT_SCHEMA, Snapshot, UserDoc};
 use shared::ids::{GroupId, KeyId, UserId};
+use shared::model::Provider;
 use shared::secret::KeyDigest;
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 pub async fn build(db: &Db) -> Result<Snapshot, Error> {
     let rows = read(db).await?;
     let core = Core {
-        providers: readable(rows.providers.iter().map(providers::as_published)),
+        providers: published_providers(&rows.providers),
         groups: rows.groups.iter().map(|row| group_doc(groups::stored(row))).collect(),
         prices: readable(
             rows.prices.iter().map(|row| prices::published(row).map(|price| (row.model.clone(), price))),
@@ -39,6 +40,11 @@ pub async fn build(db: &Db) -> Result<Snapshot, Error> {
         keys: readable(rows.keys.iter().map(key_doc)),
     };
     Ok(Snapshot { schema: SNAPSHOT_SCHEMA, revision: rows.revision, core, principals })
+}
+
+/// Providers as they are published.
+pub(super) fn published_providers(rows: &[entity::providers::Model]) -> Vec<Provider> {
+    readable(rows.iter().map(providers::as_published))
 }
 
 fn readable<T>(rows: impl Iterator<Item = Result<T, Error>>) -> Vec<T> {

@@ -29,4 +29,5 @@ mod quotas;
 mod routing;
 mod secrets;
 mod sessions;
+mod standing;
 mod usage_days;

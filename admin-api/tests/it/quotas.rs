@@ -110,7 +110,7 @@ pub async fn spends(hub: &Hub, id: i64, key: Option<i64>, cents: i64) {
 }
 
 /// A request runs for which so many cents are put aside, and so many more ahead of others.
-async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64, ahead_cents: i64) {
+pub async fn holds(hub: &Hub, id: i64, key: Option<i64>, cents: i64, ahead_cents: i64) {
     let (account, epoch, scopes) = asked(hub, id, key).await;
     let ask = Ask {
         hold: hold().1,

@@ -20,7 +20,7 @@ on_both!(on:
 const AT: &str = "2026-11-23T09:30:00.000Z";
 const CLI: &str = "claude-cli/2.1.7%20(external,%20cli)";
 
-async fn make(hub: &Hub, name: &str, more: Value) -> i64 {
+pub async fn make(hub: &Hub, name: &str, more: Value) -> i64 {
     let mut body = json!({
         "name": name, "provider_type": "claude", "url": "https://api.example.com", "key": "sk-upstream-secret",
     });
@@ -28,7 +28,7 @@ async fn make(hub: &Hub, name: &str, more: Value) -> i64 {
     hub.client.post("/api/v1/providers", body).await.expect(201)["id"].as_i64().unwrap()
 }
 
-async fn explain(hub: &Hub, query: &str) -> Value {
+pub async fn explain(hub: &Hub, query: &str) -> Value {
     hub.client.get(&format!("/api/v1/routing/explain?{query}")).await.expect(200)
 }
 
@@ -82,7 +82,8 @@ async fn each_provider_is_named_with_its_chance_or_its_reason(hub: Hub) {
     let three = make(
         &hub,
         "three",
-        json!({ "weight": 3, "group_tag": "default,fast", "group_priorities": { "fast": 0 }, "priority": 1 }),
+        json!({ "weight": 3, "group_tag": "default,fast", "group_priorities": { "fast": 0 }, "priority": 1,
+            "model_redirects": [{ "source": "m", "match_type": "exact", "target": "m-of-three" }] }),
     )
     .await;
     let one = make(&hub, "one", json!({ "priority": 1 })).await;
@@ -100,22 +101,28 @@ async fn each_provider_is_named_with_its_chance_or_its_reason(hub: Hub) {
     assert_eq!(
         told["candidates"],
         json!([
-            { "provider_id": three, "name": "three", "weight": 3, "probability": 0.75 },
-            { "provider_id": one, "name": "one", "weight": 1, "probability": 0.25 },
+            { "provider_id": three, "name": "three", "weight": 3, "probability": 0.75,
+                "upstream_model": "m-of-three", "standing": "ready", "until": null },
+            { "provider_id": one, "name": "one", "weight": 1, "probability": 0.25,
+                "upstream_model": "m", "standing": "ready", "until": null },
         ])
     );
-    let out = |reason: &str, id: i64| json!({ "reason": reason, "count": 1, "provider_ids": [id] });
+    let out = |reason: &str, id: i64, name: &str| {
+        let whom = json!({ "id": id, "name": name, "limit": null, "until": null });
+        json!({ "reason": reason, "count": 1, "provider_ids": [id], "providers": [whom] })
+    };
     assert_eq!(
         told["excluded"],
         json!([
-            out("disabled", off),
-            out("outside_schedule", night),
-            out("client_not_allowed", codex),
-            out("lower_priority", later),
+            out("disabled", off, "off"),
+            out("outside_schedule", night, "night"),
+            out("client_not_allowed", codex, "codex"),
+            out("lower_priority", later, "later"),
         ])
     );
     let told = explain(&hub, "format=anthropic&groups=fast").await;
     assert_eq!((&told["provider"]["name"], &told["priority"]), (&json!("three"), &json!(0)));
+    assert_eq!(told["provider"]["upstream_model"], Value::Null, "no model was said");
     let told = explain(&hub, "format=gemini&model=m").await;
     assert_eq!((&told["provider"], &told["priority"]), (&Value::Null, &Value::Null));
     assert_eq!(told["candidates"], json!([]));
@@ -152,11 +159,20 @@ async fn budgets_that_are_used_up_are_told_of_now_and_of_no_other_moment(hub: Hu
     spends(&hub, has_room, None, 99).await;
     spends(&hub, user, Some(key), 200).await;
     let told = explain(&hub, &format!("format=anthropic&key_id={key}")).await;
-    assert_eq!(told["excluded"], json!([{ "reason": "limit_reached", "count": 1, "provider_ids": [full] }]));
+    let whom = json!({ "id": full, "name": "full", "limit": "limit_total", "until": null });
+    let out = json!({ "reason": "limit_reached", "count": 1, "provider_ids": [full], "providers": [whom] });
+    assert_eq!(told["excluded"], json!([out]));
     assert_eq!(told["provider"]["id"], has_room);
-    assert_eq!(told["refused"]["code"], "limit_daily");
+    let message = "The daily budget of this user is used up: $2.00 of $2.00 are spent. It opens again at ";
+    let (refused, budget) = (&told["refused"], &told["budget"]);
+    assert_eq!(refused["code"], "limit_daily");
+    assert!(refused["message"].as_str().unwrap().starts_with(message), "{refused}");
+    assert_eq!(refused["resets_at"], budget["windows"][0]["resets_at"]);
+    assert_eq!((&budget["kind"], &budget["is_open"]), (&json!("user"), &json!(true)));
+    assert_eq!((&budget["windows"][0]["remaining_usd"], &told["unknown"]), (&json!("0.00"), &json!([])));
     let told = explain(&hub, &format!("format=anthropic&key_id={key}&at={AT}")).await;
     assert_eq!((&told["provider"]["id"], &told["refused"]), (&json!(full), &Value::Null));
+    assert_eq!((&told["budget"], &told["unknown"]), (&Value::Null, &json!(["breakers", "budgets"])));
 }
 
 async fn facts_that_make_no_sense_are_refused(hub: Hub) {
@@ -164,6 +180,8 @@ async fn facts_that_make_no_sense_are_refused(hub: Hub) {
         ("", "format"),
         ("format=openai", "format"),
         ("format=anthropic&key_id=1&groups=a", "groups"),
+        ("format=anthropic&session_id=a-session&groups=a", "session_id"),
+        ("format=anthropic&only=a", "only"),
         ("format=anthropic&tried=a", "tried"),
         ("format=anthropic&at=yesterday", "at"),
         ("format=anthropic&seed=-1", "seed"),

@@ -17,8 +17,7 @@ const MODEL: &str = "claude-sonnet-4-5";
 /// Allowed nowhere.
 const NOBODYS: &str = "claude-nobodys";
 
-/// A hub before two providers that serve, two that will not be asked for what they answered, and some that are out for other
-/// reasons.
+/// A hub before providers.
 struct Bed {
     hub: Hub,
     key: String,
@@ -29,7 +28,7 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new() -> Self {
+    async fn of(providers: Vec<(&'static str, Value)>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut command = command(data.path());
         command.env("ADMIN_TOKEN", ADMIN_TOKEN).env("TZ", "UTC");
@@ -45,10 +44,26 @@ impl Bed {
             _data: data,
         };
         let models = json!([{ "match_type": "exact", "pattern": MODEL }]);
+        for (name, more) in providers {
+            let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
+            let mut body = json!({
+                "name": name, "provider_type": "claude", "url": upstream.base_url(), "key": "sk-upstream",
+                "max_attempts": 1, "group_tag": "fast", "allowed_models": models,
+            });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let made = bed.hub.admin_json(Method::POST, "/api/v1/providers", Some(body)).await;
+            bed.ids.insert(name, made["id"].as_i64().unwrap());
+            bed.upstreams.insert(name, upstream);
+        }
+        bed
+    }
+
+    /// Two providers that serve, two that will not be asked for what they answered, and some that are out for other reasons.
+    async fn new() -> Self {
         let elsewhere = json!([{ "match_type": "prefix", "pattern": "gpt-" }]);
         let (from, to) = an_hour_that_is_not_now();
         let many = 1_000;
-        for (name, more) in [
+        Self::of(vec![
             (
                 "breaks",
                 json!({ "priority": 0, "circuit_breaker_failure_threshold": 1,
@@ -66,18 +81,8 @@ impl Bed {
             ("codex's", json!({ "priority": 0, "provider_type": "codex" })),
             ("off", json!({ "priority": 0, "is_enabled": false })),
             ("gemini-cli's", json!({ "priority": 0, "allowed_clients": ["gemini-cli"] })),
-        ] {
-            let upstream = Simulator::start(SimulatorConfig::default()).await.unwrap();
-            let mut body = json!({
-                "name": name, "provider_type": "claude", "url": upstream.base_url(), "key": "sk-upstream",
-                "max_attempts": 1, "group_tag": "fast", "allowed_models": models,
-            });
-            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            let made = bed.hub.admin_json(Method::POST, "/api/v1/providers", Some(body)).await;
-            bed.ids.insert(name, made["id"].as_i64().unwrap());
-            bed.upstreams.insert(name, upstream);
-        }
-        bed
+        ])
+        .await
     }
 
     /// One request, and its log row in detail. Without a session its words begin a conversation of their own.
@@ -134,7 +139,8 @@ impl Bed {
                         (&Value::Null, &json!([])),
                         "{told}"
                     );
-                    assert_eq!(told["excluded"], step["excluded"], "{row}");
+                    assert_eq!(told["steps"], json!([step]), "{row}");
+                    assert_eq!(excluded(&told), step["excluded"], "{row}");
                 }
                 "attempted" => tried.push(step["provider_id"].as_i64().unwrap()),
                 other => assert_eq!(other, "reused", "{row}"),
@@ -164,7 +170,17 @@ fn agree(row: &Value, step: &Value, told: &Value) {
     let candidate = |told: &Value| json!({ "provider_id": told["provider_id"], "weight": told["weight"] });
     let candidates: Vec<Value> = told["candidates"].as_array().unwrap().iter().map(candidate).collect();
     assert_eq!(json!(candidates), step["candidates"], "{row}\n{told}");
-    assert_eq!(told["excluded"], step["excluded"], "{row}\n{told}");
+    assert_eq!(excluded(told), step["excluded"], "{row}\n{told}");
+    assert_eq!(told["steps"], json!([step]), "{row}\n{told}");
+}
+
+/// As a chain has it: without what more is told of each provider.
+fn excluded(told: &Value) -> Value {
+    let mut excluded = told["excluded"].clone();
+    for exclusion in excluded.as_array_mut().unwrap() {
+        exclusion.as_object_mut().unwrap().remove("providers").unwrap();
+    }
+    excluded
 }
 
 /// From two hours from now on, in UTC.
@@ -225,14 +241,23 @@ async fn each_choice_of_a_live_request_is_explained_as_it_was_made() {
 
     // A session's provider is taken without a draw; when it fails, the first draw is made then.
     bed.upstreams["heavy"].set_script(Script::failing(500));
-    let session = Some("11111111-2222-3333-4444-555555555555");
+    let session_id = "11111111-2222-3333-4444-555555555555";
+    let session = Some(session_id);
     let (_, row) = bed.ask(MODEL, session, 100).await;
     bed.compare(&row).await;
+    // Which one it is is told before the next turn, and whom a draw would take when that one failed.
+    let turn = format!(
+        "/api/v1/routing/explain?format=anthropic&model={MODEL}&key_id={}&session_id={session_id}",
+        bed.key_id
+    );
+    let told = bed.hub.admin_json(Method::GET, &turn, None).await;
+    assert_eq!(told["steps"], json!([{ "step": "reused", "provider_id": id("light") }]));
     bed.upstreams["heavy"].set_script(Script::default());
     bed.upstreams["light"].set_script(Script::failing(500));
     let (status, row) = bed.ask(MODEL, session, 101).await;
     assert_eq!(status, 200);
-    assert_eq!(row["decision_chain"][0], json!({ "step": "reused", "provider_id": id("light") }));
+    assert_eq!(row["decision_chain"][0], told["steps"][0]);
+    assert_eq!(row["routing_seed"], told["seed"]);
     assert_eq!(bed.compare(&row).await, ["heavy"]);
 
     // Nobody at all.
@@ -240,6 +265,50 @@ async fn each_choice_of_a_live_request_is_explained_as_it_was_made() {
     assert_eq!(status, 503);
     assert_eq!(row["decision_chain"].as_array().unwrap().len(), 1);
     bed.compare(&row).await;
+    bed.hub.terminate();
+    assert!(bed.hub.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_provider_that_has_no_room_is_drawn_and_passed_over_as_it_is_told() {
+    let bed = Bed::of(vec![
+        ("crowded", json!({ "limit_concurrent_sessions": 1 })),
+        ("one", json!({})),
+        ("other", json!({})),
+    ])
+    .await;
+    let id = |name: &str| bed.ids[name];
+    let drawn = |row: &Value| row["decision_chain"][0]["provider_id"].clone();
+    // Until its one conversation is there.
+    let mut number = 0;
+    loop {
+        let (status, row) = bed.ask(MODEL, None, number).await;
+        number += 1;
+        assert_eq!(status, 200);
+        if drawn(&row) == json!(id("crowded")) {
+            break;
+        }
+        assert!(number < 100, "a third of all draws");
+    }
+    let mut passed_over = 0;
+    while passed_over < 3 {
+        let (status, row) = bed.ask(MODEL, None, number).await;
+        number += 1;
+        assert_eq!(status, 200);
+        assert!(number < 200, "a third of all draws");
+        let chain = row["decision_chain"].as_array().unwrap();
+        let chosen: Vec<_> = chain.iter().filter(|step| step["step"] == "selected").cloned().collect();
+        let told = bed.explain(&row, "", &[], 0).await;
+        assert_eq!(told["steps"], json!(chosen), "{row}\n{told}");
+        assert_eq!(told["provider"]["id"], chosen.last().unwrap()["provider_id"]);
+        assert_eq!(told["excluded"][0]["providers"][0]["limit"], "limit_concurrent_sessions");
+        if let [crowded, second] = &chosen[..] {
+            assert_eq!(crowded["provider_id"], id("crowded"));
+            let reached = json!([{ "reason": "limit_reached", "count": 1, "provider_ids": [id("crowded")] }]);
+            assert_eq!(second["excluded"], reached);
+            passed_over += 1;
+        }
+    }
     bed.hub.terminate();
     assert!(bed.hub.ended().await.success());
 }
