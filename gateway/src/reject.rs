@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 use shared::ids::RequestId;
 use shared::model::ClientDenied;
 use shared::protocol::Dialect;
-use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
+use shared::protocol::error::{DialectError, ErrorKind, Retry, StreamFault};
 use shared::protocol::scan::ScanError;
 use shared::rules::access::{Denied, ModelDenied};
 use shared::rules::quota::need::Unbounded;
@@ -94,17 +94,6 @@ struct Entry {
     should_retry: bool,
 }
 
-impl Entry {
-    fn error<'a>(&self, message: &'a str, request_id: &'a str) -> DialectError<'a> {
-        let error = DialectError::new(self.status, message, request_id).with_kind(self.kind);
-        match self.kind {
-            // Clients know a used-up budget by the dialect's own code: `insufficient_quota`.
-            ErrorKind::Billing => error,
-            _ => error.with_code(self.code),
-        }
-    }
-}
-
 impl Reject {
     /// The table.
     fn entry(&self) -> Entry {
@@ -174,6 +163,17 @@ impl Reject {
         }
     }
 
+    fn error<'a>(&self, dialect: Dialect, message: &'a str, request_id: &'a str) -> DialectError<'a> {
+        let Entry { status, kind, code, should_retry } = self.entry();
+        let retry = Retry { is_final: !should_retry, after_secs: self.retry_after_secs() };
+        let error = DialectError::new(status, message, request_id).with_kind(kind).with_retry(retry);
+        match (kind, dialect) {
+            // Clients know a used-up budget by the dialect's own code: `insufficient_quota`.
+            (ErrorKind::Billing, Dialect::OpenaiChat | Dialect::OpenaiResponses) => error,
+            _ => error.with_code(code),
+        }
+    }
+
     fn message(&self) -> String {
         match self {
             Self::Config(Unusable::Missing) => "This gateway has no configuration yet; try again.".into(),
@@ -232,9 +232,8 @@ impl Reject {
     /// The refusal as an error in a stream whose head was sent already.
     #[must_use]
     pub fn in_stream(&self, dialect: Dialect, id: RequestId) -> Bytes {
-        let entry = self.entry();
         let (request_id, message) = (id.to_string(), self.message());
-        let error = entry.error(&message, &request_id);
+        let error = self.error(dialect, &message, &request_id);
         let fault = StreamFault { error, upstream_body: None, response_id: None, sequence_number: 0 };
         dialect.stream_error(&fault).into()
     }
@@ -244,7 +243,7 @@ impl Reject {
         let entry = self.entry();
         let request_id = id.to_string();
         let message = self.message();
-        let error = entry.error(&message, &request_id);
+        let error = self.error(dialect, &message, &request_id);
         let body = Bytes::from(dialect.error_body(&error));
         let mut head = ResponseHeader::build_no_case(entry.status, Some(8))?;
         head.insert_header("content-type", "application/json")?;
@@ -271,3 +270,6 @@ impl Reject {
 const UNTOLD_WAIT_SECS: u64 = 5;
 /// How long a flood of wrong credentials is remembered, in seconds.
 pub const FAILURE_WINDOW_SECS: u64 = 300;
+
+#[cfg(test)]
+mod tests;

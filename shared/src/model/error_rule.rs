@@ -1,7 +1,7 @@
 //! A rule by which an upstream's error is the request's own fault: what it looks for, and what the seat reads instead.
 
 use crate::protocol::Dialect;
-use crate::protocol::error::{DialectError, ErrorKind};
+use crate::protocol::error::{DialectError, ErrorKind, Retry};
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -210,7 +210,10 @@ impl ErrorBody {
         let error = self.error();
         let message = text(error, "message").unwrap_or_default();
         let code = text(error, "code");
-        let told = DialectError::new(status, message, request_id).with_kind(self.kind(status));
+        // Goes with `x-should-retry: false`.
+        let retry = Retry { is_final: true, after_secs: None };
+        let told =
+            DialectError::new(status, message, request_id).with_kind(self.kind(status)).with_retry(retry);
         dialect.error_body(&match code {
             Some(code) => told.with_code(code),
             None => told,

@@ -19,13 +19,32 @@ pub struct DialectError<'a> {
     pub message: &'a str,
     /// Our request id, where the dialect has a place for one.
     pub request_id: &'a str,
+    /// Whether and when another try is worth it, where the dialect has a place for that: Google's. The others' SDKs go by
+    /// the headers alone.
+    pub retry: Retry,
+}
+
+/// Whether the same request is worth another try, as an error's body says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// It is not, by itself: somebody has to do something about it, or come back another time.
+    pub is_final: bool,
+    /// Seconds until it may be served, where they are known.
+    pub after_secs: Option<u64>,
 }
 
 impl<'a> DialectError<'a> {
     /// An error whose kind follows from its status.
     #[must_use]
     pub fn new(status: u16, message: &'a str, request_id: &'a str) -> Self {
-        Self { status, kind: ErrorKind::of_status(status), code: None, message, request_id }
+        Self {
+            status,
+            kind: ErrorKind::of_status(status),
+            code: None,
+            message,
+            request_id,
+            retry: Retry::default(),
+        }
     }
 
     /// The same error of another kind.
@@ -38,6 +57,12 @@ impl<'a> DialectError<'a> {
     #[must_use]
     pub fn with_code(self, code: &'a str) -> Self {
         Self { code: Some(code), ..self }
+    }
+
+    /// The same error that says whether another try is worth it.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
     }
 }
 
