@@ -6,7 +6,6 @@ documentation says. test_ledger.py sees to it that they called nobody else.
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,18 +14,20 @@ import pytest
 from hub import PATIENCE_SECS, SENTENCE, eventually, script
 
 CLIENTS = Path(os.environ["CLIENTS_HOME"], "npm/node_modules/.bin")
+# Why clients/setup.sh had to leave them out, where it had.
+NOT_RUN = Path(os.environ["CLIENTS_HOME"], "not-run")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a client in a fresh home; answers what it printed."""
+    """Runs a client in a fresh home; answers what it printed, and of one that failed without a word what it complained."""
     home, project = tmp_path / "home", tmp_path / "project"
     home.mkdir()
     project.mkdir()
 
     def run(name, *arguments, exit_status=0, **variables):
-        if not shutil.which(name, path=CLIENTS):
-            pytest.skip(f"{name} is not there; clients/setup.sh said why (npm is missing, or it does not start here)")
+        if NOT_RUN.exists():
+            pytest.skip(NOT_RUN.read_text().strip())
         proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
         environment = {**proxies, "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(tmp_path), **variables}
         done = subprocess.run(
@@ -39,10 +40,29 @@ def run(tmp_path):
             timeout=2 * PATIENCE_SECS,
         )
         assert done.returncode == exit_status, f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stderr if exit_status and not done.stdout else done.stdout
 
     run.home, run.project = home, project
     return run
+
+
+NO_ROOM = "The total budget of this user has no room for this request"
+
+
+def poor(hub, provider_type, upstream):
+    """A user whose budget has no room for anything: its id and its key."""
+    hub.groups += 1
+    group = f"budget-{hub.groups}"
+    provider = {"name": group, "provider_type": provider_type, "url": upstream.url, "key": "sk", "group_tag": group}
+    hub.call("POST", "providers", provider)
+    made = hub.call("POST", "users", {"name": group, "provider_group": group, "limit_total_usd": "0.000001"})
+    return made["user"]["id"], made["key"]["secret"]
+
+
+def assert_asked_once(hub, user):
+    """The log has one request of the user, and its budget refused it."""
+    rows = eventually(lambda: hub.call("GET", f"logs?user_id={user}")["items"] or None, "no log row")
+    assert [(row["status"], row["blocked_by"]) for row in rows] == [(429, "limit_total")]
 
 
 @pytest.fixture
@@ -107,16 +127,10 @@ def test_claude_code_shows_the_upstream_s_own_words(run, hub, upstream):
 
 
 def test_claude_code_shows_a_budget_that_is_used_up_and_does_not_ask_again(run, hub, upstream):
-    hub.groups += 1
-    group = f"budget-{hub.groups}"
-    provider = {"name": group, "provider_type": "claude", "url": upstream.url, "key": "sk", "group_tag": group}
-    hub.call("POST", "providers", provider)
-    limited = {"name": group, "provider_group": group, "limit_total_usd": "0.000001"}
-    made = hub.call("POST", "users", limited)
-    result = claude(run, hub, made["key"]["secret"], "say hello", exit_status=1)
-    assert "The total budget of this user has no room for this request" in result["result"], result
-    rows = eventually(lambda: hub.call("GET", f"logs?user_id={made['user']['id']}")["items"] or None, "no log row")
-    assert [(row["status"], row["blocked_by"]) for row in rows] == [(429, "limit_total")]
+    user, key = poor(hub, "claude", upstream)
+    result = claude(run, hub, key, "say hello", exit_status=1)
+    assert NO_ROOM in result["result"], result
+    assert_asked_once(hub, user)
 
 
 def test_claude_code_says_that_the_key_is_wrong(run, hub):
@@ -145,14 +159,14 @@ plugins = false
 """
 
 
-def codex(run, hub, key, prompt, **words):
+def codex(run, hub, key, prompt, exit_status=0, **words):
     """One turn of Codex; the events it prints."""
     home = run.home / "codex"
     home.mkdir()
     headers = "".join(f"{name} = '{value}'" for name, value in script(**words).items()) if words else ""
     (home / "config.toml").write_text(CODEX.format(gateway=hub.gateway, headers=headers))
     options = ("--skip-git-repo-check", "--json", "--dangerously-bypass-approvals-and-sandbox")
-    printed = run("codex", "exec", *options, prompt, CODEX_HOME=str(home), HUB_KEY=key)
+    printed = run("codex", "exec", *options, prompt, exit_status=exit_status, CODEX_HOME=str(home), HUB_KEY=key)
     return [json.loads(line) for line in printed.splitlines()]
 
 
@@ -177,6 +191,14 @@ def test_codex_runs_a_command_when_it_is_told_to(run, hub, seat):
     assert events[-1]["usage"]["output_tokens"] == 24
 
 
+def test_codex_does_not_ask_again_when_a_budget_is_used_up(run, hub, upstream):
+    user, key = poor(hub, "codex", upstream)
+    events = codex(run, hub, key, "say hello", exit_status=1)
+    assert events[-1]["type"] == "turn.failed", events
+    assert "Quota exceeded" in events[-1]["error"]["message"], events
+    assert_asked_once(hub, user)
+
+
 # --- Gemini CLI ---
 
 # With a base URL of one's own it must be told that a plain key is meant.
@@ -187,19 +209,20 @@ GEMINI = {
 }
 
 
-def gemini(run, hub, key, prompt):
-    """One turn of Gemini CLI."""
+def gemini(run, hub, key, prompt, exit_status=0, model="gemini-2.5-pro"):
+    """One turn of Gemini CLI; what it says, or why it did not."""
     settings = run.home / ".gemini/settings.json"
     settings.parent.mkdir()
     settings.write_text(json.dumps(GEMINI))
     printed = run(
         "gemini",
-        *("-p", prompt, "-m", "gemini-2.5-pro", "--output-format", "json"),
+        *("-p", prompt, "-m", model, "--output-format", "json"),
+        exit_status=exit_status,
         GEMINI_API_KEY=key,
         GOOGLE_GEMINI_BASE_URL=hub.gateway,
         GEMINI_CLI_TRUST_WORKSPACE="true",
     )
-    return json.loads(printed)
+    return printed if exit_status else json.loads(printed)
 
 
 def test_gemini_cli_completes_a_turn(run, hub, seat, new_requests):
@@ -216,3 +239,20 @@ def test_gemini_cli_reads_a_file_when_it_is_told_to(run, hub, seat):
     result = gemini(run, hub, seat, "Please call the tool read_file")
     assert result["stats"]["tools"]["byName"]["read_file"]["success"] == 1
     assert result["response"] == SENTENCE
+
+
+def test_gemini_cli_shows_a_budget_that_is_used_up_and_does_not_ask_again(run, hub, upstream):
+    user, key = poor(hub, "gemini", upstream)
+    complaint = gemini(run, hub, key, "say hello", exit_status=429 % 256)
+    assert NO_ROOM in complaint, complaint
+    assert_asked_once(hub, user)
+
+
+def test_gemini_cli_asks_for_each_model_of_its_own_choice_once_when_a_budget_is_used_up(run, hub, upstream):
+    """It takes a quota for one model's, and has no word for one of them all."""
+    user, key = poor(hub, "gemini", upstream)
+    complaint = gemini(run, hub, key, "say hello", exit_status=429 % 256, model="auto")
+    assert NO_ROOM in complaint, complaint
+    rows = eventually(lambda: hub.call("GET", f"logs?user_id={user}")["items"] or None, "no log row")
+    assert {row["blocked_by"] for row in rows} == {"limit_total"}
+    assert len(rows) == len({row["model"] for row in rows}) <= 3
