@@ -20,4 +20,10 @@ else
     echo "test-clients: no network namespace to be had here; what the clients try to reach is refused by a proxy alone" >&2
 fi
 cd clients/tests
-$inside "$target/clients/venv/bin/python" -m pytest --basetemp "$target/clients/last-run" "$@"
+status=0
+$inside "$target/clients/venv/bin/python" -m pytest --basetemp "$target/clients/last-run" "$@" || status=$?
+# Last of all, where nobody overlooks it.
+if [ -s "$target/clients/not-run" ]; then
+    sed 's/^/test-clients: NOT RUN: /' "$target/clients/not-run" >&2
+fi
+exit $status

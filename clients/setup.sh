@@ -1,6 +1,11 @@
 #!/bin/sh
 # Puts the pinned clients under target/clients: a venv for the SDKs, an npm prefix for the command-line ones.
 # Does nothing while the pins stand. Nothing is installed outside that folder, but for a missing python3-venv.
+# usage: clients/setup.sh [sdks | clis]
+#
+# The command-line clients are left out where nobody can have them: without npm, with an old Node.js, without a network.
+# target/clients/not-run then says which and why, run.sh repeats it behind its results, and their tests are skipped. Where
+# npm is there and they cannot be installed or started for any other reason, that is a failure.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p "${CARGO_TARGET_DIR:-target}/clients"
@@ -31,32 +36,63 @@ sdks() {
     echo "$pins" >"$home/venv/.pins"
 }
 
+# Writes down that no command-line client is tested, because of $1.
+leave_out() {
+    rm -rf "$home/npm"
+    echo "claude codex gemini: $1" >"$home/not-run"
+    say "NOT RUN: Claude Code, Codex and Gemini CLI: $1"
+}
+
+has_clients() {
+    for client in claude codex gemini; do
+        [ -x "$home/npm/node_modules/.bin/$client" ] || return 1
+    done
+}
+
 command_line_clients() {
+    rm -f "$home/not-run"
     if ! command -v npm >/dev/null 2>&1; then
-        say "npm is missing, so Claude Code, Codex and Gemini CLI are skipped. Install Node.js 20 or newer with npm."
-        rm -rf "$home/npm"
+        leave_out "npm is missing. Install Node.js 20 or newer with npm."
+        return
+    fi
+    if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+        leave_out "Node.js $(node --version) is too old. Install 20 or newer."
         return
     fi
     pins="$(node --version) $(cksum package-lock.json)"
-    is_current npm "$pins" && return
+    is_current npm "$pins" && has_clients && return
     say "installing the clients of clients/package.json into $home/npm"
     rm -rf "$home/npm"
     mkdir -p "$home/npm"
     cp package.json package-lock.json "$home/npm"
     # Without install scripts: those of Gemini CLI's dependencies would fetch headers and compile. Claude Code's
     # own puts the binary that came with its package in place.
-    (
-        cd "$home/npm"
-        npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
-        node node_modules/@anthropic-ai/claude-code/install.cjs
-    )
+    if ! (cd "$home/npm" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null 2>npm.log); then
+        cat "$home/npm/npm.log" >&2
+        if grep -Eq "npm (error|ERR!) code ($no_network)\$" "$home/npm/npm.log"; then
+            leave_out "npm reaches no registry from here."
+            return
+        fi
+        say "the command-line clients cannot be installed"
+        exit 1
+    fi
+    (cd "$home/npm" && node node_modules/@anthropic-ai/claude-code/install.cjs)
     for client in claude codex gemini; do
-        "$home/npm/node_modules/.bin/$client" --version >/dev/null 2>&1 && continue
-        say "$client does not start on this machine; its tests are skipped"
-        rm -f "$home/npm/node_modules/.bin/$client"
+        "$home/npm/node_modules/.bin/$client" --version >/dev/null 2>"$home/npm/npm.log" && continue
+        cat "$home/npm/npm.log" >&2
+        say "$client is installed and does not start. (npm leaves a client's binary out silently when its download fails: try again.)"
+        exit 1
     done
     echo "$pins" >"$home/npm/.pins"
 }
+# What npm calls it when nobody answers.
+no_network="ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT"
 
-sdks
-command_line_clients
+case "${1:-all}" in
+    sdks) sdks ;;
+    clis) command_line_clients ;;
+    *)
+        sdks
+        command_line_clients
+        ;;
+esac
