@@ -136,6 +136,8 @@ pub enum RetryHint {
     Date,
     /// `anthropic-ratelimit-unified-reset` in epoch seconds, alone.
     UnifiedReset,
+    /// Google's `RetryInfo` in the body, alone; nowhere in the other dialects.
+    RetryInfo,
 }
 
 /// Pings and nothing else, before the first event or between two.

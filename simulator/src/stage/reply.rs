@@ -167,7 +167,7 @@ impl Question<'_> {
             model: self.asked.as_ref().map_or("unknown", |asked| asked.model.as_str()),
             words,
             retry_after_secs: script.retry_after_secs,
-            has_usual_hint: script.retry_hint.is_none(),
+            says_wait_in_body: matches!(script.retry_hint, None | Some(RetryHint::RetryInfo)),
             id: self.id,
         }
     }
@@ -190,7 +190,7 @@ fn say_when(headers: &mut HeaderMap, hint: RetryHint, secs: u32) {
     // A date has no fractions: one that says less than was asked for would be too early.
     let then = Timestamp::now().as_second() + 1 + i64::from(secs);
     match hint {
-        RetryHint::Silent => {}
+        RetryHint::Silent | RetryHint::RetryInfo => {}
         RetryHint::Seconds => put(headers, "retry-after", &secs.to_string()),
         RetryHint::Date => {
             let date = Timestamp::from_second(then).map(|then| then.strftime(HTTP_DATE).to_string());

@@ -323,7 +323,7 @@ fn every_refusal_is_valid_json_in_the_vendor_s_envelope() {
                     model: "m\"x",
                     words,
                     retry_after_secs: Some(7),
-                    has_usual_hint: true,
+                    says_wait_in_body: true,
                     id: ID24,
                 };
                 let refusal = case.refusal();

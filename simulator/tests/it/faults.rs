@@ -191,13 +191,22 @@ async fn statuses_come_with_the_vendor_s_headers() {
 async fn when_to_come_back_is_said_in_the_one_way_that_was_asked_for() {
     let simulator = playing(Script::default()).await;
     let ways = ["retry-after: ", "retry-after-ms: ", "anthropic-ratelimit-", "retrydelay"];
-    for (hint, way, shape) in [
-        (RetryHint::Silent, None, ""),
-        (RetryHint::Seconds, Some("retry-after: "), "retry-after: 3\r\n"),
-        (RetryHint::Date, Some("retry-after: "), " gmt\r\n"),
-        (RetryHint::UnifiedReset, Some("anthropic-ratelimit-"), "anthropic-ratelimit-unified-reset: 1"),
+    let gemini = "/v1beta/models/g:generateContent";
+    let everywhere = &[MESSAGES, "/v1/chat/completions", gemini][..];
+    for (hint, paths, way, shape) in [
+        (RetryHint::Silent, everywhere, None, ""),
+        (RetryHint::Seconds, everywhere, Some("retry-after: "), "retry-after: 3\r\n"),
+        (RetryHint::Date, everywhere, Some("retry-after: "), " gmt\r\n"),
+        (
+            RetryHint::UnifiedReset,
+            everywhere,
+            Some("anthropic-ratelimit-"),
+            "anthropic-ratelimit-unified-reset: 1",
+        ),
+        (RetryHint::RetryInfo, &[MESSAGES, "/v1/chat/completions"], None, ""),
+        (RetryHint::RetryInfo, &[gemini], Some("retrydelay"), r#""retrydelay":"3s""#),
     ] {
-        for path in [MESSAGES, "/v1/chat/completions", "/v1beta/models/g:generateContent"] {
+        for path in paths {
             let base = Script { retry_after_secs: Some(3), ..Script::failing(429) };
             simulator.set_script(Script { retry_hint: Some(hint), ..base });
             let mut raw = Raw::connect(&simulator).await;

@@ -259,6 +259,8 @@ fn rate_limits() -> Vec<Row> {
             dated,
         )
         .only(BOTH, &[Anthropic]),
+        plays("429, a `RetryInfo` of 120 s in the body alone", hinted(Some(RetryHint::RetryInfo)), counted)
+            .only(BOTH, &[Gemini]),
         plays("429, all of the vendor's hints at 120 s", hinted(None), counted),
         plays("429 without a hint", hinted(Some(RetryHint::Silent)), |_, _| {
             limited().cools(CoolKind::RateLimit, true, 30_000..=30_000)

@@ -63,7 +63,7 @@ fn details(case: &Case<'_>) -> String {
         429 => details.push(fill(QUOTA_FAILURE, &[("model", &quoted(case.model))])),
         _ => {}
     }
-    if case.has_usual_hint && (case.status == 429 || case.retry_after_secs.is_some()) {
+    if case.says_wait_in_body && (case.status == 429 || case.retry_after_secs.is_some()) {
         details.push(fill(RETRY_INFO, &[("delay", &format!("{}s", case.retry_after()))]));
     }
     if details.is_empty() { String::new() } else { format!(r#","details":[{}]"#, details.join(",")) }

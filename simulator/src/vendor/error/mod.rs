@@ -21,8 +21,8 @@ pub(crate) struct Case<'a> {
     /// Words that replace the vendor's own.
     pub(crate) words: Option<&'a ErrorWords>,
     pub(crate) retry_after_secs: Option<u32>,
-    /// When to come back is said as the vendor does.
-    pub(crate) has_usual_hint: bool,
+    /// When to come back is said in the body, by a vendor that does.
+    pub(crate) says_wait_in_body: bool,
     /// Our request id, without a prefix.
     pub(crate) id: &'a str,
 }
