@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod spending;
 pub mod sums;
 pub mod usage_days;
+mod wanted;
 
 /// One page of rows and whether more follow.
 #[derive(Debug, Clone)]

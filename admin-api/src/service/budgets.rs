@@ -7,7 +7,7 @@ use crate::error::{Error, Resource};
 use crate::repo::db::Db;
 use crate::repo::entity::{keys, providers, users};
 use crate::repo::limits::Limited;
-use crate::repo::spending::{Ahead, Interrupted, OfKey, ahead, interrupted, parts, rows};
+use crate::repo::spending::{Ahead, Interrupted, OfKey, ahead, interrupted, parts, rows_of_each};
 use crate::repo::{budget_epoch, journals, revision, usage_days};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use shared::ids::{KeyId, ProviderId, Revision, UserId};
@@ -105,16 +105,26 @@ impl Moment {
         let since = UnixMillis(now.0 - CORRECTED_WITHIN_MS - MARGIN_MS);
         let accounts = due.iter().map(|(account, ..)| *account);
         let mut interrupted = interrupted(&self.tx, accounts, since, books.ahead).await?;
-        let mut openings = Vec::with_capacity(due.len());
-        for (account, budget, now) in due {
-            let Interrupted { holds, beyond } = interrupted.remove(&account).unwrap_or_default();
+        let reads = due.into_iter().map(|(account, budget, now)| {
             let scopes = budget.scopes(account, &books.zone, now);
+            let reading = Reading::of(scopes.values(), now);
+            ((budget, scopes, now), (account, reading))
+        });
+        let (due, readings): (Vec<_>, Vec<_>) = reads.unzip();
+        let mut rows = rows_of_each(&self.tx, &readings, books.ahead).await?;
+        let mut parts = parts(&self.tx, &readings, &books.hold, books.ahead).await?;
+        let mut openings = Vec::with_capacity(due.len());
+        for ((budget, scopes, now), (account, _)) in due.into_iter().zip(&readings) {
+            let Interrupted { holds, beyond } = interrupted.remove(account).unwrap_or_default();
             let from = counts_from(scopes.values(), now);
             let counting = journals.iter().filter(|watermark| may_count(watermark.heard, from));
             let journals = counting.map(|watermark| (watermark.journal, watermark.seq)).collect();
-            let spends = books.spends(&self.tx, account, (&budget, scopes), beyond, now).await?;
+            let mut rows = rows.remove(account).unwrap_or_default();
+            rows.extend(beyond);
+            let parts = parts.remove(account).unwrap_or_default();
+            let spends = budget.spends(scopes, parts, rows, now);
             let interrupted = holds.into_iter().collect();
-            openings.push((account, Opening { spends, journals, interrupted }));
+            openings.push((*account, Opening { spends, journals, interrupted }));
         }
         Ok(openings)
     }
@@ -127,19 +137,22 @@ struct Books {
     hold: BTreeSet<Span>,
 }
 
-impl Books {
-    async fn spends(
+impl Budget {
+    fn scopes(&self, account: AccountId, zone: &Zone, now: UnixMillis) -> BTreeMap<ScopeId, Terms> {
+        match account {
+            AccountId::User(_) => scopes_of_user(&self.owner, &self.keys, zone, now),
+            AccountId::Provider(_) => [(ScopeId::Owner, Terms::of(&self.owner, zone, now))].into(),
+        }
+    }
+
+    /// What these scopes spent, where something is known of them or may still be spent.
+    fn spends(
         &self,
-        tx: &DatabaseTransaction,
-        account: AccountId,
-        (budget, scopes): (&Budget, BTreeMap<ScopeId, Terms>),
-        beyond: Vec<OfKey>,
+        scopes: BTreeMap<ScopeId, Terms>,
+        parts: Vec<OfKey>,
+        rows: Vec<OfKey>,
         now: UnixMillis,
-    ) -> Result<Vec<Spends>, Error> {
-        let reading = Reading::of(scopes.values(), now);
-        let mut rows = rows(tx, account, &reading, self.ahead).await?;
-        rows.extend(beyond);
-        let parts = parts(tx, account, &reading, &self.hold, self.ahead).await?;
+    ) -> Vec<Spends> {
         let of_keys = |all: Vec<OfKey>| {
             let mut by_key: BTreeMap<KeyId, Vec<Lump>> = BTreeMap::new();
             all.into_iter().for_each(|(key, lump)| by_key.entry(key).or_default().push(lump));
@@ -155,19 +168,10 @@ impl Books {
                     (of(&parts), of(&rows))
                 }
             };
-            let is_needed = !budget.is_deleted(scope) || !parts.is_empty() || !rows.is_empty();
+            let is_needed = !self.is_deleted(scope) || !parts.is_empty() || !rows.is_empty();
             is_needed.then(|| spends(scope, terms, &parts, &rows, now))
         });
-        Ok(of_scopes.collect())
-    }
-}
-
-impl Budget {
-    fn scopes(&self, account: AccountId, zone: &Zone, now: UnixMillis) -> BTreeMap<ScopeId, Terms> {
-        match account {
-            AccountId::User(_) => scopes_of_user(&self.owner, &self.keys, zone, now),
-            AccountId::Provider(_) => [(ScopeId::Owner, Terms::of(&self.owner, zone, now))].into(),
-        }
+        of_scopes.collect()
     }
 
     fn is_deleted(&self, scope: ScopeId) -> bool {

@@ -5,7 +5,9 @@ use crate::hub::{Hub, on_both};
 use admin_api::jobs::days::Days;
 use admin_api::jobs::open::{Opened, Opener};
 use admin_api::repo::db::Db;
-use admin_api::repo::{budget_epoch, revision};
+use admin_api::repo::spending::{Ahead, ahead, parts};
+use admin_api::repo::sums::{By, Of, Question, sums_in};
+use admin_api::repo::{budget_epoch, revision, usage_days};
 use admin_api::service::books::book;
 use admin_api::service::budgets::{Budget, Moment};
 use admin_api::service::now;
@@ -20,6 +22,7 @@ use shared::model::{DailyMode, FiveHoursMode, Key, Limits, User, WallTime};
 use shared::money::NanoUsd;
 use shared::ports::{Lent, NodeRegistry, Place, QuotaStore, Receipt};
 use shared::rules::quota::barrier::HeldUp;
+use shared::rules::quota::opening::Reading;
 use shared::rules::quota::{
     Account, AccountId, Ask, Charge, HoldId, Kind, Opening, ScopeId, Settle, Terms, epoch_of, owed,
     scopes_of_caller, scopes_of_provider,
@@ -34,6 +37,7 @@ use testbed::eventually;
 
 on_both!(on:
     an_account_opened_from_the_books_says_what_one_says_that_was_told_each_record,
+    accounts_that_are_opened_together_are_told_what_each_is_told_alone,
     a_busy_account_is_summed_by_minutes_and_says_the_same,
     a_busy_account_that_was_never_reset_is_opened,
     an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
@@ -291,6 +295,80 @@ async fn an_account_opened_from_the_books_says_what_one_says_that_was_told_each_
             }
         }
         db.reader().execute_unprepared("DELETE FROM usage_days_reopened").await.unwrap();
+    }
+}
+
+/// Sums by day and by hour, rows, records ahead of their watermark, several keys, accounts at two providers; then with one of them
+/// too busy to be read together with the others.
+async fn accounts_that_are_opened_together_are_told_what_each_is_told_alone(hub: Hub) {
+    let db = hub.handle.admin().db();
+    let zone = in_zone(&hub, "Europe/Berlin").await;
+    let mut dice = rng(17);
+    let mut stories: Vec<_> = (0..8).map(|seed| Story::of(seed, &zone, &mut dice)).collect();
+    for story in &mut stories {
+        story.add(HOUR_MS, &mut dice);
+        story.add(50 * DAY_MS, &mut dice);
+        story.booked_but_one(db, &mut dice).await;
+    }
+    assert!(Days::new(db.clone(), zone.rules()).step(NOW).await.unwrap() > 60);
+    let hold = usage_days::that_hold(db.reader()).await.unwrap();
+    // Some days are read by their hours.
+    for day in hold.iter().step_by(5) {
+        let forget = format!("DELETE FROM usage_days WHERE day_start_ms = {}", day.start.0);
+        db.reader().execute_unprepared(&forget).await.unwrap();
+    }
+    let hold = usage_days::that_hold(db.reader()).await.unwrap();
+    let mut alone = BTreeMap::new();
+    for is_one_busy in [false, true] {
+        if is_one_busy {
+            let busy = &mut stories[3];
+            let before = busy.records.len();
+            (0..5_001).for_each(|_| busy.add(dice.random_range(0..20 * HOUR_MS), &mut dice));
+            // Of another journal: of its own all are ahead that come after the missing one.
+            busy.journal = journal(99);
+            let numbers = (1..).zip(&busy.records[before..]);
+            let lent: Vec<_> = numbers.map(|(seq, record)| busy.lent(seq, record)).collect();
+            for batch in lent.chunks(1_000) {
+                book(db, batch).await.unwrap();
+            }
+        }
+        assert_eq!(ahead(db.reader()).await.unwrap(), Ahead::Some);
+        let all: Vec<_> = stories
+            .iter()
+            .flat_map(|story| story.accounts().map(|account| (account, story.budget(account), NOW)))
+            .collect();
+        let before = std::mem::take(&mut alone);
+        let mut readings = Vec::new();
+        for (account, budget, now) in all.clone() {
+            let story = stories.iter().find(|story| story.accounts().contains(&account)).unwrap();
+            let scopes = story.keys.iter().flat_map(|key| story.scopes(account, Some(key.id), now));
+            let terms: Vec<_> = scopes.map(|(_, terms)| terms).collect();
+            readings.push((account, Reading::of(&terms, now)));
+            alone.insert(account, opening(db, account, budget).await);
+        }
+        let moment = Moment::begin(db).await.unwrap();
+        let together: BTreeMap<_, _> = moment.openings(all).await.unwrap().into_iter().collect();
+        moment.end().await.unwrap();
+        assert_eq!(together, alone);
+        assert_ne!(alone, before, "the busy one");
+        // Sums: as the hours of each account say, all columns of them, and what is ahead.
+        let parts = parts(db.reader(), &readings, &hold, Ahead::None).await.unwrap();
+        for (account, reading) in &readings {
+            let (of, by) = match account {
+                AccountId::User(id) => (Of::User(id.0), By::Key),
+                AccountId::Provider(id) => (Of::Provider(id.0), By::Nothing),
+            };
+            let question = Question { bounds: reading.parts(), of: Some(of), by };
+            let mut expected: BTreeMap<_, i64> = BTreeMap::new();
+            for sum in sums_in(db.reader(), &question, &BTreeSet::new()).await.unwrap() {
+                if let Some(at) = reading.sum_at(UnixMillis(sum.hour_start_ms)) {
+                    *expected.entry((KeyId(sum.key_id), at)).or_default() += sum.cost_nano_usd;
+                }
+            }
+            assert!(expected.values().sum::<i64>() > 0, "{account:?}");
+            let found = parts[account].iter().map(|(key, lump)| ((*key, lump.first), lump.amount));
+            assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "{account:?}");
+        }
     }
 }
 

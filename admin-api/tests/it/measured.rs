@@ -89,8 +89,6 @@ async fn opened(hub: Hub) {
     run("UPDATE providers SET id = 1000").await;
     run("DROP INDEX ledger_user_idx, ledger_provider_idx, ledger_interrupted_idx").await;
     run(&ROWS.replace("{now}", &now.0.to_string())).await;
-    run("UPDATE users SET limit_total_nano_usd = 1000000000, budget_generations = 1").await;
-    run("UPDATE providers SET limit_total_nano_usd = 1000000000, budget_generations = 1").await;
     println!("indexes made in {:?}", run(indexes).await);
     let days = Days::new(db.clone(), jiff::tz::TimeZone::UTC).step(now).await.unwrap();
     db.reader().execute_unprepared("ANALYZE").await.unwrap();
@@ -103,27 +101,38 @@ async fn opened(hub: Hub) {
     while quotas.epoch().await.unwrap().is_none() {
         opener.step(0).await.unwrap();
     }
-    let users = |ids: std::ops::RangeInclusive<i64>| ids.map(|id| AccountId::User(UserId(id))).collect();
-    let providers: Vec<_> = (1..=50).map(|id| AccountId::Provider(ProviderId(id))).collect();
-    let all: [(&str, Vec<AccountId>); 4] = [
-        ("the busiest user", users(1..=1)),
-        ("a quiet user", users(2_000..=2_000)),
-        ("1 998 users", users(2..=1_999)),
-        ("50 providers", providers),
-    ];
-    for (who, accounts) in all {
-        let count = accounts.len();
-        for account in accounts {
-            quotas.want(account).await.unwrap();
+    let mut generation = 0;
+    for (what, limits) in
+        [("a total", ["total"].as_slice()), ("all windows", &["5h", "daily", "weekly", "monthly", "total"])]
+    {
+        generation += 1;
+        let limited = limits.iter().map(|limit| format!("limit_{limit}_nano_usd = 1000000000"));
+        let limited = limited.collect::<Vec<_>>().join(", ");
+        for of in ["users", "providers"] {
+            run(&format!("UPDATE {of} SET {limited}, budget_generations = {generation}")).await;
         }
-        let (began, mut opened) = (Instant::now(), 0);
-        while opened < count {
-            let step = opener.step(0).await.unwrap();
-            assert!(step.accounts > 0, "{who}: {opened} of {count}, {step:?}");
-            opened += step.accounts;
+        let users = |ids: std::ops::RangeInclusive<i64>| ids.map(|id| AccountId::User(UserId(id))).collect();
+        let providers: Vec<_> = (1..=50).map(|id| AccountId::Provider(ProviderId(id))).collect();
+        let all: [(&str, Vec<AccountId>); 4] = [
+            ("the busiest user", users(1..=1)),
+            ("a quiet user", users(2_000..=2_000)),
+            ("1 998 users", users(2..=1_999)),
+            ("50 providers", providers),
+        ];
+        for (who, accounts) in all {
+            let count = accounts.len();
+            for account in accounts {
+                quotas.want(account).await.unwrap();
+            }
+            let (began, mut opened) = (Instant::now(), 0);
+            while opened < count {
+                let step = opener.step(0).await.unwrap();
+                assert!(step.accounts > 0, "{who}: {opened} of {count}, {step:?}");
+                opened += step.accounts;
+            }
+            let took = began.elapsed();
+            println!("{what}: {who}: {took:?}, {:?} each", took / u32::try_from(count).unwrap());
         }
-        let took = began.elapsed();
-        println!("{who}: {took:?}, {:?} each", took / u32::try_from(count).unwrap());
     }
 }
 

@@ -57,7 +57,9 @@ pub fn sources(bounds: &[UnixMillis], summed: &BTreeSet<Span>) -> Sources {
         part > 0 && bounds.get(part).is_some_and(|next| day.end <= *next)
     };
     let mut days: Vec<Span> = Vec::new();
-    for day in summed.iter().filter(is_within_one) {
+    let from = Span { start, end: start };
+    let until_end = summed.range(from..).take_while(|day| day.start < end);
+    for day in until_end.filter(is_within_one) {
         match days.last_mut() {
             Some(run) if run.end == day.start => run.end = day.end,
             _ => days.push(*day),

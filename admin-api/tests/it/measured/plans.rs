@@ -3,7 +3,7 @@
 
 use crate::hub::{Hub, Kind, on};
 use admin_api::repo::db::Db;
-use admin_api::repo::spending::{Ahead, interrupted, minutes, parts, rows};
+use admin_api::repo::spending::{Ahead, interrupted, minutes, parts, rows, rows_of_each};
 use admin_api::repo::{journals, usage_days};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use shared::ids::{ProviderId, UserId};
@@ -102,8 +102,13 @@ async fn plans(hub: Hub) {
         println!("\n# rows of {who}\n");
         let found = rows(&explained, account, &reading, Ahead::Some).await.unwrap().len();
         println!("\n# parts of {who} ({found} rows)\n");
-        parts(&explained, account, &reading, &hold, Ahead::Some).await.unwrap();
+        parts(&explained, &[(account, reading.clone())], &hold, Ahead::Some).await.unwrap();
     }
+    println!("\n# parts of sixteen users\n");
+    let some: Vec<_> = (1..=16).map(|id| (AccountId::User(UserId(id)), reading.clone())).collect();
+    parts(&explained, &some, &hold, Ahead::Some).await.unwrap();
+    println!("\n# rows of them\n");
+    rows_of_each(&explained, &some[8..], Ahead::Some).await.unwrap();
     println!("\n# minutes of the busiest provider\n");
     minutes(&explained, accounts[2].1, &reading, Ahead::None).await.unwrap();
     println!("\n# what was interrupted of sixteen users\n");

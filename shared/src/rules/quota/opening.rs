@@ -18,6 +18,7 @@ use super::window::{DAY_MS, EVER, FIVE_HOURS_MS, Kind, Span, Terms};
 use super::words::{ScopeId, Spends};
 use crate::ids::KeyId;
 use crate::model::Limits;
+use crate::rules::usage_days::{self, Sources, sources};
 use crate::time::{HOUR_MS, UnixMillis, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -87,6 +88,14 @@ impl Reading {
         parts.insert(0, EVER);
         parts.dedup();
         parts
+    }
+
+    /// The sums that are read, each with when it counts: of days where they hold, of the hours around them.
+    #[must_use]
+    pub fn sums(&self, hold: &BTreeSet<usage_days::Span>) -> Vec<(UnixMillis, Sources)> {
+        let parts = self.parts();
+        let sum = |part: &[UnixMillis]| Some((self.sum_at(*part.first()?)?, sources(part, hold)));
+        parts.windows(2).filter_map(sum).collect()
     }
 
     /// When the sum of a part counts, or of a row that began in it; `None`: its rows are read.

@@ -235,7 +235,7 @@ pub struct Charge {
 }
 
 /// What a scope spent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spends {
     /// Whose.
     pub scope: ScopeId,
@@ -251,7 +251,7 @@ pub struct Spends {
 pub struct Life(pub String);
 
 /// What is known of an account whose store was empty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opening {
     /// What each scope spent.
     pub spends: Vec<Spends>,
