@@ -76,15 +76,25 @@ impl Api {
         }
     }
 
+    /// Asks for no more than a script may answer, and is long enough for all the input that one tells of: what a strict budget
+    /// puts aside is then the most that it can cost.
     pub fn body(self, is_stream: bool) -> Value {
-        let talk = json!([{"role": "user", "content": "hello"}]);
+        let text = "hello ".repeat(MOST_INPUT / 6 + 1);
+        let (model, talk) = (self.model(), json!([{"role": "user", "content": text}]));
         match self {
             Self::Messages => {
-                json!({"model": self.model(), "max_tokens": 64, "stream": is_stream, "messages": talk})
+                json!({"model": model, "max_tokens": MOST_OUTPUT, "stream": is_stream, "messages": talk})
             }
-            Self::Chat => json!({"model": self.model(), "stream": is_stream, "messages": talk}),
-            Self::Responses => json!({"model": self.model(), "stream": is_stream, "input": talk}),
-            Self::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}),
+            Self::Chat => {
+                json!({"model": model, "max_completion_tokens": MOST_OUTPUT, "stream": is_stream, "messages": talk})
+            }
+            Self::Responses => {
+                json!({"model": model, "max_output_tokens": MOST_OUTPUT, "stream": is_stream, "input": talk})
+            }
+            Self::Gemini => json!({
+                "contents": [{"role": "user", "parts": [{"text": text}]}],
+                "generationConfig": {"maxOutputTokens": MOST_OUTPUT},
+            }),
         }
     }
 
@@ -156,7 +166,7 @@ fn fake(dice: &mut Dice) -> FakeSuccess {
 }
 
 fn usage(dice: &mut Dice, api: Api) -> Usage {
-    let output = dice.between(1, 900);
+    let output = dice.between(1, MOST_OUTPUT);
     let mut usage =
         Usage { input: dice.between(1, 2_000), output, cache_read: dice.between(0, 500), ..Usage::default() };
     match api {
@@ -168,3 +178,8 @@ fn usage(dice: &mut Dice, api: Api) -> Usage {
     }
     usage
 }
+
+/// Tokens of input that a script tells of at most: all classes together.
+const MOST_INPUT: usize = 3_100;
+/// Tokens of output.
+const MOST_OUTPUT: u64 = 900;

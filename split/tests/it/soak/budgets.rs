@@ -38,7 +38,9 @@ fn difference(account: &Value, postgres: &Postgres) -> Option<String> {
             "SELECT coalesce(sum(greatest(cost, held)), 0) FROM (
                 SELECT sum(cost_nano_usd) AS cost,
                     max(CASE WHEN outcome = 'interrupted' THEN coalesce(held_nano_usd, 0) ELSE 0 END) AS held
-                FROM ledger WHERE user_id = {id} GROUP BY request_id
+                FROM ledger WHERE user_id = {id} AND coalesce(admitted_at_ms, created_at_ms)
+                    >= (SELECT coalesce(cost_reset_at_ms, 0) FROM users WHERE id = {id})
+                GROUP BY request_id
             ) AS requests"
         ),
         _ => format!(
@@ -54,6 +56,10 @@ fn difference(account: &Value, postgres: &Postgres) -> Option<String> {
         Some(shared::money::NanoUsd::parse_usd(text).unwrap().0)
     };
     let said = (nano("spent_usd"), nano("held_usd"));
-    (said != (Some(booked), Some(0)))
-        .then(|| format!("the budget of {kind} {id} says (spent, held) {said:?}, the ledger {booked}"))
+    if said != (Some(booked), Some(0)) {
+        return Some(format!("the budget of {kind} {id} says (spent, held) {said:?}, the ledger {booked}"));
+    }
+    let limit = nano("limit_usd");
+    // A provider's is never used up; a user's is strict where it is.
+    (limit.is_none_or(|limit| booked > limit)).then(|| format!("{kind} {id} has spent {booked} of {limit:?}"))
 }

@@ -154,6 +154,9 @@ impl One<'_> {
             let is_served = billed.last().is_some_and(|row| row.outcome == "served");
             self.must(last != Some(Ending::Completed) || is_served, "seen whole and not booked as served");
         }
+        if log.status == 429 && billed.is_empty() {
+            self.tally.count("refused for a budget");
+        }
         self.check_sums(log, billed);
         for (id, provider) in self.round.providers {
             self.check_provider(*id, provider, billed);
@@ -239,15 +242,18 @@ impl One<'_> {
             self.must(!row.is_estimate, "told and booked as an estimate");
         } else if row.outcome == "served" {
             self.must(row.is_estimate && !row.tokens.is_nothing(), "not told and not an estimate");
-        } else if row.outcome == "failed" {
+        } else if matches!(row.outcome.as_str(), "failed" | "cancelled") {
             // Of the half of a stream that it sent as one piece the provider does not know what that told.
             let is_half = self.seen.script.fake_success == Some(FakeSuccess::TruncatedJson);
             let half = self.seen.script.tokens().input;
             let input = answer.told.map_or(if is_half { half } else { 0 }, |told| told.input);
             // Of an answer that broke before the provider said so it is estimated.
-            let is_guess = row.is_estimate && answer.told.is_none() && answer.events > 0;
+            let is_cancelled = row.outcome == "cancelled";
+            let is_guess = row.is_estimate && (is_cancelled || answer.told.is_none()) && answer.events > 0;
             let is_known = is_guess || [0, input].contains(&row.tokens.input_tokens);
-            self.must(is_known, "a failed attempt with other input");
+            self.must(is_known, "an attempt without its end with other input");
+            // Nobody who reads a part of an answer can say that it is all.
+            self.must(!is_cancelled || row.is_estimate, "cancelled, and not an estimate");
             self.must(
                 answer.status.is_none_or(|s| s == 200) || row.tokens.is_nothing(),
                 "a refusal is billed",

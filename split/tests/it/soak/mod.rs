@@ -41,6 +41,8 @@ struct Soak {
     office: Office,
     way: Way,
     providers: HashMap<i64, Provider>,
+    /// The user whose budget is used up in each round.
+    tight: i64,
 }
 
 /// What rounds have in common.
@@ -72,17 +74,26 @@ impl Soak {
                 providers.insert(made["id"].as_i64().unwrap(), provider);
             }
         }
-        let secrets = [seat(&office, "Ada").await, seat(&office, "Bea").await];
+        let much = json!({ "limit_total_usd": MUCH });
+        let (_, ada) = user(&office, "Ada", much.clone()).await;
+        let (_, bea) = user(&office, "Bea", much).await;
+        let tight = json!({ "limit_total_usd": TIGHT, "quota_reservation": "strict" });
+        let (tight, cid) = user(&office, "Cid", tight).await;
+        let secrets = [ada, bea, cid];
         office.admin.in_force_on(2).await;
         let way =
             Way { nodes: [a.address(), b.address()], secrets: secrets.to_vec(), may_hang: manner.may_hang };
-        Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers }
+        Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight }
     }
 
     /// Lets a round happen and heal; answers it all as it was before, who saw what, and what was done.
     async fn round(self, number: u64, plan: Plan, seats: u64) -> (Self, Witness, Done) {
         self.upstream.clear();
-        let Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers } = self;
+        let anew = format!("/api/v1/users/{}/limits/reset", self.tight);
+        let anew = self.office.admin.api.post(&anew, json!({})).await;
+        assert_eq!(anew.status, 204, "{anew:?}");
+        let Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight } =
+            self;
         let began = Instant::now();
         let seats = Seats::start(&way, number, plan.seed, seats);
         let [faults_of_a, faults_of_b] = plan.gateways;
@@ -109,7 +120,8 @@ impl Soak {
         wrong.extend(budgets::agree(&office.admin, &postgres).await);
         let kills = [std::mem::take(&mut a.kills), std::mem::take(&mut b.kills)];
         let witness = Witness { number, seen, kills, wrong };
-        (Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers }, witness, done)
+        let nodes = [a, b];
+        (Self { postgres, redis, upstream, directory, nodes, office, way, providers, tight }, witness, done)
     }
 
     /// The books of a round beside what its witnesses say.
@@ -178,10 +190,12 @@ fn journals(root: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.is_dir()).collect()
 }
 
-/// The key of a user with a budget that nothing reaches.
-async fn seat(office: &Office, name: &str) -> String {
-    let made = office.admin.post("/api/v1/users", json!({ "name": name, "limit_total_usd": MUCH })).await;
-    made["key"]["secret"].as_str().unwrap().to_owned()
+/// A user and the secret of its key.
+async fn user(office: &Office, name: &str, limits: Value) -> (i64, String) {
+    let mut document = limits;
+    document["name"] = json!(name);
+    let made = office.admin.post("/api/v1/users", document).await;
+    (made["user"]["id"].as_i64().unwrap(), made["key"]["secret"].as_str().unwrap().to_owned())
 }
 
 /// A provider and its document. The first one does as the request's script says; the second one, dearer, serves whoever
@@ -320,6 +334,8 @@ impl Wanted {
 
 /// More than all rounds cost.
 const MUCH: &str = "1000000";
+/// Less than what a user asks for in a round.
+const TIGHT: &str = "0.5";
 /// How long faults come in a round.
 const ROUND: Duration = Duration::from_secs(9);
 /// After so many rounds that differ nothing new is learnt.
