@@ -128,6 +128,7 @@ impl World {
                 self.nodes[i].let_in.insert(hold, Begin { key, at: at.0 });
                 self.counts.admitted += 1;
                 for scope in [ScopeId::Owner, ScopeId::Key(key)] {
+                    self.first_from.insert(scope, self.store.first_counts_from(scope, UnixMillis(self.now)));
                     self.excess.insert(scope, truth::excess(&self.requests, scope));
                 }
                 if escrowed > NanoUsd::ZERO {

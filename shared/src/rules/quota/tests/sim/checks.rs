@@ -5,6 +5,7 @@ use super::truth;
 use super::world::World;
 use crate::ids::JournalId;
 use crate::money::NanoUsd;
+use crate::rules::quota::window::EVER;
 use crate::rules::quota::{Refusal, ScopeId, Span, What};
 use crate::time::UnixMillis;
 use rand::Rng;
@@ -67,7 +68,11 @@ impl World {
                 if window.span == Span::FirstSpend && (self.is_lost || !self.is_open) {
                     continue;
                 }
-                let start = truth::start(&window, self.now, self.store.first_counts_from(*scope, now));
+                let first = self
+                    .store
+                    .first_counts_from(*scope, now)
+                    .max(self.first_from.get(scope).copied().unwrap_or(EVER));
+                let start = truth::start(&window, self.now, first);
                 let spent = truth::spent(&self.requests, *scope, start);
                 let running = truth::running(&self.requests, *scope, start);
                 let limit = window.limit.0;

@@ -64,6 +64,9 @@ pub struct World {
     pub(super) requests: Vec<Request>,
     /// By scope: how much more than they needed those could cost that ran at the last admission.
     pub(super) excess: BTreeMap<ScopeId, i64>,
+    /// By scope: since when spending counted at the last admission in the five hours that begin with a spending. A store that lost
+    /// what it had divides them anew, without what was corrected to nothing: then more counts than counted when it was let in.
+    pub(super) first_from: BTreeMap<ScopeId, UnixMillis>,
     /// What the store really keeps of what was put aside ahead.
     pub(super) asides: BTreeMap<HoldId, Aside>,
     /// The newest epoch that the store has heard of since it lost what it had.
@@ -118,6 +121,7 @@ impl World {
             late: Vec::new(),
             requests: Vec::new(),
             excess: BTreeMap::new(),
+            first_from: BTreeMap::new(),
             asides: BTreeMap::new(),
             store_epoch: 1,
             grants: BTreeMap::new(),
