@@ -2,22 +2,26 @@
 //!
 //! Failure policy: a call that is not answered in time, or finds no connection, fails and counts for the breaker
 //! ([`shared::rules::link`]); while that is open, calls fail at once. A call that Redis answers with an error is an
-//! answer: it fails with [`PortError::Refused`] and opens nothing. Nothing is sent twice by itself.
+//! answer: it fails with [`PortError::Refused`] and opens nothing. Nothing is sent twice by itself, but for a script that Redis
+//! does not have: then nothing was done.
 
 use crate::config::{ConfigError, RedisConfig};
 use crate::connection::{Upkeep, connect};
 use crate::telemetry::{CallResult, LinkMetrics};
 use async_trait::async_trait;
 use bytes::Bytes;
+use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::Value;
 use fred::types::config::Options;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use shared::contract::scripts::ScriptCall;
 use shared::ports::{MetricsPart, PortError};
 use shared::rules::link::{CallError, LinkBreaker, is_answer};
 use shared::time::UnixMillis;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +33,7 @@ pub struct Link {
     breaker: Mutex<LinkBreaker>,
     began: Instant,
     address: String,
+    scripts: Names,
     /// Redis's last answer was an error: told once, not with each call.
     is_refusing: AtomicBool,
     /// What is counted; `None` only if the metrics could not be registered.
@@ -45,6 +50,7 @@ impl Link {
             breaker: Mutex::default(),
             began: Instant::now(),
             address: config.address(),
+            scripts: Names::default(),
             is_refusing: AtomicBool::new(false),
             metrics: LinkMetrics::new().ok(),
             upkeep,
@@ -86,8 +92,17 @@ impl Link {
             Options { max_attempts: Some(1), timeout: Some(deadline), fail_fast: true, ..Options::default() };
         let client = self.client.with_options(&options);
         let args: Vec<Value> = call.args.into_iter().map(Value::Bytes).collect();
+        let keys = call.keys;
+        let name = self.scripts.name(script);
+        let said = async {
+            match client.evalsha(name, keys.clone(), args.clone()).await {
+                // It has begun anew, or never had it: now it has.
+                Err(error) if code(&error) == NO_SCRIPT => client.eval(script, keys, args).await,
+                said => said,
+            }
+        };
         // The client's own deadline ends the call; this one holds should the client itself not answer.
-        let answer = timeout(deadline + GRACE, client.eval(script, call.keys, args)).await;
+        let answer = timeout(deadline + GRACE, said).await;
         match answer {
             Ok(Ok(value)) => {
                 self.count(CallResult::Answered);
@@ -146,6 +161,22 @@ impl MetricsPart for Link {
     }
 }
 
+/// What Redis calls scripts: the SHA-1 of each, made once. By where they stand in memory: they are constants.
+#[derive(Default)]
+struct Names(Mutex<HashMap<usize, Str>>);
+
+impl Names {
+    fn name(&self, script: &'static str) -> Str {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.entry(script.as_ptr() as usize).or_insert_with(|| sha1(script)).clone()
+    }
+}
+
+fn sha1(script: &str) -> Str {
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, script.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
 /// The first word of the message: Redis's code. The rest may quote what was sent.
 fn code(error: &Error) -> &str {
     error.details().split_whitespace().next().unwrap_or_default()
@@ -198,6 +229,8 @@ pub(crate) fn items(value: Value) -> Option<Vec<Value>> {
     }
 }
 
+/// Redis's code for a script that it does not have.
+const NO_SCRIPT: &str = "NOSCRIPT";
 /// How much later than its own deadline the client is given up.
 const GRACE: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -41,6 +41,24 @@ async fn a_redis_that_ends_and_comes_back_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_script_is_sent_when_redis_does_not_have_it_and_not_otherwise() {
+    let redis = Redis::start().await;
+    let nodes = RedisNodes::new(redis.link().await);
+    let calls = |command: &str| -> u64 {
+        let stats = redis.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    };
+    for sent in 1..=2 {
+        for _ in 0..3 {
+            assert!(answers(&nodes).await);
+        }
+        assert_eq!((calls("eval"), calls("evalsha")), (sent, 3 * sent));
+        redis.cli(&["SCRIPT", "FLUSH"]);
+    }
+}
+
+#[tokio::test]
 async fn a_redis_that_falls_silent_is_left_alone_until_it_speaks() {
     let redis = Redis::start().await;
     let link = redis.link().await;
