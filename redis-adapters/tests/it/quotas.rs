@@ -166,8 +166,11 @@ impl Pair {
         JournalId::from_parts(UnixMillis(number.cast_signed()), &[7; 10])
     }
 
-    /// Up to two days ago, or hardly ahead.
+    /// Up to two days ago, just now, or hardly ahead.
     fn moment(&mut self) -> UnixMillis {
+        if self.below(4) == 0 {
+            return UnixMillis(self.now);
+        }
         let back = [20_000, 6 * HOUR, 48 * HOUR][usize::try_from(self.below(3)).unwrap()];
         UnixMillis(self.now + 1_000 - self.below(back.cast_unsigned()).cast_signed())
     }
@@ -474,6 +477,8 @@ fn step(chance: &mut Draws) -> i64 {
     let mut below = |bound: u64| (chance.next_u64() % bound).cast_signed();
     match below(20) {
         0 => LENGTHS[usize::try_from(below(6)).unwrap()] + below(3) - 1,
+        // As long as what began with the last word, to the millisecond.
+        1 if below(2) == 0 => 5 * HOUR - below(2),
         1 => below(HOUR.cast_unsigned()),
         2..8 => below(20_000),
         _ => below(3),
