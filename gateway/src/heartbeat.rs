@@ -36,9 +36,8 @@ impl Identity {
     }
 
     fn beat(&self, hub: &Hub, is_draining: bool) -> NodeBeat {
-        let live = hub.live.load_full();
         // Whoever reads of the revision opens budgets by it.
-        hub.budgets.notice(&live);
+        let live = hub.budgets.notice();
         let revision = live.revision();
         let (budget_holds, under_way) = hub.budgets.under_way();
         let budget_escrowed = hub.budgets.escrowed();

@@ -234,12 +234,16 @@ impl Budgets {
         self.calendar.lock()
     }
 
-    /// Goes by this configuration from now on. When it returns, all that is to be told to those whom it governs stays until
-    /// it is: a beat may name its revision then.
-    pub fn notice(&self, live: &Live) {
-        if let Some(governed) = self.tellings.notice(live) {
+    /// Goes by the configuration in force from now on. When it returns, all that is to be told to those whom it governs stays until
+    /// it is: a beat may name its revision then, which is that of what is returned.
+    pub fn notice(&self) -> Arc<Live> {
+        // First: what is looked at then is no older than the answer.
+        let is_confirmed = self.live.has_asked();
+        let live = self.live.load_full();
+        if let Some(governed) = self.tellings.notice(&live, is_confirmed) {
             self.forget(&governed);
         }
+        live
     }
 
     /// Forgets accounts that are not governed any more, and holds of which nothing can be heard any more.

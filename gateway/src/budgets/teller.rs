@@ -98,7 +98,7 @@ impl Teller {
 
     /// Whatever there is to do now; true when it may not have been all.
     async fn round(&mut self) -> bool {
-        self.budgets.notice(&self.budgets.live.load_full());
+        self.budgets.notice();
         self.forget();
         for adopted in self.budgets.journal.take_adopted() {
             self.budgets.tellings.adopt(adopted.id, adopted.marks().clone());
@@ -133,7 +133,10 @@ impl Teller {
             // Whoever is let in from now on under the one before asks again.
             epochs.asked.send_replace(None);
             let epoch = stored?;
-            self.budgets.tellings.begin_anew();
+            // The first that a process sees may be an old one: what a dead process did not tell under it still counts.
+            if epochs.declared.borrow().is_some() {
+                self.budgets.tellings.begin_anew();
+            }
             self.budgets.local().begin_anew();
             self.declared.clear();
             if self.budgets.declare_all(&mut self.sources, epoch).await.is_err() {
@@ -283,6 +286,10 @@ impl Teller {
 
     /// Journals of dead processes that are told and booked to their end: nothing is held for them any more.
     async fn let_go(&mut self, epoch: Option<u64>) {
+        if !self.budgets.tellings.know_who_is_governed() {
+            // Something may be held for it in accounts that a later configuration names.
+            return;
+        }
         let Some(own) = self.sources.first().map(|own| own.marks().clone()) else { return };
         let done: Vec<Arc<Adopted>> =
             self.sources.iter().filter_map(|source| source.finished(&own)).cloned().collect();

@@ -18,6 +18,9 @@ pub struct Tellings {
 
 struct State {
     revision: Revision,
+    /// The far side has confirmed a configuration since this process started. Before, nobody knows who is governed: there is none, or
+    /// a kept one that may be old. Nothing goes until then.
+    is_confirmed: bool,
     governed: Arc<Governed>,
     /// The first is this process's own.
     journals: Vec<Told>,
@@ -32,26 +35,41 @@ struct Told {
 impl Tellings {
     /// Of a process with this journal.
     pub fn new(id: JournalId, marks: Arc<Marks>) -> Self {
+        marks.set_told(0);
         let own = Told { id, marks, telling: Telling::default() };
-        let state = State { revision: Revision(0), governed: Arc::default(), journals: vec![own] };
+        let state = State {
+            revision: Revision(0),
+            is_confirmed: false,
+            governed: Arc::default(),
+            journals: vec![own],
+        };
         Self { state: Mutex::new(state), moved: watch::Sender::new(()) }
     }
 
     /// Goes by this configuration from now on, unless by a later one already. When this returns nothing goes any more that
     /// is to be told to those whom it governs: a beat that names its revision says so. `None`: they are the same.
-    pub fn notice(&self, live: &Live) -> Option<Arc<Governed>> {
+    pub fn notice(&self, live: &Live, is_confirmed: bool) -> Option<Arc<Governed>> {
         let mut state = self.state.lock();
-        if live.revision() <= state.revision {
+        let was_confirmed = state.is_confirmed;
+        state.is_confirmed |= is_confirmed && live.revision() > Revision(0);
+        let is_news = live.revision() > state.revision;
+        if !is_news && state.is_confirmed == was_confirmed {
             return None;
         }
-        state.revision = live.revision();
-        let (before, after) = (state.governed.clone(), Arc::new(live.governed()));
-        if before == after {
+        let before = state.governed.clone();
+        let after = if is_news { Arc::new(live.governed()) } else { before.clone() };
+        state.revision = state.revision.max(live.revision());
+        if before == after && was_confirmed {
             return None;
         }
+        let is_confirmed = state.is_confirmed;
         for told in &mut state.journals {
-            told.telling.govern(&before, &after, told.marks.floor());
-            told.keep(&after);
+            // Those that a process finds governed at its start may be open, and not told yet what the books have of the dead.
+            let floor = if was_confirmed { told.marks.floor() } else { 0 };
+            told.telling.govern(&before, &after, floor);
+            if is_confirmed {
+                told.keep(&after);
+            }
         }
         state.governed = after.clone();
         Some(after)
@@ -62,11 +80,18 @@ impl Tellings {
         self.state.lock().governed.clone()
     }
 
+    /// Is a configuration in force that surely says who is governed?
+    pub fn know_who_is_governed(&self) -> bool {
+        self.state.lock().is_confirmed
+    }
+
     /// A journal that was adopted is told as well, from what is left of it on.
     pub fn adopt(&self, id: JournalId, marks: Arc<Marks>) {
         let mut state = self.state.lock();
         let told = Told { id, marks, telling: Telling::default() };
-        told.keep(&state.governed);
+        if state.is_confirmed {
+            told.keep(&state.governed);
+        }
         state.journals.push(told);
     }
 
@@ -78,10 +103,12 @@ impl Tellings {
     /// The store has lost everything: all that may not be in the books yet is told again.
     pub fn begin_anew(&self) {
         let mut state = self.state.lock();
-        let governed = state.governed.clone();
+        let (is_known, governed) = (state.is_confirmed, state.governed.clone());
         for told in &mut state.journals {
             told.telling = Telling::from(told.marks.floor());
-            told.keep(&governed);
+            if is_known {
+                told.keep(&governed);
+            }
         }
     }
 
@@ -98,10 +125,12 @@ impl Tellings {
     /// Changes how far a journal is told.
     pub fn with<T>(&self, id: JournalId, change: impl FnOnce(&mut Telling, &Governed) -> T) -> Option<T> {
         let mut state = self.state.lock();
-        let governed = state.governed.clone();
+        let (is_known, governed) = (state.is_confirmed, state.governed.clone());
         let told = state.journals.iter_mut().find(|told| told.id == id)?;
         let changed = change(&mut told.telling, &governed);
-        told.keep(&governed);
+        if is_known {
+            told.keep(&governed);
+        }
         Some(changed)
     }
 
@@ -122,7 +151,8 @@ impl Tellings {
     pub fn untold(&self) -> u64 {
         let state = self.state.lock();
         let untold = |told: &Told| {
-            let known = told.telling.told(&state.governed).max(told.marks.floor());
+            let told_to = if state.is_confirmed { told.telling.told(&state.governed) } else { 0 };
+            let known = told_to.max(told.marks.floor());
             told.marks.last().saturating_sub(known)
         };
         state.journals.iter().map(untold).sum()

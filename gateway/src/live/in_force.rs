@@ -101,8 +101,14 @@ impl InForce {
         }
     }
 
+    /// Has the far side answered? Until then a kept copy may be in force that is older than what is published.
+    #[must_use]
+    pub fn has_asked(&self) -> bool {
+        *self.has_asked.borrow()
+    }
+
     /// The far side has answered.
-    pub(super) fn note_asked(&self) {
+    pub(crate) fn note_asked(&self) {
         self.has_asked.send_replace(true);
     }
 

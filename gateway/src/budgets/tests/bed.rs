@@ -219,6 +219,12 @@ impl Bed {
 
     /// A configuration comes in force in which the user's account has this generation.
     pub fn govern(&self, generation: u32) {
+        self.starts_by(generation);
+        self.live.note_asked();
+    }
+
+    /// The same, kept from an earlier process: it may be old.
+    pub fn starts_by(&self, generation: u32) {
         let mut snapshot = testing::snapshot(vec![]);
         snapshot.revision = Revision(self.live.load().revision().0 + 1);
         snapshot.principals.users[0].limits = limits();

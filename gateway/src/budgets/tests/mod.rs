@@ -3,11 +3,12 @@
 mod bed;
 mod escrow;
 
-use super::Answer;
+use super::{Answer, Held};
 use bed::{Bed, USER, eventually, record};
 use shared::journal::Draft;
 use shared::ports::QuotaStore as _;
 use shared::rules::quota::outage::OutagePolicy;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,6 +227,57 @@ async fn what_a_dead_process_left_is_told_before_it_goes_and_nothing_is_held_for
     eventually("its journal goes", until_gone).await;
     heir.stands(1, 10, 0).await;
     assert!(heir.store.gone.lock().unwrap().contains(&id));
+}
+
+/// A process dies with a request that has ended and is not told, and with one that never began; the other that adopts its journal
+/// books it all. Nothing of it is open at the start, and the books have it then.
+async fn all_is_booked_of_a_dead_process(root: &Path, is_governed: bool) -> Bed {
+    let dead = Bed::start(OutagePolicy::Open, Some(root.to_owned())).await;
+    let id = dead.journal.id();
+    dead.store.begin(1).await.unwrap();
+    dead.govern(1);
+    dead.declares(1).await;
+    dead.open(1, 0, 0).await;
+    let ended = dead.request();
+    let mut held = [dead.admitted(ended, 10).await, dead.admitted(dead.request(), 30).await];
+    held.iter_mut().for_each(Held::keep);
+    dead.cut(true);
+    dead.journal.end(&record(ended, held[0].at(), 4)).await;
+    drop(held);
+    let store = dead.die().await;
+    // Who is governed is known before the store answers, or the other way round.
+    store.is_away.store(is_governed, Ordering::SeqCst);
+    let heir = Bed::start_on(OutagePolicy::Open, Some(root.to_owned()), store).await;
+    match is_governed {
+        true => heir.govern(1),
+        // What is kept on its disk is older than the limits.
+        false => heir.starts_by(0),
+    }
+    eventually("it is adopted and handed over", || {
+        heir.usage.waiting() == 1 && heir.budgets.figures().untold == 1
+    })
+    .await;
+    heir.usage.discard(1);
+    eventually("it is booked", || heir.budgets.figures().untold == 0).await;
+    assert!(root.join(id.to_string()).exists(), "nothing goes yet");
+    heir
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_left_is_told_although_nobody_knew_who_is_governed_when_it_was_booked() {
+    let root = tempfile::tempdir().unwrap();
+    let heir = all_is_booked_of_a_dead_process(root.path(), false).await;
+    heir.declares(1).await;
+    heir.govern(1);
+    heir.stands(1, 4, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_left_is_told_under_the_epoch_it_died_in_although_the_books_have_it() {
+    let root = tempfile::tempdir().unwrap();
+    let heir = all_is_booked_of_a_dead_process(root.path(), true).await;
+    heir.cut(false);
+    heir.stands(1, 4, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
