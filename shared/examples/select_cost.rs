@@ -2,11 +2,13 @@
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says what it found")]
 
 use rand::RngCore;
+use shared::contract::breaker::{CoolAsk, CoolKind, Mark, Report};
 use shared::model::rules::Pattern;
 use shared::model::{ActiveTime, Client, ClientPattern, GroupSet, MatchType, ModelRule, Provider};
 use shared::protocol::Dialect;
+use shared::rules::breaker::table::Table;
 use shared::rules::select::{Pool, SelectFacts, Selection, select};
-use shared::testing::{provider, rng};
+use shared::testing::{provider, report, rng};
 use shared::time::{UnixMillis, Zone};
 use std::collections::HashSet;
 use std::time::Instant;
@@ -35,10 +37,14 @@ fn main() {
         })
         .collect();
     let pool = Pool::new(&providers, &HashSet::new(), &Zone::parse("Europe/Berlin").unwrap_or_default());
-    for (name, caller) in [
-        ("one group", "group-07"),
-        ("five groups", "group-01,group-05,group-09,group-13,group-17"),
-        ("all", "*"),
+    let now = UnixMillis(1_790_000_000_000);
+    let table = half_at_rest(&providers, now);
+    for (name, caller, table) in [
+        ("one group", "group-07", None),
+        ("five groups", "group-01,group-05,group-09,group-13,group-17", None),
+        ("all", "*", None),
+        ("one group, half of it at rest", "group-07", Some((&table, now))),
+        ("all, half of them at rest", "*", Some((&table, now))),
     ] {
         let caller = GroupSet::parse(caller);
         let facts = SelectFacts {
@@ -47,8 +53,8 @@ fn main() {
             dialect: Dialect::Anthropic,
             model: Some("claude-opus-5-1"),
             client: Some(Client("claude-cli/2.1.7 (external, cli)")),
-            at: UnixMillis(1_790_000_000_000),
-            table: None,
+            at: now,
+            table,
             out: &[],
             only: None,
         };
@@ -67,4 +73,28 @@ fn main() {
         batches.sort_unstable();
         println!("{name}: median {} ns, worst batch {} ns", batches[50], batches[100]);
     }
+}
+
+/// Of four providers one has an open breaker and one a cool-down of its rate limit.
+fn half_at_rest(providers: &[Provider], now: UnixMillis) -> Table {
+    let mut table = Table::default();
+    for provider in providers {
+        let id = provider.id.0;
+        let said = Report { terms: provider.circuit_terms(), ..report(id, table.pass(), Mark::Failure) };
+        let cool = CoolAsk {
+            kind: CoolKind::RateLimit,
+            model: None,
+            first_ms: 60_000,
+            longest_ms: 60_000,
+            memory_ms: 60_000,
+        };
+        match id % 4 {
+            0 => (0..said.terms.failure_threshold).for_each(|_| {
+                table.report_here(&said, now);
+            }),
+            1 => drop(table.report_here(&Report { mark: Mark::Neutral, cool: Some(cool), ..said }, now)),
+            _ => {}
+        }
+    }
+    table
 }
