@@ -20,6 +20,7 @@ mod measured;
 mod plane;
 mod process;
 mod secrets;
+mod sessions;
 mod soak;
 mod stop;
 mod swap;
