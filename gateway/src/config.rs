@@ -32,6 +32,8 @@ pub struct GatewayConfig {
     /// `STREAM_THINKING_IDLE_SECS`: seconds that a stream may make no progress while its model thinks, where its provider's own
     /// limit is shorter. Default 900.
     pub thinking_idle: Duration,
+    /// How long a seat may take nothing of what it is sent before it counts as gone. Not a variable: a minute, for all.
+    pub write_deadline: Duration,
     /// `SESSION_TTL`: seconds that a conversation stays with its provider after its last turn. Default 300.
     pub session_ttl: Duration,
     /// `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS`: failures of the network count against a provider. Default false.
@@ -131,6 +133,7 @@ impl GatewayConfig {
                 "a whole number of seconds from 1 to 86400",
                 |text| secs(text).filter(|idle| !idle.is_zero()),
             ),
+            write_deadline: WRITE_DEADLINE,
             session_ttl: vars.read(
                 "SESSION_TTL",
                 DEFAULT_SESSION_TTL,
@@ -267,6 +270,8 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 23000);
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 23002);
+/// A client that takes nothing for this long is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 const SECONDS: &str = "a whole number of seconds from 0 to 86400";
 
 #[cfg(test)]

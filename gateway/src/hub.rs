@@ -54,10 +54,18 @@ pub struct Door {
     pub body_memory: BodyMemory,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// How long an answer may stand still.
+    pub waits: Waits,
+}
+
+/// How long an answer may stand still.
+pub struct Waits {
     /// How long a seat that waits for a stream may hear nothing; `None`: for ever.
     pub stream_keep_alive: Option<Duration>,
     /// How long a model that thinks may be silent, at least, in milliseconds.
     pub thinking_idle_ms: u64,
+    /// How long a seat may take nothing of what it is sent.
+    pub write_deadline: Duration,
 }
 
 impl Hub {
@@ -86,8 +94,11 @@ impl Hub {
                 failures: Failures::new(),
                 body_memory: BodyMemory::new(config.limits.body_memory_bytes),
                 trusted_proxies: config.trusted_proxies.clone(),
-                stream_keep_alive: config.stream_keep_alive,
-                thinking_idle_ms: u64::try_from(config.thinking_idle.as_millis()).unwrap_or(u64::MAX),
+                waits: Waits {
+                    stream_keep_alive: config.stream_keep_alive,
+                    thinking_idle_ms: u64::try_from(config.thinking_idle.as_millis()).unwrap_or(u64::MAX),
+                    write_deadline: config.write_deadline,
+                },
             },
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
             metrics: Metrics::new().ok(),

@@ -43,7 +43,7 @@ use std::time::Instant;
 /// Serves one request to its end. Never fails: what goes wrong is an answer, a log row, or both. False when the seat
 /// left or stopped reading: nothing more can be delivered to it.
 pub async fn serve(hub: &Hub, session: &mut ServerSession) -> bool {
-    let mut seat = Seat::new(session);
+    let mut seat = Seat::new(session, hub.door.waits.write_deadline);
     request(hub, &mut seat).await;
     seat.is_here()
 }
@@ -161,7 +161,7 @@ async fn steps(
     let session_key = session.as_ref().map(Session::short_key);
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, only, need: &need, session_key };
     // Boxed, and dropped here, as the parts of the relay are: an open stream then keeps only the frame of its own.
-    let mut keep_alive = KeepAlive::of(&asked, hub.door.stream_keep_alive);
+    let mut keep_alive = KeepAlive::of(&asked, hub.door.waits.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
     match found {
         // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.

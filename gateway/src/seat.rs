@@ -17,16 +17,17 @@ pub struct Seat<'a> {
     session: &'a mut ServerSession,
     is_here: bool,
     has_begun: bool,
+    write_deadline: Duration,
     /// What it is told beside an answer.
     told: Vec<Header>,
 }
 
 impl<'a> Seat<'a> {
-    /// Takes over a session whose request head has been read.
-    pub fn new(session: &'a mut ServerSession) -> Self {
+    /// Takes over a session whose request head has been read. A client that takes nothing for `write_deadline` is gone.
+    pub fn new(session: &'a mut ServerSession, write_deadline: Duration) -> Self {
         session.set_read_timeout(Some(READ_DEADLINE));
-        session.set_write_timeout(Some(WRITE_DEADLINE));
-        Self { session, is_here: true, has_begun: false, told: Vec::new() }
+        session.set_write_timeout(Some(write_deadline));
+        Self { session, is_here: true, has_begun: false, write_deadline, told: Vec::new() }
     }
 
     /// The session, for what only concerns the request.
@@ -125,7 +126,7 @@ impl<'a> Seat<'a> {
             wire::release(self.session.stream());
             // Pingora's own deadline is for pieces alone, and the last of them may leave only now.
             let end = self.session.write_response_body(Bytes::new(), true);
-            let written = timeout(WRITE_DEADLINE, end).await;
+            let written = timeout(self.write_deadline, end).await;
             self.note(matches!(written, Ok(Ok(()))));
         }
     }
@@ -168,5 +169,3 @@ impl Ending {
 const KEPT_BACK: usize = 1 << 10;
 /// The longest pause between two pieces of a request's body.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
-/// A client that takes nothing for this long is gone.
-const WRITE_DEADLINE: Duration = Duration::from_secs(60);

@@ -195,7 +195,8 @@ impl Reply<'_> {
         let mut gate = Gate::new();
         let mut last_progress = Instant::now();
         loop {
-            let idle = idle_limit_ms(&self.from.timers, self.job.hub.door.thinking_idle_ms, tap.facts());
+            let idle =
+                idle_limit_ms(&self.from.timers, self.job.hub.door.waits.thinking_idle_ms, tap.facts());
             let deadline = idle.and_then(|ms| limit(last_progress, ms));
             let (passed, is_over) = match within(deadline, self.upstream.read()).await {
                 Ok(Some(piece)) => (pass(&mut tap, &mut sidecar, piece), None),

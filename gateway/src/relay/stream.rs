@@ -220,7 +220,7 @@ impl Run<'_> {
     }
 
     fn deadline(&self, stream: &Stream, pace: &Pace) -> Option<Instant> {
-        let thinking_ms = self.relay.hub.door.thinking_idle_ms;
+        let thinking_ms = self.relay.hub.door.waits.thinking_idle_ms;
         let idle = idle_limit_ms(&self.from.timers, thinking_ms, stream.tap.facts())
             .and_then(|ms| pace.progress.checked_add(Duration::from_millis(ms)));
         let lingering = stream.tap.is_over().then(|| pace.progress + LINGERING);

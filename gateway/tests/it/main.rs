@@ -23,5 +23,6 @@ mod probing;
 mod responses;
 mod routing;
 mod sessions;
+mod slow_seats;
 mod waiting;
 mod warmup;

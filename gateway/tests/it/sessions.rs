@@ -129,7 +129,7 @@ impl Pair {
             provider.name = format!("renamed {number}");
             provider.weight = 1 + u32::try_from((number + id.unsigned_abs()) % 3).unwrap();
             // Nobody who comes anew is sent to the home half of the time.
-            provider.priority = u32::from(id == home && number % 2 == 0);
+            provider.priority = u32::from(id == home && number.is_multiple_of(2));
             provider.is_enabled = Some(id) != off;
         }
         for hub in &self.hubs {
