@@ -6,7 +6,7 @@ use crate::process::{ADMIN, GATEWAY, Process};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use shared::contract::codec;
 use shared::contract::snapshot::Snapshot;
 use simulator::Script;
@@ -69,6 +69,15 @@ impl Shape {
         .await;
     }
 
+    /// Bytes of the newest segment of the one journal that is there.
+    fn newest_segment(&self, name: &str) -> u64 {
+        let journals: Vec<_> = std::fs::read_dir(self.journal_root(name)).unwrap().collect();
+        assert_eq!(journals.len(), 1, "{journals:?}");
+        let entries = std::fs::read_dir(journals[0].as_ref().unwrap().path()).unwrap().map(Result::unwrap);
+        let segments = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "seg"));
+        segments.max_by_key(std::fs::DirEntry::file_name).unwrap().metadata().unwrap().len()
+    }
+
     /// Waits until nothing is left of the dead, and nothing waits.
     pub async fn is_drained(&self, gateway: &Gateway, name: &str) {
         eventually("the directory is drained", || async {
@@ -104,9 +113,13 @@ async fn streams(seats: &Client, secret: &str, count: usize) -> Vec<Response<Inc
 }
 
 async fn ready() -> (Shape, Admin, Gateway, String) {
+    ready_with(async |shape| shape.gateway("gateway").await).await
+}
+
+async fn ready_with(start: impl AsyncFnOnce(&Shape) -> Gateway) -> (Shape, Admin, Gateway, String) {
     let shape = Shape::new().await;
     let admin = shape.admin("admin").await;
-    let gateway = shape.gateway("gateway").await;
+    let gateway = start(&shape).await;
     admin.make_provider(&shape).await;
     let (_, secret) = admin.make_seat("Ada").await;
     admin.in_force_on(1).await;
@@ -226,6 +239,76 @@ async fn while_postgres_is_away_the_journal_grows_and_afterwards_it_is_empty() {
     shape.books_have(401, 0).await;
     shape.books_agree(&journals).await;
     shape.is_drained(&gateway, "gateway").await;
+}
+
+/// How far each file of the process may grow; `None`: as far as those of this one. What it writes beyond that is answered by
+/// an error, in the middle of a record, as a full disk does it.
+fn give_room(gateway: &Gateway, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(gateway.process.id()).unwrap());
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(pid, Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_disk_is_full_all_are_served_and_alarmed_of_and_afterwards_the_disk_has_all_of_them() {
+    let (shape, admin, mut gateway, secret) = ready_with(async |shape| {
+        let mut command = shape.command("/bin/sh", "gateway");
+        // A limit of the file size is an error only for whoever ignores the signal.
+        command.args(["-c", "trap '' XFSZ; exec \"$0\"", GATEWAY]);
+        Gateway::up(Process::start(command)).await
+    })
+    .await;
+    shape.is_kept("gateway", 1).await;
+    let page = async |gateway: &Gateway| gateway.ops.get("/metrics").await.text;
+    let says = async |gateway: &Gateway, line: &str| {
+        eventually(line, || async { page(gateway).await.contains(&format!("\n{line}\n")) }).await;
+    };
+    says(&gateway, "cch_journal_writable 1").await;
+    shape.books_have(1, 0).await;
+    // Nobody books meanwhile: what the gateway has, it has to keep.
+    admin.process.signal(Signal::STOP);
+    let mut cut = streams(&gateway.seats, &secret, 5).await;
+    serve(&gateway, &secret, 10).await;
+
+    // The open segment takes a part of the next record, and no other file takes anything.
+    give_room(&gateway, Some(shape.newest_segment("gateway") + 100));
+    serve(&gateway, &secret, 1).await;
+    give_room(&gateway, Some(1));
+    serve(&gateway, &secret, 39).await;
+    cut.extend(streams(&gateway.seats, &secret, 5).await);
+    says(&gateway, "cch_journal_writable 0").await;
+    let alarm = gateway.process.says("the usage journal cannot be written").await;
+    assert_eq!(alarm["level"], "ERROR", "{alarm}");
+    let before = kept(&page(&gateway).await, "in_memory");
+    serve(&gateway, &secret, 20).await;
+    let full = page(&gateway).await;
+    assert_eq!(kept(&full, "in_memory"), before + 20, "{full}");
+    assert_eq!(kept(&full, "on_disk") + kept(&full, "in_memory"), 1 + 10 + 40 + 20, "{full}");
+    assert!(before >= 39, "{full}");
+    assert_eq!(kept(&full, "lost"), 0, "{full}");
+    assert!(full.contains("\ncch_journal_writable 0\n"), "{full}");
+
+    give_room(&gateway, None);
+    says(&gateway, "cch_journal_writable 1").await;
+    gateway.process.says("the usage journal is written again").await;
+    serve(&gateway, &secret, 10).await;
+    assert_eq!(kept(&page(&gateway).await, "in_memory"), before + 20, "the disk takes them again");
+    // Now only the disk knows.
+    gateway.process.kill().await;
+    drop(cut);
+    shape.redis.cli(&["FLUSHALL"]);
+    admin.process.signal(Signal::CONT);
+    let next = shape.gateway("gateway").await;
+    serve(&next, &secret, 5).await;
+    shape.books_have(1 + 10 + 40 + 20 + 10 + 5, 10).await;
+    shape.is_drained(&next, "gateway").await;
+}
+
+/// Records that a page of metrics says were kept so.
+fn kept(page: &str, how: &str) -> u64 {
+    let name = format!("cch_journal_records_total{{kept=\"{how}\"}} ");
+    let count = page.lines().find_map(|line| line.strip_prefix(&name));
+    count.expect("it is on the page").parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
