@@ -252,8 +252,9 @@ impl One<'_> {
             let is_guess = row.is_estimate && (is_cancelled || answer.told.is_none()) && answer.events > 0;
             let is_known = is_guess || [0, input].contains(&row.tokens.input_tokens);
             self.must(is_known, "an attempt without its end with other input");
-            // Nobody who reads a part of an answer can say that it is all.
-            self.must(!is_cancelled || row.is_estimate, "cancelled, and not an estimate");
+            // Nobody who reads a part of an answer can say that it is all; the last word may have come, though.
+            let is_whole = row.is_estimate || Some(row.tokens) == usage;
+            self.must(!is_cancelled || is_whole, "cancelled, and neither an estimate nor what was told");
             self.must(
                 answer.status.is_none_or(|s| s == 200) || row.tokens.is_nothing(),
                 "a refusal is billed",
