@@ -5,14 +5,12 @@
 //! than that it is one that a model answers: whoever has no room has none for the cheapest.
 
 mod budgets;
-mod course;
 mod ground;
 
 use super::quotas::Quota;
 use super::{Admin, circuits, now};
 use crate::error::Error;
 use budgets::Budgets;
-use course::course;
 use ground::Ground;
 use shared::contract::usage::ChainStep;
 use shared::ids::{KeyId, ProviderId, Revision};
@@ -23,7 +21,7 @@ use shared::rules::access;
 use shared::rules::affinity::{self, draw_seed};
 use shared::rules::breaker::table::{Standing, Table};
 use shared::rules::quota::Refusal;
-use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, select};
+use shared::rules::select::{Draws, Out, OutReason, Pool, SelectFacts, Selection, course, select};
 use shared::rules::session::{IdSource, SessionId, SessionKey};
 use shared::time::UnixMillis;
 use std::collections::BTreeMap;

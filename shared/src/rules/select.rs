@@ -13,10 +13,12 @@
 //! is empty; a choice takes exactly one number from the rng, an exhausted pool none. A [`Pool`] is in the order of
 //! its ids, so the same facts and seed give the same choice whatever the order of rows.
 
+mod course;
 mod draws;
 mod pool;
 mod reasons;
 
+pub use course::{Course, course};
 pub use draws::Draws;
 pub use pool::Pool;
 pub use reasons::{Excluded, Reason};
