@@ -62,16 +62,14 @@ impl Tellings {
         if before == after && was_confirmed {
             return None;
         }
-        let is_confirmed = state.is_confirmed;
+        state.governed = after.clone();
+        let known = state.known();
         for told in &mut state.journals {
             // Those that a process finds governed at its start may be open, and not told yet what the books have of the dead.
             let floor = if was_confirmed { told.marks.floor() } else { 0 };
             told.telling.govern(&before, &after, floor);
-            if is_confirmed {
-                told.keep(&after);
-            }
+            told.keep(known.as_deref());
         }
-        state.governed = after.clone();
         Some(after)
     }
 
@@ -89,9 +87,7 @@ impl Tellings {
     pub fn adopt(&self, id: JournalId, marks: Arc<Marks>) {
         let mut state = self.state.lock();
         let told = Told { id, marks, telling: Telling::default() };
-        if state.is_confirmed {
-            told.keep(&state.governed);
-        }
+        told.keep(state.known().as_deref());
         state.journals.push(told);
     }
 
@@ -103,12 +99,10 @@ impl Tellings {
     /// The store has lost everything: all that may not be in the books yet is told again.
     pub fn begin_anew(&self) {
         let mut state = self.state.lock();
-        let (is_known, governed) = (state.is_confirmed, state.governed.clone());
+        let known = state.known();
         for told in &mut state.journals {
             told.telling = Telling::from(told.marks.floor());
-            if is_known {
-                told.keep(&governed);
-            }
+            told.keep(known.as_deref());
         }
     }
 
@@ -125,12 +119,10 @@ impl Tellings {
     /// Changes how far a journal is told.
     pub fn with<T>(&self, id: JournalId, change: impl FnOnce(&mut Telling, &Governed) -> T) -> Option<T> {
         let mut state = self.state.lock();
-        let (is_known, governed) = (state.is_confirmed, state.governed.clone());
+        let (known, governed) = (state.known(), state.governed.clone());
         let told = state.journals.iter_mut().find(|told| told.id == id)?;
         let changed = change(&mut told.telling, &governed);
-        if is_known {
-            told.keep(&governed);
-        }
+        told.keep(known.as_deref());
         Some(changed)
     }
 
@@ -150,10 +142,10 @@ impl Tellings {
     /// Records of which somebody who is to be told was not told yet.
     pub fn untold(&self) -> u64 {
         let state = self.state.lock();
+        let known = state.known();
         let untold = |told: &Told| {
-            let told_to = if state.is_confirmed { told.telling.told(&state.governed) } else { 0 };
-            let known = told_to.max(told.marks.floor());
-            told.marks.last().saturating_sub(known)
+            let needless = told.telling.told(known.as_deref()).max(told.marks.floor());
+            told.marks.last().saturating_sub(needless)
         };
         state.journals.iter().map(untold).sum()
     }
@@ -171,7 +163,7 @@ impl Tellings {
     /// Has everybody been told all that is in this process's journal up to this number?
     pub fn is_told(&self, last: u64) -> bool {
         let state = self.state.lock();
-        state.journals.first().is_none_or(|own| own.telling.told(&state.governed) >= last)
+        state.journals.first().is_none_or(|own| own.telling.told(Some(&state.governed)) >= last)
     }
 
     /// Has all of it up to this number been looked at, and this account been told what is its own?
@@ -186,8 +178,15 @@ impl Tellings {
     }
 }
 
+impl State {
+    /// Who is governed, where that is sure.
+    fn known(&self) -> Option<Arc<Governed>> {
+        self.is_confirmed.then(|| self.governed.clone())
+    }
+}
+
 impl Told {
-    fn keep(&self, governed: &Governed) {
-        self.marks.set_told(self.telling.told(governed));
+    fn keep(&self, known: Option<&Governed>) {
+        self.marks.set_told(self.telling.told(known));
     }
 }

@@ -120,9 +120,11 @@ impl Telling {
         self.behind.retain(|account, behind| after.generation(*account).is_some() && behind.told < self.read);
     }
 
-    /// Up to which number nobody has to be told anything any more.
+    /// Up to which number nobody has to be told anything any more. `None`: it is not known who is governed, and everything may
+    /// have to be told.
     #[must_use]
-    pub fn told(&self, governed: &Governed) -> u64 {
+    pub fn told(&self, governed: Option<&Governed>) -> u64 {
+        let Some(governed) = governed else { return 0 };
         if governed.is_empty() {
             return u64::MAX;
         }

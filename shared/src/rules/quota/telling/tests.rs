@@ -101,7 +101,7 @@ impl World {
             Op::Book(count) => self.booked = (self.booked + *count as u64).min(self.last()),
             Op::Hear => self.floor = self.booked,
             Op::Delete => {
-                let needless = self.floor.min(self.telling.told(&self.governed));
+                let needless = self.floor.min(self.telling.told(Some(&self.governed)));
                 self.deleted = self.deleted.max(needless);
             }
             Op::Govern(n, is_governed) => self.govern(*n, *is_governed),
@@ -223,7 +223,7 @@ proptest! {
                 prop_assert_eq!(standing.windows[0].spent, NanoUsd(spent), "{:?}", account);
             }
         }
-        let told = world.telling.told(&world.governed);
+        let told = world.telling.told(Some(&world.governed));
         prop_assert!(told >= world.last(), "all may go: {}", told);
         let idle = Moment { last: world.last(), now_ms: u64::MAX, can_tell: true };
         prop_assert_eq!(world.telling.next(idle), None);
@@ -244,7 +244,7 @@ fn who_cannot_be_told_is_left_behind_and_comes_after_while_the_others_go_on() {
     let charges = [(11, charge(first)), (12, charge(second)), (13, charge(first)), (14, charge(second))];
     let pass = telling.pass((10, 14), &charges, &governed, at(0));
     telling.passed(&pass, &[true, false], &governed, at(0));
-    assert_eq!(telling.told(&governed), 11, "what is to be told again stays");
+    assert_eq!(telling.told(Some(&governed)), 11, "what is to be told again stays");
     assert_eq!((telling.next(at(49)), telling.next(at(50))), (None, Some(11)));
     assert_eq!(telling.wake_at_ms(), Some(50));
     let pass = telling.pass((11, 14), &charges[1..], &governed, at(50));
@@ -254,7 +254,7 @@ fn who_cannot_be_told_is_left_behind_and_comes_after_while_the_others_go_on() {
     telling.retry(|account| account == second);
     assert_eq!(telling.next(at(60)), Some(11), "it has answered somebody");
     telling.passed(&pass, &[true], &governed, at(60));
-    assert_eq!((telling.told(&governed), telling.next(at(60))), (14, None));
+    assert_eq!((telling.told(Some(&governed)), telling.next(at(60))), (14, None));
 }
 
 #[test]
@@ -275,9 +275,10 @@ fn what_is_due_to_an_account_is_told_together_in_its_order() {
 fn while_nothing_is_limited_nothing_is_kept() {
     let mut telling = Telling::from(0);
     let none = Governed::default();
-    assert_eq!(telling.told(&none), u64::MAX);
+    assert_eq!(telling.told(Some(&none)), u64::MAX);
+    assert_eq!(telling.told(None), 0, "while nobody knows what is limited, all is");
     let some: Governed = [(ACCOUNTS[0], 1), (ACCOUNTS[1], 0)].into_iter().collect();
     assert_eq!(some.accounts().count(), 1, "generation 0 is nobody's");
     telling.govern(&none, &some, 7);
-    assert_eq!(telling.told(&some), 7);
+    assert_eq!(telling.told(Some(&some)), 7);
 }
