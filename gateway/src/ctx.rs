@@ -180,11 +180,34 @@ impl Book {
         self.body_bytes
     }
 
-    /// What cost more than it could: which attempt (0: the whole request), the bound that was put aside for it, and its cost.
+    /// Failed attempts that cost something which nothing is put aside for, now that another attempt is to be made: which, and how
+    /// much. None where nobody counts on the most that the request can cost.
+    #[must_use]
+    pub fn uncovered(&self) -> Vec<(u32, NanoUsd)> {
+        if !self.holds.iter().any(|hold| matches!(hold.bound(), Some((WHOLE_REQUEST, _)))) {
+            return Vec::new();
+        }
+        let uncovered = self.attempts.iter().filter(|row| !row.is_covered && row.cost.total > NanoUsd::ZERO);
+        uncovered.map(|row| (row.attempt, row.cost.total)).collect()
+    }
+
+    /// What this attempt cost is put aside by itself.
+    pub fn cover(&mut self, attempt: u32, hold: budgets::Held) {
+        for row in self.attempts.iter_mut().filter(|row| row.attempt == attempt) {
+            row.is_covered = true;
+            self.entry.held = self.entry.held + row.cost.total;
+        }
+        self.holds.push(hold);
+    }
+
+    /// What cost more than it could: which attempt (0: the whole request, without what is covered by itself), the bound that was
+    /// put aside for it, and its cost.
     #[must_use]
     pub fn above_bounds(&self) -> Vec<(u32, NanoUsd, NanoUsd)> {
         let cost_of = |attempt: u32| {
-            let rows = self.attempts.iter().filter(|row| attempt == 0 || row.attempt == attempt);
+            let is_whole = attempt == WHOLE_REQUEST;
+            let rows = self.attempts.iter();
+            let rows = rows.filter(|row| if is_whole { !row.is_covered } else { row.attempt == attempt });
             rows.map(|row| row.cost.total).sum::<NanoUsd>()
         };
         let bounds = self.holds.iter().filter_map(budgets::Held::bound);
@@ -223,12 +246,6 @@ impl Book {
     /// An attempt has its ledger row.
     pub fn attempt(&mut self, attempt: Option<AttemptEntry>) {
         self.attempts.extend(attempt);
-    }
-
-    /// The same, with what stays put aside for it.
-    pub fn tried(&mut self, (attempt, hold): (Option<AttemptEntry>, Option<budgets::Held>)) {
-        self.attempt(attempt);
-        self.hold(hold);
     }
 
     /// This provider's answer goes to the seat under this status.
@@ -299,6 +316,8 @@ pub fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
+/// In the place of an attempt's number.
+const WHOLE_REQUEST: u32 = 0;
 /// What the log says of a seat that left before the head.
 const CLIENT_CLOSED: u16 = 499;
 /// Longer model names are cut in the books.

@@ -181,6 +181,7 @@ impl BillTerms {
             flags,
             admitted_at: self.admitted_at,
             held: NanoUsd::ZERO,
+            is_covered: false,
         })
     }
 }

@@ -279,13 +279,14 @@ pub async fn interrupted(
         let [beyond_user, beyond_provider]: [i64; 2] = [row.try_get_by_index(8)?, row.try_get_by_index(9)?];
         // A request is one hold of its user's, however often it was cut.
         let is_first = last.replace(request) != Some(request);
-        for (account, hold, key, at, beyond) in [
-            (user, HoldId(request, 0), key, of_user, if is_first { beyond_user } else { 0 }),
-            (provider, HoldId(request, attempt), KeyId(0), of_provider, beyond_provider),
+        // What its user has put aside for the attempts before it, each by itself, is over as well.
+        for (account, holds, key, at, beyond) in [
+            (user, 0..attempt, key, of_user, if is_first { beyond_user } else { 0 }),
+            (provider, attempt..attempt.saturating_add(1), KeyId(0), of_provider, beyond_provider),
         ] {
             let Some(of_it) = found.get_mut(&account) else { continue };
             if is_late {
-                of_it.holds.insert(hold);
+                of_it.holds.extend(holds.map(|number| HoldId(request, number)));
             }
             if beyond > 0 {
                 let at = UnixMillis(at);

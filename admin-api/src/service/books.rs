@@ -267,6 +267,8 @@ pub(super) fn ledger_row(request: &RequestEntry, attempt: &AttemptEntry) -> ledg
         flags,
         admitted_at,
         held,
+        // For budgets alone.
+        is_covered: _,
     } = attempt;
     let put_aside = |held: NanoUsd| (held != NanoUsd(0)).then_some(held.0);
     ledger::Model {

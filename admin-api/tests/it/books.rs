@@ -96,6 +96,7 @@ pub fn attempt(number: u32, provider: i64, outcome: Outcome, n: u64) -> AttemptE
         flags: UsageFlags::default(),
         admitted_at: None,
         held: NanoUsd(0),
+        is_covered: false,
     }
 }
 

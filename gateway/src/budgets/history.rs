@@ -69,6 +69,7 @@ mod tests {
             flags: Default::default(),
             admitted_at: None,
             held: NanoUsd(0),
+            is_covered: false,
         }];
         for _ in 0..20 {
             histories.note(&record, "a", 1_000);

@@ -42,7 +42,7 @@ use shared::rules::breaker::table::Table;
 use shared::rules::cooldown::Preference;
 use shared::rules::retry::{FailedAttempt, FinalAnswer, Plan, Step, caller_deadline, final_answer};
 use shared::rules::select::{Draws, Out, OutReason, SelectFacts, Selection, reuse, select};
-use spend::{Try, put_aside};
+use spend::{Try, cover, put_aside};
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -113,6 +113,7 @@ pub async fn find_answer(
             },
         };
         let Some((provider, route)) = job.arrival.live.provider(provider_id) else { break };
+        cover(job, book).await?;
         let Some(mut admission) = admit(job, provider).await else {
             out.push(Out { provider_id, why: OutReason::Probing });
             continue;
@@ -339,12 +340,12 @@ async fn try_one(
         Some(Tried::Failed(failed)) => {
             book.chain(step(failed.verdict.label, failed.status(), failed.verdict.rule));
             admission.failed(&failed.verdict, failed.status(), failed.retry_after_secs);
-            book.tried(turn.settle(terms.row(number, Outcome::Failed, &failed.spent)));
+            turn.settle(job, book, terms.row(number, Outcome::Failed, &failed.spent)).await;
             if seat.is_here() { TryEnd::Failed(failed) } else { TryEnd::ClientGone }
         }
         None => {
             book.chain(step("cancelled", None, None));
-            book.tried(turn.settle(terms.row(number, Outcome::Cancelled, &Spent::unknown())));
+            turn.settle(job, book, terms.row(number, Outcome::Cancelled, &Spent::unknown())).await;
             TryEnd::ClientGone
         }
     }

@@ -1,8 +1,11 @@
-//! The budget of a provider: what an attempt may cost there is put aside first.
+//! What attempts may cost, put aside first: each at its provider, and at its user what failed ones have cost.
 
 use super::Job;
 use crate::budgets::{Answer, Held, Wish};
-use shared::contract::usage::AttemptEntry;
+use crate::ctx::Book;
+use crate::guards::admit::admitted;
+use crate::reject::Reject;
+use shared::contract::usage::{AttemptEntry, Outcome};
 use shared::model::Provider;
 use shared::money::NanoUsd;
 use shared::rules::quota::{AccountId, HoldId};
@@ -52,12 +55,46 @@ pub async fn put_aside(job: &Job<'_>, provider: &Provider, number: u32) -> Optio
 impl Try {
     /// What of its money is kept until the page is closed: nothing when the attempt cost nothing. Then the provider has it back
     /// at once, and the page says nothing of its admission.
-    pub fn settle(self, row: Option<AttemptEntry>) -> (Option<AttemptEntry>, Option<Held>) {
+    pub async fn settle(self, job: &Job<'_>, book: &mut Book, row: Option<AttemptEntry>) {
         match row {
             Some(row) if row.cost.total == NanoUsd::ZERO => {
-                (Some(AttemptEntry { admitted_at: None, ..row }), None)
+                let row = AttemptEntry { admitted_at: None, ..row };
+                // Written down first: else the books would say of a process that dies now that it may all be spent.
+                let cut = AttemptEntry { outcome: Outcome::Interrupted, ..row.clone() };
+                if self.hold.is_some()
+                    && let Some(draft) = book.draft(&cut, job.arrival.elapsed_ms())
+                {
+                    job.hub.journal.begin(job.arrival.id, draft).await;
+                }
+                book.attempt(Some(row));
             }
-            row => (row, self.hold),
+            row => {
+                book.attempt(row);
+                book.hold(self.hold);
+            }
         }
     }
+}
+
+/// Before another attempt: what failed ones have cost is put aside for the user by itself where the request's own hold is the most that
+/// it may cost, because that is for one attempt. An error: the user's budget has no room for it.
+pub async fn cover(job: &Job<'_>, book: &mut Book) -> Result<(), Reject> {
+    for (attempt, cost) in book.uncovered() {
+        let zone = &job.arrival.live.terms().settings.timezone;
+        let (user, key) = (&job.principal.user, &job.principal.key);
+        let scopes = job.hub.budgets.calendar().scopes_of_caller(user, key, zone, job.arrival.now());
+        let wish = Wish {
+            account: AccountId::User(user.id),
+            generation: user.budget_generation,
+            hold: HoldId(job.arrival.id, attempt),
+            need: cost,
+            is_strict: true,
+            scopes: &scopes,
+            is_counted: false,
+            session: None,
+        };
+        let (hold, _) = admitted(job.hub.budgets.ask(wish).await, cost, job.arrival.now())?;
+        book.cover(attempt, hold);
+    }
+    Ok(())
 }

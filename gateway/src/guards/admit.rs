@@ -1,7 +1,7 @@
 //! May the caller's budgets take this request? What it may cost is put aside until the books know what it did.
 
 use crate::budgets::need::Need;
-use crate::budgets::{Answer, Wish};
+use crate::budgets::{Answer, Held, Wish};
 use crate::ctx::{Arrival, Asked, Book};
 use crate::hub::Hub;
 use crate::live::Principal;
@@ -10,7 +10,8 @@ use crate::seat::Seat;
 use crate::sessions::Session;
 use shared::ids::ProviderId;
 use shared::money::NanoUsd;
-use shared::rules::quota::{AccountId, HoldId, headers};
+use shared::rules::quota::{AccountId, HoldId, Standing, headers};
+use shared::time::UnixMillis;
 
 /// A request that may be let in.
 pub struct Applicant<'a> {
@@ -57,17 +58,22 @@ pub async fn admit(
         is_counted: true,
         session: session.map(|session| (session.short_key(), hub.sessions.ttl_ms())),
     };
-    match hub.budgets.ask(wish).await {
-        Answer::Admitted { hold, standing } => {
-            let now = arrival.now();
-            seat.tell(headers::of_standing(asked.family.dialect(), &standing, now));
-            let hold = if is_strict { hold.bounded(need_of_it) } else { hold };
-            book.admitted(hold, need_of_it, now);
-            Ok(())
-        }
-        Answer::Refused(refusal) => Err(Reject::Limit(Box::new((refusal, arrival.now())))),
+    let answer = hub.budgets.ask(wish).await;
+    let now = arrival.now();
+    let (hold, standing) = admitted(answer, need_of_it, now)?;
+    seat.tell(headers::of_standing(asked.family.dialect(), &standing, now));
+    let hold = if is_strict { hold.bounded(need_of_it) } else { hold };
+    book.admitted(hold, need_of_it, now);
+    Ok(())
+}
+
+/// What a caller's budgets have let in, or what the caller is told.
+pub fn admitted(answer: Answer, need: NanoUsd, now: UnixMillis) -> Result<(Held, Standing), Reject> {
+    match answer {
+        Answer::Admitted { hold, standing } => Ok((hold, standing)),
+        Answer::Refused(refusal) => Err(Reject::Limit(Box::new((refusal, now)))),
         // This node's share of it is used up, while nobody can say how the whole stands.
-        Answer::UsedUp(window) => Err(Reject::Limit(Box::new((window.refusal(need_of_it), arrival.now())))),
+        Answer::UsedUp(window) => Err(Reject::Limit(Box::new((window.refusal(need), now)))),
         Answer::Unreachable => Err(Reject::QuotaUnreachable),
     }
 }

@@ -58,7 +58,7 @@ pub async fn open_user(hub: &Hub, snapshot: &Snapshot, spent: i64) {
     assert!(testing::open_account(&*hub.quotas, account, epoch_of(1, 1), &opening).await.unwrap());
 }
 
-async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
+pub async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
     let now = gateway::now();
     let scopes = scopes_of_provider(provider, &Zone::default(), now);
     let spends = |(scope, terms)| Spends { scope, terms, at: vec![(now, spent)] };
@@ -69,7 +69,7 @@ async fn open_provider(hub: &Hub, provider: &Provider, spent: i64) {
 }
 
 /// The first limited window of these scopes, once nothing is held any more.
-async fn settled(hub: &Hub, account: AccountId, scopes: &[(ScopeId, Terms)]) -> WindowNow {
+pub async fn settled(hub: &Hub, account: AccountId, scopes: &[(ScopeId, Terms)]) -> WindowNow {
     let nothing_held = async {
         loop {
             let (is_open, standing) =

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 /// What the only journal of this directory says: what is open, and the requests that ended.
-fn look(root: &Path) -> (Found, BTreeSet<String>) {
+pub fn look(root: &Path) -> (Found, BTreeSet<String>) {
     let mut segments = Vec::new();
     for journal in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let files = std::fs::read_dir(journal.path()).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@
     reason = "a test that cannot be set up must stop; clippy only knows functions marked #[test]"
 )]
 
+mod attempt_costs;
 mod bad_input;
 mod budgets;
 mod circuits;

@@ -57,6 +57,7 @@ fn spending(user_id: i64, key_id: i64, cost: i64) -> UsageRecord {
     (record.request.caller.user_id, record.request.caller.key_id) = (UserId(user_id), KeyId(key_id));
     record.attempts = vec![AttemptEntry {
         held: shared::money::NanoUsd::ZERO,
+        is_covered: false,
         attempt: 1,
         provider_id: ProviderId(1),
         upstream_model: None,

@@ -238,6 +238,7 @@ impl Doc<'_> {
             },
             admitted_at: self.attempt_admitted_at,
             held: self.attempt_held,
+            is_covered: false,
         }
     }
 }
@@ -282,6 +283,7 @@ mod tests {
             flags: UsageFlags { is_estimate: true, is_long_context: true, ..UsageFlags::default() },
             admitted_at: None,
             held: NanoUsd(0),
+            is_covered: false,
         }
     }
 

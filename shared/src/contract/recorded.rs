@@ -289,6 +289,7 @@ fn usage() -> UsageRecord {
         flags: UsageFlags { is_estimate: true, ..UsageFlags::default() },
         admitted_at: None,
         held: NanoUsd(0),
+        is_covered: false,
     }];
     let excluded =
         vec![Exclusion { reason: "disabled".to_owned(), count: 1, provider_ids: vec![ProviderId(9)] }];

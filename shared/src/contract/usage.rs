@@ -31,6 +31,11 @@ impl UsageRecord {
         let last = self.attempts.last().filter(|row| row.outcome == Outcome::Interrupted);
         let Some(row) = last else { return };
         let chain = &mut self.request.decision_chain;
+        let is_it = |step: &ChainStep| matches!(step, ChainStep::Attempted { attempt, .. } if *attempt == row.attempt);
+        if chain.steps.iter().any(is_it) {
+            // It had ended, and none had begun after it.
+            return;
+        }
         chain.steps.push(ChainStep::Attempted {
             attempt: row.attempt,
             provider_id: row.provider_id,
@@ -157,6 +162,10 @@ pub struct AttemptEntry {
     /// What was put aside at the provider; see [`RequestEntry::held`].
     #[serde(default, skip_serializing_if = "is_default")]
     pub held: NanoUsd,
+    /// It failed and cost something all the same, which is put aside for its user by itself: what was put aside for the request
+    /// covers one attempt, and the next one needs all of that.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_covered: bool,
 }
 
 /// What an attempt came to.

@@ -378,6 +378,7 @@ pub fn record(request: RequestId, admitted_at: Option<UnixMillis>, cost: i64) ->
         flags: UsageFlags::default(),
         admitted_at: None,
         held: NanoUsd(0),
+        is_covered: false,
     }];
     record
 }

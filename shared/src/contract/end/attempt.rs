@@ -72,6 +72,8 @@ pub(in crate::contract) struct AttemptDoc<'a> {
     admitted_at: Option<UnixMillis>,
     #[serde(rename = "h", default, skip_serializing_if = "is_default")]
     held: NanoUsd,
+    #[serde(rename = "cv", default, skip_serializing_if = "is_default")]
+    is_covered: bool,
 }
 
 impl<'a> From<&'a AttemptEntry> for AttemptDoc<'a> {
@@ -86,6 +88,7 @@ impl<'a> From<&'a AttemptEntry> for AttemptDoc<'a> {
             flags,
             admitted_at,
             held,
+            is_covered,
         } = row;
         let TokenUsage {
             input_tokens,
@@ -133,6 +136,7 @@ impl<'a> From<&'a AttemptEntry> for AttemptDoc<'a> {
             is_us_only,
             admitted_at: *admitted_at,
             held: *held,
+            is_covered: *is_covered,
         }
     }
 }
@@ -175,6 +179,7 @@ impl From<AttemptDoc<'_>> for AttemptEntry {
             },
             admitted_at: doc.admitted_at,
             held: doc.held,
+            is_covered: doc.is_covered,
         }
     }
 }

@@ -93,6 +93,7 @@ fn attempt() -> AttemptEntry {
         },
         admitted_at: Some(UnixMillis(17)),
         held: NanoUsd(18),
+        is_covered: true,
     }
 }
 
@@ -133,7 +134,10 @@ fn every_field_comes_back_also_beside_what_a_later_release_adds() {
 /// Never changed: what a process left is read by those of later releases. A new form is another file beside it.
 #[test]
 fn a_record_as_the_first_release_wrote_it_is_read() {
-    assert_eq!(UsageRecord::from_bytes(&bytes_of(RECORDED)), Some(full()));
+    let mut wanted = full();
+    // It knew nothing of that.
+    wanted.attempts.iter_mut().for_each(|row| row.is_covered = false);
+    assert_eq!(UsageRecord::from_bytes(&bytes_of(RECORDED)), Some(wanted));
 }
 
 #[test]

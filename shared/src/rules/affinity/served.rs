@@ -69,6 +69,7 @@ mod tests {
             flags: Default::default(),
             admitted_at: None,
             held: Default::default(),
+            is_covered: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::calendar::Calendar;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId};
-use crate::contract::usage::{Outcome, UsageRecord};
+use crate::contract::usage::{AttemptEntry, Outcome, UsageRecord};
 use crate::ids::KeyId;
 use crate::model::{Key, Limits, Provider, User};
 use crate::money::NanoUsd;
@@ -29,7 +29,8 @@ pub struct Owed {
 /// All that a record says about budgets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// What is charged: its user's first, then that of each provider that was tried.
+    /// What is charged: its user's first, with a charge for each attempt that was covered by itself, then that of each provider
+    /// that was tried.
     pub owed: Vec<Owed>,
     /// Holds that it says nothing of: no store let them in, and nothing was spent.
     pub silent: Vec<(AccountId, HoldId)>,
@@ -50,7 +51,11 @@ impl Said {
         let request = &record.request;
         let admitted_at = request.admitted_at.unwrap_or(request.started_at);
         let mut all = Self { owed: Vec::with_capacity(1 + record.attempts.len()), silent: Vec::new() };
-        let cost = record.attempts.iter().fold(NanoUsd(0), |sum, attempt| sum + attempt.cost.total);
+        let sum = |sum, attempt: &AttemptEntry| sum + attempt.cost.total;
+        let cost = record.attempts.iter().fold(NanoUsd(0), sum);
+        // What was put aside for these is told by itself: the rest is what the request's own hold is for.
+        let covered = record.attempts.iter().filter(|attempt| attempt.is_covered);
+        let of_covered = covered.clone().fold(NanoUsd(0), sum);
         let is_interrupted = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Interrupted);
         let user = AccountId::User(request.caller.user_id);
         let hold = HoldId(request.id, 0);
@@ -60,10 +65,18 @@ impl Said {
                 account: user,
                 key: Some(request.caller.key_id),
                 hold,
-                cost: at_least(cost, request.held, is_interrupted),
+                cost: at_least(cost - of_covered, request.held - of_covered, is_interrupted),
                 at: admitted_at,
                 is_interrupted,
             });
+            all.owed.extend(covered.map(|attempt| Owed {
+                account: user,
+                key: Some(request.caller.key_id),
+                hold: HoldId(request.id, attempt.attempt),
+                cost: attempt.cost.total,
+                at: admitted_at,
+                is_interrupted,
+            }));
         } else {
             all.silent.push((user, hold));
         }
@@ -171,6 +184,7 @@ mod tests {
             flags: UsageFlags::default(),
             admitted_at,
             held: NanoUsd(0),
+            is_covered: false,
         }
     }
 
@@ -215,6 +229,31 @@ mod tests {
         assert_eq!(costs(&record), [900, 700]);
         record.attempts[0].outcome = Outcome::Served;
         assert_eq!(costs(&record), [40, 40], "one that ended is known");
+    }
+
+    #[test]
+    fn what_a_failed_attempt_cost_is_told_by_itself_where_it_was_covered() {
+        let mut record = usage_record(1);
+        // Seventy for an attempt, and what the first one came to.
+        (record.request.admitted_at, record.request.held) = (Some(UnixMillis(50)), NanoUsd(73));
+        let covered = AttemptEntry { is_covered: true, ..attempt(1, Outcome::Failed, 3, None) };
+        record.attempts =
+            vec![covered, attempt(2, Outcome::Failed, 5, None), attempt(3, Outcome::Served, 60, None)];
+        let of_user = |record: &UsageRecord| {
+            let of_user = |owed: &Owed| matches!(owed.account, AccountId::User(_));
+            owed(record)
+                .into_iter()
+                .filter(of_user)
+                .map(|owed| (owed.hold.1, owed.cost.0))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of_user(&record), [(0, 65), (1, 3)]);
+        record.attempts[2].outcome = Outcome::Interrupted;
+        assert_eq!(
+            of_user(&record),
+            [(0, 70), (1, 3)],
+            "cut with its process, it may have cost all of its own"
+        );
     }
 
     #[test]

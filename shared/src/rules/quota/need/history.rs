@@ -122,6 +122,7 @@ mod tests {
             flags,
             admitted_at: None,
             held: NanoUsd(0),
+            is_covered: false,
         };
         let mut record = crate::testing::usage_record(1);
         record.attempts = vec![attempt(1, Outcome::Failed, 500, 0), attempt(2, outcome, 2_500, 70)];
