@@ -217,8 +217,10 @@ impl Budgets {
     /// What this node can do by itself, without a wait. False: there was nothing.
     async fn makes_room_here(&self, account: AccountId, refusal: &Refusal) -> bool {
         let has_told = refusal.is_money() && self.tell_now(account).await;
+        // What was asked for while the store was slow may be held there, and nobody has it.
+        let has_released = refusal.is_money() && self.releases.told(account, RELEASE_WITHIN).await;
         let has_given = refusal.may_be_in_escrow() && self.give_back_own(account).await;
-        has_told || has_given
+        has_told || has_released || has_given
     }
 
     /// Recalls what other nodes have put aside ahead, and leaves them the time to give it back. False: there is nothing to wait for.
@@ -283,4 +285,6 @@ pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be told takes a millisecond; a request waits for it that would be refused.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
+/// What is to be released waits for a store that is slow, as long as one question waits for it.
+const RELEASE_WITHIN: Duration = Duration::from_millis(200);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

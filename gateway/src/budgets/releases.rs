@@ -7,22 +7,36 @@ use parking_lot::Mutex;
 use shared::rules::quota::{AccountId, HoldId};
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 /// Holds that are still to be released, the oldest first.
-#[derive(Default)]
 pub struct Releases {
-    waiting: Mutex<VecDeque<(AccountId, HoldId)>>,
+    waiting: Mutex<Waiting>,
     put: Notify,
+    /// How many the store has heard of.
+    heard: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    holds: VecDeque<(AccountId, HoldId)>,
+    /// How many went before the first of them.
+    gone: u64,
+}
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), put: Notify::new(), heard: watch::Sender::new(0) }
+    }
 }
 
 impl Releases {
     /// Adds one. When there is no room, it stays until its deadline, and is charged by then as if it had been spent.
     pub fn put(&self, account: AccountId, hold: HoldId) {
         let mut waiting = self.waiting.lock();
-        if waiting.len() < BOUND {
-            waiting.push_back((account, hold));
+        if waiting.holds.len() < BOUND {
+            waiting.holds.push_back((account, hold));
         } else {
             events::release_lost(hold.0);
         }
@@ -32,15 +46,41 @@ impl Releases {
 
     /// Whoever asks now may have to take back what he asked: is there room for that?
     pub fn has_room(&self) -> bool {
-        self.waiting.lock().len() < BOUND / 2
+        self.waiting.lock().holds.len() < BOUND / 2
+    }
+
+    /// Waits until the store has heard of all that is given up of an account by now, for so long at most. False: there is nothing.
+    pub async fn told(&self, account: AccountId, patience: Duration) -> bool {
+        let Some(number) = self.last_of(account) else { return false };
+        self.put.notify_one();
+        let mut heard = self.heard.subscribe();
+        let _ = timeout(patience, heard.wait_for(|heard| *heard >= number)).await;
+        true
+    }
+
+    /// How many are heard of when the last one of an account is.
+    fn last_of(&self, account: AccountId) -> Option<u64> {
+        let waiting = self.waiting.lock();
+        let place = waiting.holds.iter().rposition(|(of, _)| *of == account)?;
+        Some(waiting.gone + u64::try_from(place).unwrap_or(u64::MAX) + 1)
     }
 
     fn first(&self) -> Option<(AccountId, HoldId)> {
-        self.waiting.lock().front().copied()
+        self.waiting.lock().holds.front().copied()
+    }
+
+    fn first_is_heard(&self) {
+        let gone = {
+            let mut waiting = self.waiting.lock();
+            waiting.holds.pop_front();
+            waiting.gone += 1;
+            waiting.gone
+        };
+        self.heard.send_replace(gone);
     }
 
     fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
+        self.waiting.lock().holds.is_empty()
     }
 }
 
@@ -67,7 +107,7 @@ async fn drain(budgets: &Budgets) {
         if budgets.store.release(account, hold).await.is_err() {
             return;
         }
-        budgets.releases.waiting.lock().pop_front();
+        budgets.releases.first_is_heard();
     }
 }
 

@@ -67,6 +67,17 @@ async fn nobody_is_refused_for_a_request_that_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_is_not_in_the_way_of_the_next_request() {
+    let bed = Bed::governed(OutagePolicy::Closed).await;
+    bed.open(1, 0, 0).await;
+    for _ in 0..50 {
+        // The next one is asked for at once, whether the store has heard that this one came to nothing or not.
+        drop(bed.admitted(bed.request(), 100).await);
+    }
+    bed.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_whose_answer_was_lost_is_taken_back() {
     let bed = Bed::governed(OutagePolicy::Closed).await;
     bed.open(1, 0, 0).await;
