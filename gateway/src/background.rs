@@ -60,15 +60,20 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     }
     let Stages { is_draining, is_over } = stages.clone();
     tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
-    tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
+    let shipping = tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
     if let Some(probing) = probing {
         tasks.spawn(prober::run(probing, hub.clone(), nodes.clone(), is_over.clone()));
     }
-    tasks.spawn(budgets::run(hub.budgets.clone(), nodes.clone(), is_over.clone()));
+    let telling = tasks.spawn(budgets::run(hub.budgets.clone(), nodes.clone(), is_over.clone()));
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
-    tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, is_over.clone()));
+    // Both end by themselves when all is over, within their patience.
+    let ended = async {
+        let (shipped, told) = tokio::join!(shipping, telling);
+        shipped.unwrap_or(false) && told.is_ok()
+    };
+    tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, ended));
     let mut until = is_over;
     tasks.spawn(async move {
         tokio::select! {

@@ -27,6 +27,7 @@ mod m20261126_000015_egress;
 mod m20261126_000016_limits;
 mod m20261126_000017_budgets;
 mod m20261126_000018_premiums;
+mod m20261126_000019_budget_journals;
 
 use sea_orm_migration::prelude::*;
 
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000016_limits::Migration),
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000018_premiums::Migration),
+            Box::new(m20261126_000019_budget_journals::Migration),
         ]
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use fred::types::Value;
 use shared::contract::codec::check_schema;
 use shared::contract::in_flight::{IN_FLIGHT_SCHEMA, InFlight};
-use shared::contract::node::NodeBeat;
+use shared::contract::node::{NodeBeat, NodeKind};
 use shared::contract::scripts::{NODE_BEAT, NODE_IN_FLIGHT, ScriptCall, beat, beats, leave, nodes_in_flight};
 use shared::ports::{NodeInFlight, NodeRegistry, PortError};
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl NodeRegistry for RedisNodes {
     }
 
     async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError> {
-        let nodes = self.nodes().await?;
+        let mut nodes = self.nodes().await?;
+        nodes.retain(|node| node.kind != NodeKind::Left);
         let mut all = Vec::with_capacity(nodes.len());
         for some in nodes.chunks(NODES_A_CALL) {
             let call = nodes_in_flight(some.iter().map(|node| node.id.as_str()));

@@ -13,7 +13,7 @@ pub use responses::MemoryResponses;
 pub use sessions::MemorySessions;
 
 use crate::contract::in_flight::InFlight;
-use crate::contract::node::NodeBeat;
+use crate::contract::node::{NodeBeat, NodeKind};
 use crate::contract::snapshot::Snapshot;
 use crate::contract::usage::UsageRecord;
 use crate::ids::{JournalId, Revision};
@@ -262,7 +262,8 @@ impl NodeRegistry for MemoryNodes {
     async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError> {
         let node =
             |(id, told): (&String, &Told)| NodeInFlight { id: id.clone(), told: told.in_flight.clone() };
-        Ok(self.lock().iter().map(node).collect())
+        let told = self.lock();
+        Ok(told.iter().filter(|(_, told)| told.beat.kind != NodeKind::Left).map(node).collect())
     }
 
     fn is_in_process(&self) -> bool {

@@ -84,7 +84,7 @@ impl From<NodeBeat> for Node {
             id: beat.id,
             kind: match beat.kind {
                 NodeKind::Gateway => NodeKindName::Gateway,
-                NodeKind::Other => NodeKindName::Other,
+                NodeKind::Left | NodeKind::Other => NodeKindName::Other,
             },
             host: beat.host,
             version: beat.version,

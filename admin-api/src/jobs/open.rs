@@ -1,20 +1,23 @@
 //! Keeps the epoch of the store of budgets, and opens the accounts that gateways ask for from the ledger.
 //!
 //! A store that has lost what it had answers no question about money before the account is opened again. When that may be is
-//! in `shared::rules::quota::barrier`, what it is opened with in `opening` beside it. Several admin-apis may run this at once:
+//! in `shared::rules::quota::barrier`, for what dead gateways have left in `custody` beside it, what it is opened with in `opening`. Several admin-apis may run this at once:
 //! one of them begins an epoch, and an account is opened by whoever took it, once in an epoch. What cannot be opened yet is
 //! wanted again; what is lost on the way gateways want again themselves.
 
 use crate::error::Error;
 use crate::repo::db::{Db, may_pass};
-use crate::repo::{budget_epoch, revision};
+use crate::repo::{budget_epoch, budget_journals, revision};
 use crate::service::budgets::Moment;
+use crate::service::now;
 use crate::telemetry::Metrics;
 use futures::future::join_all;
 use shared::contract::keys::NODE_TTL_SECS;
 use shared::contract::node::NodeBeat;
+use shared::ids::Revision;
 use shared::ports::{At, NodeRegistry, PortError, QuotaStore};
-use shared::rules::quota::barrier::{Fleet, HeldUp, barrier};
+use shared::rules::quota::barrier::{HeldUp, barrier};
+use shared::rules::quota::custody::{self, Custody};
 use shared::rules::quota::{AccountId, EpochNow, epoch_now, epoch_of};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +59,9 @@ pub struct Opener {
     metrics: Option<Arc<Metrics>>,
     /// The epoch it goes by.
     epoch: Option<u64>,
-    fleet: Fleet,
+    custody: Custody,
+    /// What the last look has found: why nothing may be opened.
+    missing: Option<HeldUp>,
     looked_at_ms: Option<u64>,
     is_held_up: bool,
 }
@@ -71,7 +76,8 @@ impl Opener {
             nodes,
             metrics: None,
             epoch: None,
-            fleet: Fleet::default(),
+            custody: Custody::default(),
+            missing: None,
             looked_at_ms: None,
             is_held_up: false,
         }
@@ -114,18 +120,18 @@ impl Opener {
     }
 
     async fn open_some(&mut self, now_ms: u64) -> Result<Opened, OpenError> {
-        let Some(epoch) = self.keep_epoch(now_ms).await? else { return Ok(Opened::default()) };
-        if self.looked_at_ms.is_none_or(|at| at + LOOK_MS <= now_ms) {
-            self.look().await?;
-            self.looked_at_ms = Some(now_ms);
+        let Some(epoch) = self.keep_epoch().await? else { return Ok(Opened::default()) };
+        if self.missing.is_some() || self.looked_at_ms.is_none_or(|at| at + LOOK_MS <= now_ms) {
+            self.look(now_ms).await?;
         }
-        if let Err(held_up) = self.fleet.is_complete(now_ms) {
+        if let Some(held_up) = self.missing.clone() {
             return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
         }
         if self.is_held_up {
             // Nothing is taken that would only be given back.
             let newest = revision::newest(self.db.reader()).await.map_err(Error::from)?;
-            if let Err(held_up) = barrier(&self.look().await?, newest, epoch) {
+            let nodes = self.look(now_ms).await?;
+            if let Err(held_up) = self.may_open(&nodes, newest, epoch) {
                 return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
             }
             self.is_held_up = false;
@@ -134,7 +140,7 @@ impl Opener {
         if wanted.is_empty() {
             return Ok(Opened::default());
         }
-        let opened = self.open_singly_if_refused(epoch, &wanted).await;
+        let opened = self.open_singly_if_refused(epoch, &wanted, now_ms).await;
         match &opened {
             Ok(Opened { held_up: None, .. }) => {}
             Ok(_) => {
@@ -147,10 +153,9 @@ impl Opener {
     }
 
     /// The epoch that is in force, begun here if need be; `None`: another admin-api was faster, or the store changes just now.
-    async fn keep_epoch(&mut self, now_ms: u64) -> Result<Option<u64>, OpenError> {
+    async fn keep_epoch(&mut self) -> Result<Option<u64>, OpenError> {
         let said = self.quotas.epoch().await?;
         if said.is_some() && said == self.epoch {
-            self.fleet.is_whole();
             return Ok(said);
         }
         let kept = budget_epoch::kept(self.db.reader()).await.map_err(Error::from)?;
@@ -159,11 +164,6 @@ impl Opener {
             EpochNow::Begins(epoch) if self.begin(kept, said, epoch).await? => epoch,
             EpochNow::Begins(_) => return Ok(None),
         };
-        // Before the first one there was nothing to lose.
-        let is_first = kept == 0 && said.is_none();
-        if !self.nodes.is_in_process() && !is_first {
-            self.fleet.loses(now_ms);
-        }
         tracing::info!(epoch, before = self.epoch, "the store of budgets is in another epoch");
         (self.epoch, self.is_held_up) = (Some(epoch), false);
         Ok(Some(epoch))
@@ -185,10 +185,32 @@ impl Opener {
         Ok(true)
     }
 
-    async fn look(&mut self) -> Result<Vec<NodeBeat>, OpenError> {
+    /// Who is there, and in whose hands journals are by that.
+    async fn look(&mut self, now_ms: u64) -> Result<Vec<NodeBeat>, OpenError> {
+        // Nobody has seen what they say now.
+        self.missing = Some(HeldUp::NoGateway);
         let nodes = self.nodes.nodes().await?;
-        self.fleet.reads(&nodes);
+        let kept = budget_journals::all(self.db.reader()).await.map_err(Error::from)?;
+        let is_in_process = self.nodes.is_in_process();
+        let moment = custody::Moment { now: now(), ticks_ms: now_ms, is_in_process };
+        let look = self.custody.look(&kept, &nodes, moment);
+        for journal in &look.given_up {
+            tracing::warn!(%journal, "nobody has adopted a journal: budgets are opened without what is in it");
+        }
+        if !look.changes.is_empty() {
+            let tx = self.db.write().await.map_err(Error::from)?;
+            budget_journals::keep(&tx, &look.changes).await.map_err(Error::from)?;
+            tx.commit().await.map_err(Error::from)?;
+        }
+        self.missing = look.missing.map(HeldUp::Unadopted);
+        self.looked_at_ms = Some(now_ms);
         Ok(nodes)
+    }
+
+    /// By what the last look has found: these nodes.
+    fn may_open(&self, nodes: &[NodeBeat], revision: Revision, epoch: u64) -> Result<(), HeldUp> {
+        self.missing.clone().map_or(Ok(()), Err)?;
+        barrier(nodes, revision, epoch)
     }
 
     /// Opens these together; one at a time where the database refuses something of them, so that it holds up nobody else.
@@ -196,14 +218,15 @@ impl Opener {
         &mut self,
         epoch: u64,
         wanted: &[AccountId],
+        now_ms: u64,
     ) -> Result<Opened, OpenError> {
-        match self.open(epoch, wanted).await {
+        match self.open(epoch, wanted, now_ms).await {
             Err(OpenError::Database(Error::Database(error))) if wanted.len() > 1 && !may_pass(&error) => {}
             opened => return opened,
         }
         let mut all = Opened::default();
         for account in wanted {
-            match self.open(epoch, std::slice::from_ref(account)).await {
+            match self.open(epoch, std::slice::from_ref(account), now_ms).await {
                 Ok(Opened { accounts, held_up, .. }) => {
                     all.accounts += accounts;
                     all.held_up = all.held_up.or(held_up);
@@ -217,13 +240,13 @@ impl Opener {
         Ok(all)
     }
 
-    async fn open(&mut self, epoch: u64, wanted: &[AccountId]) -> Result<Opened, OpenError> {
+    async fn open(&mut self, epoch: u64, wanted: &[AccountId], now_ms: u64) -> Result<Opened, OpenError> {
         // Before the moment: what they know they knew then.
-        let nodes = self.look().await?;
+        let nodes = self.look(now_ms).await?;
         let reading = async {
             let moment = Moment::begin(&self.db).await?;
             let is_same = if moment.epoch == epoch { Ok(()) } else { Err(HeldUp::OtherEpoch) };
-            if let Err(held_up) = is_same.and_then(|()| barrier(&nodes, moment.revision, epoch)) {
+            if let Err(held_up) = is_same.and_then(|()| self.may_open(&nodes, moment.revision, epoch)) {
                 moment.end().await?;
                 return Ok(Err(held_up));
             }

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod books;
 pub mod budget_epoch;
+pub mod budget_journals;
 pub mod catalogue;
 pub mod db;
 pub mod entity;

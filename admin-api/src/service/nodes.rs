@@ -3,7 +3,7 @@
 use super::Admin;
 use crate::error::Error;
 use crate::repo::revision;
-use shared::contract::node::NodeBeat;
+use shared::contract::node::{NodeBeat, NodeKind};
 use shared::ids::Revision;
 use shared::rules::in_flight::{Shown, Wanted, shown};
 
@@ -28,7 +28,8 @@ impl NodesNow {
 
 /// The nodes now.
 pub async fn now(admin: Admin) -> Result<NodesNow, Error> {
-    let nodes = admin.nodes().nodes().await.map_err(Error::Nodes)?;
+    let mut nodes = admin.nodes().nodes().await.map_err(Error::Nodes)?;
+    nodes.retain(|node| node.kind != NodeKind::Left);
     let revision = revision::newest(admin.db().reader()).await?;
     Ok(NodesNow { revision, published: admin.published(), nodes })
 }

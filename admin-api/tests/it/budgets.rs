@@ -41,6 +41,7 @@ on_both!(on:
     a_busy_account_is_summed_by_minutes_and_says_the_same,
     a_busy_account_that_was_never_reset_is_opened,
     an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
+    no_account_is_opened_while_a_journal_is_in_nobodys_hands,
     openers_at_once_begin_one_epoch,
     a_store_that_lost_its_epoch_gets_the_next_one,
     an_account_that_the_store_does_not_open_is_wanted_again,
@@ -450,6 +451,25 @@ impl Stage {
         self.nodes.beat(beat, None).await.unwrap();
     }
 
+    /// A gateway beats that has these journals, the first of which is its own, and has found those.
+    async fn keeps(&self, journals: &[u8], there: Option<&[u8]>, epoch: u64) {
+        let named = |all: &[u8]| all.iter().map(|n| journal(*n)).collect::<Vec<_>>();
+        let beat = NodeBeat {
+            revision: Some(revision::newest(self.db.reader()).await.unwrap()),
+            quota_epoch: Some(epoch),
+            journal_root: Some("root".to_owned()),
+            journals: Some(named(journals)),
+            journals_there: there.map(named),
+            scanned_at: there.map(|_| now()),
+            ..node_beat(&journal(journals[0]).to_string())
+        };
+        self.nodes.beat(beat, None).await.unwrap();
+    }
+
+    async fn dies(&self, n: u8) {
+        self.nodes.leave(&journal(n).to_string()).await.unwrap();
+    }
+
     async fn step(&mut self) -> Opened {
         self.opener.step(0).await.unwrap()
     }
@@ -524,6 +544,52 @@ async fn an_account_is_opened_when_all_gateways_know_of_it_and_have_declared(hub
     // Who is late and wants it all the same finds it open.
     stage.quotas.want(ada).await.unwrap();
     assert_eq!(stage.step().await, Opened::default());
+}
+
+async fn no_account_is_opened_while_a_journal_is_in_nobodys_hands(hub: Hub) {
+    let mut accounts = Vec::new();
+    for name in ["Ada", "Bob", "Cyd"] {
+        let id = hub.make_user(name).await["user"]["id"].as_i64().unwrap();
+        limited(&hub, &format!("users/{id}")).await;
+        accounts.push(AccountId::User(UserId(id)));
+    }
+    let mut stage = Stage::new(&hub).await;
+    stage.step().await;
+    let epoch = stage.quotas.epoch().await.unwrap().unwrap();
+    stage.keeps(&[1], None, epoch).await;
+    stage.opener.step(1_000).await.unwrap();
+    // It dies, and the admin side starts anew.
+    stage.dies(1).await;
+    stage.opener = Opener::new(stage.db.clone(), stage.quotas.clone(), stage.nodes.clone());
+    stage.quotas.want(accounts[0]).await.unwrap();
+    let waits = |n| held_up(HeldUp::Unadopted(journal(n)));
+    assert_eq!(stage.step().await, waits(1));
+    stage.keeps(&[2], Some(&[1, 2]), epoch).await;
+    assert_eq!(stage.step().await, waits(1), "its successor has not looked at all of it");
+    stage.keeps(&[2, 1], Some(&[1, 2]), epoch).await;
+    assert_eq!(stage.step().await.accounts, 1);
+
+    stage.dies(2).await;
+    stage.quotas.want(accounts[1]).await.unwrap();
+    stage.keeps(&[3, 1], Some(&[1, 2, 3]), epoch).await;
+    // What it goes by is looked at before each opening.
+    assert_eq!(stage.step().await, waits(2));
+    stage.keeps(&[3, 1], Some(&[1, 3]), epoch).await;
+    assert_eq!(stage.step().await.accounts, 1, "it is not there any more");
+
+    stage.dies(3).await;
+    stage.quotas.want(accounts[2]).await.unwrap();
+    let elsewhere = NodeBeat {
+        revision: Some(revision::newest(stage.db.reader()).await.unwrap()),
+        quota_epoch: Some(epoch),
+        ..node_beat("elsewhere")
+    };
+    stage.nodes.beat(elsewhere, None).await.unwrap();
+    for second in 1..=15 {
+        let said = stage.opener.step(second * 1_000).await.unwrap();
+        assert_eq!(said, waits(1), "{second}");
+    }
+    assert_eq!(stage.opener.step(16_000).await.unwrap().accounts, 1, "its disk may be lost");
 }
 
 async fn openers_at_once_begin_one_epoch(hub: Hub) {

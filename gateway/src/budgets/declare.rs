@@ -59,18 +59,39 @@ impl Budgets {
         let live = self.live_holds(&governed, |local, account| local.under_way(account));
         self.declare(live, epoch).await?;
         for source in sources {
-            self.declare_records(source, &governed, epoch).await?;
+            let last = source.marks().last();
+            self.declare_records(source, last, &governed, epoch, |_, _| true).await?;
         }
         Ok(())
+    }
+
+    /// Declares what is not told yet of a journal's records up to this number.
+    pub async fn declare_untold(
+        &self,
+        source: &mut Source,
+        last: u64,
+        governed: &Governed,
+        epoch: u64,
+    ) -> Result<(), PortError> {
+        let id = source.id();
+        if self.tellings.with(id, |telling, _| telling.told(Some(governed)) >= last) == Some(true) {
+            return Ok(());
+        }
+        let is_untold = |account, seq| {
+            self.tellings.with(id, |telling, _| telling.is_untold(account, seq)).unwrap_or(true)
+        };
+        self.declare_records(source, last, governed, epoch, is_untold).await
     }
 
     async fn declare_records(
         &self,
         source: &mut Source,
+        last: u64,
         governed: &Governed,
         epoch: u64,
+        is_meant: impl Fn(AccountId, u64) -> bool,
     ) -> Result<(), PortError> {
-        let (id, last) = (source.id(), source.marks().last());
+        let id = source.id();
         let mut next = source.marks().floor() + 1;
         while next <= last && !governed.is_empty() {
             let stretch = source.read(next, BATCH).await?;
@@ -81,13 +102,15 @@ impl Budgets {
             let declared: Vec<Declared> = {
                 let live = self.live.load_full();
                 let mut limited = Limited::new(self, &live, now());
-                let said =
-                    stretch.records.iter().filter_map(|record| said_by(record)).flat_map(|said| said.owed);
-                said.filter_map(|owed| {
-                    let generation = governed.generation(owed.account)?;
-                    Some(Declared::of_record(id, &owed, generation, &mut limited))
-                })
-                .collect()
+                let numbered = (stretch.first..=last).zip(&stretch.records);
+                let said = numbered.filter_map(|(seq, record)| Some((seq, said_by(record)?)));
+                let owed = said.flat_map(|(seq, said)| said.owed.into_iter().map(move |owed| (seq, owed)));
+                owed.filter(|(seq, owed)| is_meant(owed.account, *seq))
+                    .filter_map(|(_, owed)| {
+                        let generation = governed.generation(owed.account)?;
+                        Some(Declared::of_record(id, &owed, generation, &mut limited))
+                    })
+                    .collect()
             };
             self.declare(declared, epoch).await?;
         }

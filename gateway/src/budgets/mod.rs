@@ -31,6 +31,7 @@ use parking_lot::{Mutex, MutexGuard};
 use releases::Releases;
 use sayings::Sayings;
 use shared::contract::usage::UsageRecord;
+use shared::ids::JournalId;
 use shared::money::NanoUsd;
 use shared::ports::{NodeRegistry, QuotaStore};
 use shared::rules::quota::local::Local;
@@ -209,6 +210,21 @@ impl Budgets {
     #[must_use]
     pub fn quota_epoch(&self) -> watch::Receiver<Option<u64>> {
         self.epochs.declared.subscribe()
+    }
+
+    /// The journals in this node's hands, its own first, by what was declared under this epoch, for its beat. `there` are
+    /// those that its last look has found.
+    #[must_use]
+    pub fn journals(&self, epoch: Option<u64>, there: &[JournalId]) -> Vec<JournalId> {
+        let mut journals = vec![self.journal.id()];
+        journals.extend(self.tellings.in_hands(epoch, there));
+        journals
+    }
+
+    /// Changes when an adopted journal comes into this node's hands.
+    #[must_use]
+    pub fn taken(&self) -> watch::Receiver<()> {
+        self.tellings.taken()
     }
 
     /// A request has ended, and its record is about to be written down. Nothing is done about those that no budget let in.

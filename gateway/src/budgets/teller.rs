@@ -120,6 +120,9 @@ impl Teller {
         for n in 0..self.sources.len() {
             has_moved |= self.step(n, epoch).await;
         }
+        if let Some(epoch) = epoch {
+            self.take_in_hands(epoch).await;
+        }
         self.let_go(epoch).await;
         has_moved
     }
@@ -281,6 +284,32 @@ impl Teller {
         }
         if self.budgets.declare(declared, epoch).await.is_ok() {
             self.declared.extend(until);
+        }
+    }
+
+    /// Journals of dead processes of which all was looked at: once what could not be told of them is declared, they are in this
+    /// node's hands. So are the requests that were cut with them, which have ended in its own.
+    async fn take_in_hands(&mut self, epoch: u64) {
+        let budgets = self.budgets.clone();
+        let tellings = &budgets.tellings;
+        let Some((governed, strange)) = tellings.not_in_hands(epoch) else { return };
+        let Some((own, adopted)) = self.sources.split_first_mut() else { return };
+        for source in adopted {
+            let (id, last) = (source.id(), source.marks().last());
+            let Some(handed_on) = source.as_adopted().map(|it| it.handed_on()) else { continue };
+            let is_read = tellings.is_read(id, last) && tellings.is_read(own.id(), handed_on);
+            if !strange.contains(&id) || !(is_read || governed.is_empty()) {
+                continue;
+            }
+            let declared = async {
+                budgets.declare_untold(own, handed_on, &governed, epoch).await?;
+                budgets.declare_untold(source, last, &governed, epoch).await
+            };
+            // The store does not answer: the next round tries again.
+            if declared.await.is_err() {
+                return;
+            }
+            tellings.take_in_hands(id, epoch, governed.clone());
         }
     }
 

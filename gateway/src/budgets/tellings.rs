@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::AccountId;
 use shared::rules::quota::telling::{Governed, Moment, Pass, Telling};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -14,6 +15,8 @@ pub struct Tellings {
     state: Mutex<State>,
     /// Changes with all that was told.
     moved: watch::Sender<()>,
+    /// Changes when a journal that was adopted is in this node's hands.
+    taken: watch::Sender<()>,
 }
 
 struct State {
@@ -24,26 +27,31 @@ struct State {
     governed: Arc<Governed>,
     /// The first is this process's own.
     journals: Vec<Told>,
+    /// Adopted ones of which nothing is left to tell. Their directories may still be there.
+    released: BTreeSet<JournalId>,
 }
 
 struct Told {
     id: JournalId,
     marks: Arc<Marks>,
     telling: Telling,
+    /// All of it is told or declared under this epoch, to those who are governed.
+    in_hands: Option<(u64, Arc<Governed>)>,
 }
 
 impl Tellings {
     /// Of a process with this journal.
     pub fn new(id: JournalId, marks: Arc<Marks>) -> Self {
         marks.set_told(0);
-        let own = Told { id, marks, telling: Telling::default() };
+        let own = Told { id, marks, telling: Telling::default(), in_hands: None };
         let state = State {
             revision: Revision(0),
             is_confirmed: false,
             governed: Arc::default(),
             journals: vec![own],
+            released: BTreeSet::new(),
         };
-        Self { state: Mutex::new(state), moved: watch::Sender::new(()) }
+        Self { state: Mutex::new(state), moved: watch::Sender::new(()), taken: watch::Sender::new(()) }
     }
 
     /// Goes by this configuration from now on, unless by a later one already. When this returns nothing goes any more that
@@ -86,14 +94,51 @@ impl Tellings {
     /// A journal that was adopted is told as well, from what is left of it on.
     pub fn adopt(&self, id: JournalId, marks: Arc<Marks>) {
         let mut state = self.state.lock();
-        let told = Told { id, marks, telling: Telling::default() };
+        let told = Told { id, marks, telling: Telling::default(), in_hands: None };
         told.keep(state.known().as_deref());
         state.journals.push(told);
     }
 
     /// Nothing of this journal is left.
     pub fn forget(&self, id: JournalId) {
-        self.state.lock().journals.retain(|told| told.id != id);
+        let mut state = self.state.lock();
+        state.journals.retain(|told| told.id != id);
+        state.released.insert(id);
+    }
+
+    /// Adopted journals that are not in this node's hands yet, and who is governed. `None`: there is none, or nobody knows.
+    pub fn not_in_hands(&self, epoch: u64) -> Option<(Arc<Governed>, Vec<JournalId>)> {
+        let state = self.state.lock();
+        let governed = state.known()?;
+        let adopted = state.journals.iter().skip(1);
+        let ids: Vec<_> =
+            adopted.filter(|told| !told.is_in_hands(epoch, &governed)).map(|told| told.id).collect();
+        (!ids.is_empty()).then_some((governed, ids))
+    }
+
+    /// All of this adopted journal is told or declared under this epoch to those who are governed so.
+    pub fn take_in_hands(&self, id: JournalId, epoch: u64, governed: Arc<Governed>) {
+        if let Some(told) = self.state.lock().journals.iter_mut().find(|told| told.id == id) {
+            told.in_hands = Some((epoch, governed));
+        }
+        self.taken.send_replace(());
+    }
+
+    /// The adopted journals in this node's hands, by what was declared under this epoch; with those that are done, until its
+    /// last look does not find them `there` any more.
+    pub fn in_hands(&self, epoch: Option<u64>, there: &[JournalId]) -> Vec<JournalId> {
+        let mut state = self.state.lock();
+        state.released.retain(|id| there.contains(id));
+        let known = epoch.zip(state.known());
+        let adopted = state.journals.iter().skip(1).filter(|told| {
+            known.as_ref().is_some_and(|(epoch, governed)| told.is_in_hands(*epoch, governed))
+        });
+        adopted.map(|told| told.id).chain(state.released.iter().copied()).collect()
+    }
+
+    /// Changes when an adopted journal comes into this node's hands.
+    pub fn taken(&self) -> watch::Receiver<()> {
+        self.taken.subscribe()
     }
 
     /// The store has lost everything: all that may not be in the books yet is told again.
@@ -166,6 +211,12 @@ impl Tellings {
         state.journals.first().is_none_or(|own| own.telling.told(Some(&state.governed)) >= last)
     }
 
+    /// Has all of this journal up to this number been looked at?
+    pub fn is_read(&self, id: JournalId, last: u64) -> bool {
+        let state = self.state.lock();
+        state.journals.iter().any(|told| told.id == id && told.telling.is_read(last))
+    }
+
     /// Has all of it up to this number been looked at, and this account been told what is its own?
     pub fn has_heard(&self, account: AccountId, last: u64) -> bool {
         let state = self.state.lock();
@@ -186,6 +237,11 @@ impl State {
 }
 
 impl Told {
+    fn is_in_hands(&self, epoch: u64, governed: &Arc<Governed>) -> bool {
+        let in_hands = self.in_hands.as_ref().filter(|(of, _)| *of == epoch);
+        in_hands.is_some_and(|(_, by)| Arc::ptr_eq(by, governed) || by == governed)
+    }
+
     fn keep(&self, known: Option<&Governed>) {
         self.marks.set_told(self.telling.told(known));
     }

@@ -154,9 +154,9 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// All that can be locked. Those of living processes, this one's among them, cannot.
-    pub fn all(root: &Path) -> io::Result<Vec<Self>> {
-        let mut all = Vec::new();
+    /// All that can be locked, and the names of all that are there. Those of living processes, this one's among them, cannot.
+    pub fn all(root: &Path) -> io::Result<(Vec<Self>, Vec<JournalId>)> {
+        let (mut all, mut there) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(root)? {
             let (path, name) = {
                 let entry = entry?;
@@ -164,18 +164,24 @@ impl Abandoned {
             };
             let name = name.to_str().unwrap_or_default();
             let Ok(id) = name.strip_prefix(UNNAMED).unwrap_or(name).parse() else { continue };
-            let Ok(lock) = File::open(path.join(LOCK)) else {
-                // Whoever took it away died just before the end. One that is not empty stays.
-                let _ = fs::remove_dir(&path);
-                continue;
+            let lock = match File::open(path.join(LOCK)) {
+                Ok(lock) => lock,
+                Err(error) => {
+                    // Whoever took it away died just before the end. One that is not empty stays.
+                    let is_gone = fs::remove_dir(&path).is_ok() || error.kind() == io::ErrorKind::NotFound;
+                    there.extend((!is_gone).then_some(id));
+                    continue;
+                }
             };
+            there.push(id);
             // Whoever had the lock before may have taken the directory away, and a new one has got its name by now.
             if lock.try_lock().is_ok() && path.join(LOCK).exists() {
                 all.push(Self { id, path, _lock: lock });
             }
         }
         all.sort_by_key(|abandoned| abandoned.id);
-        Ok(all)
+        there.sort_unstable();
+        Ok((all, there))
     }
 
     /// Where it is.

@@ -2,9 +2,11 @@
 //! goes, once budgets were told what it says. A crash, a new binary and a second process on the same directory are all this one case.
 
 use super::directory::Abandoned;
+use super::scan::{Scan, identity};
 use super::source::Adopted;
 use super::{Cache, UsageJournal};
 use crate::events;
+use crate::hub::now;
 use shared::contract::begin::Begin;
 use shared::ids::JournalId;
 use shared::journal::{Handover, Level, Next, Replay, Step, records};
@@ -27,15 +29,19 @@ pub struct Left {
 impl Left {
     /// Adopts all journals whose processes are gone. Blocks.
     pub fn adopt(journal: &UsageJournal, root: &Path) -> Vec<Self> {
-        let abandoned = match Abandoned::all(root) {
-            Ok(abandoned) => abandoned,
+        let at = now();
+        let of_root = identity(root, at);
+        let (abandoned, there) = match Abandoned::all(root) {
+            Ok(found) => found,
             // The first process here.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => {
                 events::journal_unreadable(root, &error);
-                Vec::new()
+                return Vec::new();
             }
         };
+        // Before any of them is adopted: whoever has one in hands has said that it is there.
+        journal.note_scan(Scan { root: of_root, there, at });
         abandoned.into_iter().filter_map(|directory| Self::read(journal, directory)).collect()
     }
 

@@ -9,6 +9,7 @@ mod directory;
 mod intake;
 pub mod keeper;
 mod left;
+pub mod scan;
 pub mod ship;
 pub mod source;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use directory::Directory;
 use intake::{Entry, Intake, Turn};
 use parking_lot::{Mutex, MutexGuard};
+use scan::Scan;
 use shared::contract::begin::Begin;
 use shared::contract::usage::UsageRecord;
 use shared::ids::{JournalId, RequestId};
@@ -28,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Where journals are, and how much this one may take.
 #[derive(Debug, Clone)]
@@ -53,6 +55,7 @@ pub struct UsageJournal {
     marks: Arc<Marks>,
     /// Journals that were adopted, for whoever tells what they say.
     adopted: Mutex<Vec<Arc<Adopted>>>,
+    scan: watch::Sender<Option<Scan>>,
     /// Something was written.
     news: Notify,
     adopts: Notify,
@@ -90,6 +93,7 @@ impl UsageJournal {
             clock: Instant::now(),
             marks: Arc::new(Marks::new(0, 0, u64::MAX)),
             adopted: Mutex::default(),
+            scan: watch::Sender::new(None),
             news: Notify::new(),
             adopts: Notify::new(),
         }
@@ -210,6 +214,21 @@ impl UsageJournal {
     #[must_use]
     pub fn take_adopted(&self) -> Vec<Arc<Adopted>> {
         std::mem::take(&mut *self.adopted.lock())
+    }
+
+    /// The last look at what is in the root; changes when something else is there than before.
+    #[must_use]
+    pub fn scan(&self) -> watch::Receiver<Option<Scan>> {
+        self.scan.subscribe()
+    }
+
+    fn note_scan(&self, scan: Scan) {
+        self.scan.send_if_modified(|last| {
+            let said = |scan: &Scan| (scan.root.clone(), scan.there.clone());
+            let is_news = last.as_ref().map(said) != Some(said(&scan));
+            *last = Some(scan);
+            is_news
+        });
     }
 
     fn note_adopted(&self, adopted: Arc<Adopted>) {

@@ -42,8 +42,8 @@ impl Shipper {
         }
     }
 
-    /// Ships until `stop` is true, then what there still is, for a while.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Ships until `stop` is true, then what there still is, for a while. True when nothing of its own is left then.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> bool {
         while !*stop.borrow() {
             self.adopt().await;
             let pause = match self.round().await {
@@ -56,11 +56,11 @@ impl Shipper {
                 () = sleep(pause) => {}
             }
         }
-        self.finish().await;
+        self.finish().await
     }
 
     /// Hands over what there still is, for a while: a disk that does not answer, or has the journal, holds up no end.
-    async fn finish(mut self) {
+    async fn finish(mut self) -> bool {
         let is_safe = self.journal.try_locked(LOCK_PATIENCE).is_some_and(|journal| journal.is_on_disk());
         let patience = Duration::from_millis(last_patience_ms(is_safe));
         let _ = timeout(patience, async {
@@ -91,7 +91,8 @@ impl Shipper {
             is_settled.then_some(())
         });
         if let Ok(Ok(Some(()))) = timeout(REMOVE_PATIENCE, removing).await {
-            return events::journal_done(self.journal.id());
+            events::journal_done(self.journal.id());
+            return true;
         }
         match self.journal.try_locked(LOCK_PATIENCE) {
             Some(journal) if journal.is_settled() => events::journal_left(self.journal.id()),
@@ -100,6 +101,7 @@ impl Shipper {
             }
             None => events::journal_held(self.journal.marks.unbooked()),
         }
+        false
     }
 
     /// Looks now and then for journals whose processes are gone; never waits for the disk.

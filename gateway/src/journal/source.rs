@@ -86,6 +86,11 @@ impl Adopted {
         &self.marks
     }
 
+    /// The last number of our own journal by which its interrupted requests have ended.
+    pub fn handed_on(&self) -> u64 {
+        self.handed_on
+    }
+
     /// Nothing is held for it any more, so that it may go.
     pub fn release(&self) {
         self.is_released.store(true, Ordering::SeqCst);
@@ -139,6 +144,14 @@ impl Source {
         match &self.of {
             Of::Own(journal) => &journal.marks,
             Of::Adopted(adopted) => &adopted.marks,
+        }
+    }
+
+    /// The dead process's journal that it is.
+    pub fn as_adopted(&self) -> Option<&Arc<Adopted>> {
+        match &self.of {
+            Of::Own(_) => None,
+            Of::Adopted(adopted) => Some(adopted),
         }
     }
 

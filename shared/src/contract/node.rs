@@ -1,6 +1,6 @@
 //! What a node says of itself, every [`BEAT_MS`].
 
-use crate::ids::Revision;
+use crate::ids::{JournalId, Revision};
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,19 @@ pub struct NodeBeat {
     /// How much of that is put aside ahead, and still free, in nano-USD. `None`: an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_escrowed: Option<NanoUsd>,
+    /// The directory of journals of its machine, by a name that was made for it. `None`: it has none, or an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_root: Option<String>,
+    /// The journals in its hands: its own while anything of it is left, and each adopted one of which all is told or declared
+    /// under [`NodeBeat::quota_epoch`]. `None`: an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journals: Option<Vec<JournalId>>,
+    /// All journals whose directories its last look at the root has found, whoever has them. `None`: it has not looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journals_there: Option<Vec<JournalId>>,
+    /// When that look began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanned_at: Option<UnixMillis>,
 }
 
 /// What runs on a node.
@@ -61,6 +74,8 @@ pub struct NodeBeat {
 pub enum NodeKind {
     /// Serves seats.
     Gateway,
+    /// Nothing any more: its last word, which nobody counts as a node.
+    Left,
     /// What a later release knows.
     #[serde(other)]
     Other,

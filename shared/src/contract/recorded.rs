@@ -60,6 +60,8 @@ const NODE_QUOTA: &str = include_str!("recorded/node_schema_1_quota.json");
 const NODE_HOLDS: &str = include_str!("recorded/node_schema_1_holds.json");
 /// That puts money aside ahead of requests.
 const NODE_ESCROW: &str = include_str!("recorded/node_schema_1_escrow.json");
+/// That says in whose hands journals are.
+const NODE_CUSTODY: &str = include_str!("recorded/node_schema_1_custody.json");
 const IN_FLIGHT: &str = include_str!("recorded/in_flight_schema_1.json");
 const SESSION: &str = include_str!("recorded/session_schema_1.json");
 const SESSION_MOVED: &str = include_str!("recorded/session_moved_1.json");
@@ -90,6 +92,15 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
     holds(NODE_HOLDS, &holding, |_| false);
     let ahead = NodeBeat { budget_escrowed: Some(NanoUsd(500_000_000)), ..holding };
     holds(NODE_ESCROW, &ahead, |_| false);
+    let keeper = NodeBeat {
+        quota_epoch: Some(3),
+        journal_root: Some("01a0c8a5-2c00-7000-8000-000000000001".to_owned()),
+        journals: Some(vec![journal(1)]),
+        journals_there: Some(vec![journal(1), journal(2)]),
+        scanned_at: Some(UnixMillis(1_790_000_000_001)),
+        ..node_beat("node-1")
+    };
+    holds(NODE_CUSTODY, &keeper, |_| false);
     let [half_open, open, closed] = circuits();
     let [was_half_open, was_open, was_closed]: [&RawValue; 3] = serde_json::from_str(CIRCUIT).unwrap();
     holds(was_half_open.get(), &half_open, |_| false);

@@ -16,6 +16,7 @@
 pub mod account;
 pub mod barrier;
 mod calendar;
+pub mod custody;
 mod epoch;
 pub mod escrow;
 pub mod headers;

@@ -220,6 +220,10 @@ pub fn node_beat(id: &str) -> NodeBeat {
         budget_holds: None,
         budget_held: None,
         budget_escrowed: None,
+        journal_root: None,
+        journals: None,
+        journals_there: None,
+        scanned_at: None,
     }
 }
 

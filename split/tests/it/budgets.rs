@@ -352,6 +352,38 @@ async fn what_a_killed_gateway_had_put_aside_ahead_is_there_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_gateway_had_begun_is_waited_for_by_an_admin_that_has_just_started() {
+    let mut fleet = Fleet::new().await;
+    answers_after(&fleet.shape, 3_000);
+    let mut seats = JoinSet::new();
+    for _ in 0..40 {
+        let (client, secret) = (fleet.a.seats.clone(), fleet.secret.clone());
+        seats.spawn(async move { until_decided(Arc::default())(client, secret).await });
+    }
+    eventually("all are under way", || async { fleet.shape.upstream.totals().requests == 40 }).await;
+    fleet.a.process.kill().await;
+    assert_eq!(count(&seats.join_all().await, Said::Nothing), 40);
+    answers_after(&fleet.shape, 0);
+    // Nothing is left of it but its journal, and what the database has.
+    fleet.admin.process.kill().await;
+    fleet.shape.redis.kill();
+    fleet.shape.redis.start_server();
+    fleet.admin = fleet.shape.admin("admin").await;
+    eventually("openings are held up", || async {
+        fleet.admin.ops.get("/metrics").await.text.contains("cch_admin_budgets_held_up 1\n")
+    })
+    .await;
+    // Each waits some seconds for the account to be opened.
+    for _ in 0..3 {
+        assert_eq!(ask(&fleet.b.seats, &fleet.secret).await, Said::Unreachable);
+    }
+    fleet.a = fleet.shape.gateway("a").await;
+    fleet.shape.is_drained(&fleet.a, "a").await;
+    fleet.rush(200).await.join_all().await;
+    fleet.spend_all_but_what_was_cut().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_spends_more_because_redis_stops_and_comes_back_empty() {
     let mut fleet = Fleet::new().await;
     // They run until it is back.

@@ -69,11 +69,17 @@ impl Shape {
         .await;
     }
 
+    /// The directories of the journals that are there.
+    fn journals(&self, name: &str) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.journal_root(name)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+
     /// Bytes of the newest segment of the one journal that is there.
     fn newest_segment(&self, name: &str) -> u64 {
-        let journals: Vec<_> = std::fs::read_dir(self.journal_root(name)).unwrap().collect();
+        let journals = self.journals(name);
         assert_eq!(journals.len(), 1, "{journals:?}");
-        let entries = std::fs::read_dir(journals[0].as_ref().unwrap().path()).unwrap().map(Result::unwrap);
+        let entries = std::fs::read_dir(&journals[0]).unwrap().map(Result::unwrap);
         let segments = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "seg"));
         segments.max_by_key(std::fs::DirEntry::file_name).unwrap().metadata().unwrap().len()
     }
@@ -82,8 +88,7 @@ impl Shape {
     pub async fn is_drained(&self, gateway: &Gateway, name: &str) {
         eventually("the directory is drained", || async {
             let page = gateway.ops.get("/metrics").await.text;
-            let journals = std::fs::read_dir(self.journal_root(name)).into_iter().flatten().count();
-            page.contains("cch_journal_unbooked_records 0\n") && journals <= 1
+            page.contains("cch_journal_unbooked_records 0\n") && self.journals(name).len() <= 1
         })
         .await;
     }

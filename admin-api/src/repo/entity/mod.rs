@@ -2,6 +2,7 @@
 
 pub mod audit_log;
 pub mod budget_epoch;
+pub mod budget_journals;
 pub mod config_revision;
 pub mod error_rules;
 pub mod error_rules_removed;

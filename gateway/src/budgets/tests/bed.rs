@@ -211,7 +211,12 @@ impl Bed {
         let tasks = vec![
             tokio::spawn(run(budgets.clone(), nodes, is_over.clone())),
             tokio::spawn(keeper::run(journal.clone(), is_over.clone())),
-            tokio::spawn(Shipper::new(journal.clone(), usage.clone()).run(is_over)),
+            tokio::spawn({
+                let shipper = Shipper::new(journal.clone(), usage.clone());
+                async move {
+                    shipper.run(is_over).await;
+                }
+            }),
         ];
         let generation = AtomicU32::new(0);
         Self { store, budgets, journal, usage, live, generation, stop, tasks }

@@ -157,6 +157,12 @@ impl Telling {
         self.read >= last
     }
 
+    /// Has this account not been told yet what this record says of it?
+    #[must_use]
+    pub fn is_untold(&self, account: AccountId, seq: u64) -> bool {
+        seq > self.behind.get(&account).map_or(self.read, |behind| behind.told)
+    }
+
     fn ready(&self, moment: Moment) -> impl Iterator<Item = (AccountId, Behind)> {
         let behind = self.behind.iter().map(|(account, behind)| (*account, *behind));
         behind.filter(move |(_, behind)| moment.can_tell && behind.retry_at_ms <= moment.now_ms)
