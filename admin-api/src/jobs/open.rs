@@ -1,9 +1,9 @@
 //! Keeps the epoch of the store of budgets, and opens the accounts that gateways ask for from the ledger.
 //!
 //! A store that has lost what it had answers no question about money before the account is opened again. When that may be is
-//! in `shared::rules::quota::barrier`, for what dead gateways have left in `custody` beside it, what it is opened with in `opening`. Several admin-apis may run this at once:
-//! one of them begins an epoch, and an account is opened by whoever took it, once in an epoch. What cannot be opened yet is
-//! wanted again; what is lost on the way gateways want again themselves.
+//! in `shared::rules::quota::barrier`, for what dead gateways have left in `custody` beside it, what it is opened with in
+//! `opening`. Several admin-apis may run this at once: one of them begins an epoch, and an account is opened by whoever took it,
+//! once in an epoch. What cannot be opened yet is wanted again; what is lost on the way gateways want again themselves.
 
 use crate::error::Error;
 use crate::repo::db::{Db, may_pass};

@@ -21,6 +21,7 @@ use crate::money::{NanoUsd, PicoUsd};
 use crate::rules::affinity::Identity;
 use crate::rules::session::SessionKey;
 use crate::secret::Sealed;
+use crate::testing::conformance::journal;
 use crate::testing::{
     active_session, error_rule, in_flight, key_doc, node_beat, provider, sample, snapshot, usage_record,
     user_doc,

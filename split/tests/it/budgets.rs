@@ -374,7 +374,7 @@ async fn what_a_killed_gateway_had_begun_is_waited_for_by_an_admin_that_has_just
     })
     .await;
     // Each waits some seconds for the account to be opened.
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(ask(&fleet.b.seats, &fleet.secret).await, Said::Unreachable);
     }
     fleet.a = fleet.shape.gateway("a").await;
