@@ -28,7 +28,7 @@ use source::{Adopted, Marks};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -49,6 +49,8 @@ pub struct UsageJournal {
     root: Option<PathBuf>,
     intake: Intake,
     journal: Mutex<Journal<Directory>>,
+    /// How many requests ran when it was last written.
+    under_way: AtomicUsize,
     written: Notify,
     is_dirty: AtomicBool,
     clock: Instant,
@@ -88,6 +90,7 @@ impl UsageJournal {
             root: config.root.clone(),
             intake: Intake::default(),
             journal: Mutex::new(Journal::new(Directory::new(config.root.as_deref(), id), bounds)),
+            under_way: AtomicUsize::new(0),
             written: Notify::new(),
             is_dirty: AtomicBool::new(false),
             clock: Instant::now(),
@@ -121,8 +124,14 @@ impl UsageJournal {
     }
 
     /// Waits until this is written. Whoever else is ready now goes first: one write serves all, which is what makes the
-    /// journal cheap under load. Nor does anybody stop a thread for the one who writes, unless the disk is slow.
+    /// journal cheap under load. Nor does anybody stop a thread for the one who writes, unless the disk is slow. Where
+    /// nobody else is under way there is nobody to wait for.
     async fn written(&self, turn: Turn) {
+        if self.under_way.load(Ordering::Relaxed) <= ALONE
+            && let Some(journal) = self.journal.try_lock()
+        {
+            return self.write(journal);
+        }
         for _ in 0..YIELDS {
             tokio::task::yield_now().await;
             if self.intake.is_written(turn) {
@@ -151,6 +160,7 @@ impl UsageJournal {
         });
         journal.flush(now_ms);
         self.marks.set_last(journal.last_seq());
+        self.under_way.store(journal.under_way(), Ordering::Relaxed);
         self.intake.note_written(turn);
         drop(journal);
         self.note_written();
@@ -323,6 +333,8 @@ const MEMORY_BYTES: usize = 64 << 20;
 /// How often somebody who waits for another's write lets others go first, before it waits on its thread: a write takes
 /// some microseconds.
 const YIELDS: usize = 32;
+/// Requests under way when one begins, or ends, and runs alone.
+const ALONE: usize = 1;
 /// How long what is only looked at waits for the journal: a beat must not wait for a disk.
 const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a loss of power may cost (design §8).
@@ -331,6 +343,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use shared::journal::UNREADABLE_RECORD;
     use shared::time::UnixMillis;
 
@@ -350,6 +363,15 @@ mod tests {
         assert_eq!(journal.running(2), Some((vec![first.clone(), second.clone()], 1)));
         journal.end(&first).await;
         assert_eq!(journal.running(2), Some((vec![second, third], 0)));
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_writes_at_once_and_whoever_is_not_lets_others_go_first() {
+        let journal = in_memory();
+        let begin = |n: u8| journal.begin(RequestId::from_bytes([n; 16]), Draft::of_bytes(b"{}"));
+        assert!(begin(1).now_or_never().is_some());
+        assert!(begin(2).now_or_never().is_some(), "one other request is under way, and does not write now");
+        assert!(begin(3).now_or_never().is_none());
     }
 
     #[test]

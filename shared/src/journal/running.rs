@@ -7,6 +7,12 @@ use bytes::Bytes;
 use std::collections::{BinaryHeap, HashSet};
 
 impl<D> Journal<D> {
+    /// How many requests are under way, or have an end that no disk has yet.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.open.len()
+    }
+
     /// The newest begins of the oldest `max` requests under way, the oldest first, and how many more are under way.
     #[must_use]
     pub fn running(&self, max: usize) -> (Vec<(RequestId, Bytes)>, usize) {
