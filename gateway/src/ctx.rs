@@ -195,7 +195,7 @@ impl Book {
     pub fn cover(&mut self, attempt: u32, hold: budgets::Held) {
         for row in self.attempts.iter_mut().filter(|row| row.attempt == attempt) {
             row.is_covered = true;
-            self.entry.held = self.entry.held + row.cost.total;
+            self.entry.held += row.cost.total;
         }
         self.holds.push(hold);
     }
