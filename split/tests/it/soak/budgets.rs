@@ -3,17 +3,20 @@
 use super::parts::LOOK_EVERY;
 use crate::harness::Admin;
 use serde_json::Value;
+use shared::contract::keys::quota_head;
+use shared::ids::{ProviderId, UserId};
+use shared::rules::quota::AccountId;
 use std::time::{Duration, Instant};
-use testbed::Postgres;
+use testbed::{Postgres, Redis};
 use tokio::time::sleep;
 
 /// Waits until they agree; tells what does not. Whoever is not open yet is opened for being looked at.
-pub async fn agree(admin: &Admin, postgres: &Postgres) -> Vec<String> {
+pub async fn agree(admin: &Admin, postgres: &Postgres, redis: &Redis) -> Vec<String> {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = admin.api.get("/api/v1/quotas?limit=100").await;
         let differences = match answer.status {
-            200 => differences(&answer.json(), postgres),
+            200 => differences(&answer.json(), postgres, redis),
             _ => vec![format!("budgets cannot be read: {answer:?}")],
         };
         if differences.is_empty() || Instant::now() > until {
@@ -24,10 +27,22 @@ pub async fn agree(admin: &Admin, postgres: &Postgres) -> Vec<String> {
     }
 }
 
-fn differences(page: &Value, postgres: &Postgres) -> Vec<String> {
+fn differences(page: &Value, postgres: &Postgres, redis: &Redis) -> Vec<String> {
     let accounts = page["items"].as_array().unwrap();
     assert!(accounts.len() >= 2, "users and providers have budgets: {page}");
-    accounts.iter().filter_map(|account| difference(account, postgres)).collect()
+    let differs = |account| Some(format!("{}\n{}", difference(account, postgres)?, kept(account, redis)));
+    accounts.iter().filter_map(differs).collect()
+}
+
+/// What the store keeps of it, for the one who reads a failure: holds with their owners, journals and how far they are known.
+fn kept(account: &Value, redis: &Redis) -> String {
+    let id = account["id"].as_i64().unwrap();
+    let head = match account["kind"].as_str().unwrap() {
+        "user" => quota_head(AccountId::User(UserId(id))),
+        _ => quota_head(AccountId::Provider(ProviderId(id))),
+    };
+    let of_it = |kind: &str| redis.cli(&["HGETALL", &head.replace("head", kind)]).replace('\n', " ");
+    format!("  holds: {}\n  journals: {}\n  {}", of_it("holds"), of_it("journals"), account["windows"])
 }
 
 fn difference(account: &Value, postgres: &Postgres) -> Option<String> {

@@ -117,7 +117,7 @@ impl Soak {
         for (node, root) in [&a, &b].into_iter().zip(healed) {
             wrong.extend(settled(node, &root).await);
         }
-        wrong.extend(budgets::agree(&office.admin, &postgres).await);
+        wrong.extend(budgets::agree(&office.admin, &postgres, &redis).await);
         let kills = [std::mem::take(&mut a.kills), std::mem::take(&mut b.kills)];
         let witness = Witness { number, seen, kills, wrong };
         let nodes = [a, b];
