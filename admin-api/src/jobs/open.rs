@@ -63,6 +63,8 @@ pub struct Opener {
     /// What the last look has found: why nothing may be opened.
     missing: Option<HeldUp>,
     looked_at_ms: Option<u64>,
+    /// Until when a gateway may be there that nobody has heard of.
+    unheard_until_ms: Option<u64>,
     is_held_up: bool,
 }
 
@@ -79,6 +81,7 @@ impl Opener {
             custody: Custody::default(),
             missing: None,
             looked_at_ms: None,
+            unheard_until_ms: None,
             is_held_up: false,
         }
     }
@@ -120,7 +123,7 @@ impl Opener {
     }
 
     async fn open_some(&mut self, now_ms: u64) -> Result<Opened, OpenError> {
-        let Some(epoch) = self.keep_epoch().await? else { return Ok(Opened::default()) };
+        let Some(epoch) = self.keep_epoch(now_ms).await? else { return Ok(Opened::default()) };
         if self.missing.is_some() || self.looked_at_ms.is_none_or(|at| at + LOOK_MS <= now_ms) {
             self.look(now_ms).await?;
         }
@@ -153,7 +156,7 @@ impl Opener {
     }
 
     /// The epoch that is in force, begun here if need be; `None`: another admin-api was faster, or the store changes just now.
-    async fn keep_epoch(&mut self) -> Result<Option<u64>, OpenError> {
+    async fn keep_epoch(&mut self, now_ms: u64) -> Result<Option<u64>, OpenError> {
         let said = self.quotas.epoch().await?;
         if said.is_some() && said == self.epoch {
             return Ok(said);
@@ -164,6 +167,11 @@ impl Opener {
             EpochNow::Begins(epoch) if self.begin(kept, said, epoch).await? => epoch,
             EpochNow::Begins(_) => return Ok(None),
         };
+        // Before the first one there was nothing to lose, and who has looked before knows all that have beaten.
+        let is_first = kept == 0 && said.is_none();
+        if self.epoch.is_none() && !is_first && !self.nodes.is_in_process() {
+            self.unheard_until_ms = Some(now_ms.saturating_add(UNHEARD_MS));
+        }
         tracing::info!(epoch, before = self.epoch, "the store of budgets is in another epoch");
         (self.epoch, self.is_held_up) = (Some(epoch), false);
         Ok(Some(epoch))
@@ -188,21 +196,23 @@ impl Opener {
     /// Who is there, and in whose hands journals are by that.
     async fn look(&mut self, now_ms: u64) -> Result<Vec<NodeBeat>, OpenError> {
         // Nobody has seen what they say now.
-        self.missing = Some(HeldUp::NoGateway);
-        let nodes = self.nodes.nodes().await?;
+        self.missing = Some(HeldUp::NotLooked);
+        // First: what another admin-api writes meanwhile is of a gateway that beats.
         let kept = budget_journals::all(self.db.reader()).await.map_err(Error::from)?;
+        let nodes = self.nodes.nodes().await?;
         let is_in_process = self.nodes.is_in_process();
         let moment = custody::Moment { now: now(), ticks_ms: now_ms, is_in_process };
         let look = self.custody.look(&kept, &nodes, moment);
         for journal in &look.given_up {
-            tracing::warn!(%journal, "nobody has adopted a journal: budgets are opened without what is in it");
+            tracing::warn!(%journal, "a journal is in nobody's hands for too long: budgets are opened without what is in it");
         }
         if !look.changes.is_empty() {
             let tx = self.db.write().await.map_err(Error::from)?;
             budget_journals::keep(&tx, &look.changes).await.map_err(Error::from)?;
             tx.commit().await.map_err(Error::from)?;
         }
-        self.missing = look.missing.map(HeldUp::Unadopted);
+        let is_unheard = self.unheard_until_ms.is_some_and(|until_ms| now_ms < until_ms);
+        self.missing = look.missing.map(HeldUp::Unadopted).or(is_unheard.then_some(HeldUp::Unheard));
         self.looked_at_ms = Some(now_ms);
         Ok(nodes)
     }
@@ -351,6 +361,8 @@ const AT_ONCE: usize = 16;
 /// Requests wait for an account to be opened.
 const TICK: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often the nodes are looked at while nothing is to be opened, so that a loss is one of nodes that are known.
+/// How often the nodes are looked at while nothing is to be opened, so that each journal is known before its gateway can die.
 const LOOK_MS: u64 = 1_000;
+/// Longer than a beat takes ([`BEAT_MS`](shared::contract::node::BEAT_MS)).
+const UNHEARD_MS: u64 = 3_000;
 const READ_DEADLINE: Duration = Duration::from_secs(30);

@@ -270,7 +270,7 @@ pub async fn interrupted(
     for row in db.query_all_raw(statement(db, sql)).await? {
         // What is no id was not written by us.
         let Ok(request) = row.try_get_by_index::<String>(0)?.parse::<RequestId>() else { continue };
-        let attempt = u32::try_from(row.try_get_by_index::<i32>(1)?).unwrap_or(u32::MAX);
+        let Ok(attempt) = u32::try_from(row.try_get_by_index::<i32>(1)?) else { continue };
         let user = AccountId::User(UserId(row.try_get_by_index(2)?));
         let provider = AccountId::Provider(ProviderId(row.try_get_by_index(3)?));
         let key = KeyId(row.try_get_by_index(4)?);
@@ -279,14 +279,15 @@ pub async fn interrupted(
         let [beyond_user, beyond_provider]: [i64; 2] = [row.try_get_by_index(8)?, row.try_get_by_index(9)?];
         // A request is one hold of its user's, however often it was cut.
         let is_first = last.replace(request) != Some(request);
-        // What its user has put aside for the attempts before it, each by itself, is over as well.
+        // What its user has put aside for failed attempts, each by itself, is over as well: this one may have failed and the next
+        // not begun.
         for (account, holds, key, at, beyond) in [
-            (user, 0..attempt, key, of_user, if is_first { beyond_user } else { 0 }),
-            (provider, attempt..attempt.saturating_add(1), KeyId(0), of_provider, beyond_provider),
+            (user, 0..=attempt, key, of_user, if is_first { beyond_user } else { 0 }),
+            (provider, attempt..=attempt, KeyId(0), of_provider, beyond_provider),
         ] {
             let Some(of_it) = found.get_mut(&account) else { continue };
             if is_late {
-                of_it.holds.extend(holds.map(|number| HoldId(request, number)));
+                of_it.holds.extend(holds.take(MOST_ATTEMPTS).map(|number| HoldId(request, number)));
             }
             if beyond > 0 {
                 let at = UnixMillis(at);
@@ -364,6 +365,8 @@ fn key(row: &QueryResult) -> Result<KeyId, DbErr> {
 }
 
 const MINUTE_MS: i64 = 60_000;
+/// More than a request makes: what says more was not written by us.
+const MOST_ATTEMPTS: usize = 1_000;
 /// One by one they say exactly when five hours began; more would take longer than an opening may.
 const MOST_ROWS: usize = 5_000;
 /// SQLite joins at most 500.

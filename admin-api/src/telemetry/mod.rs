@@ -301,7 +301,7 @@ impl Budgets {
             )?,
             held_up: made.gauge(
                 "cch_admin_budgets_held_up",
-                "1 while no budget may be opened because a gateway has not said yet what it holds.",
+                "1 while no budget may be opened: a gateway has not said yet what it holds, or what a dead one left is in nobody's hands.",
             )?,
         })
     }

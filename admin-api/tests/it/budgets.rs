@@ -11,16 +11,18 @@ use admin_api::repo::{budget_epoch, revision, usage_days};
 use admin_api::service::books::book;
 use admin_api::service::budgets::{Budget, Moment};
 use admin_api::service::now;
+use async_trait::async_trait;
 use rand::Rng;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
+use shared::contract::in_flight::InFlight;
 use shared::contract::node::NodeBeat;
 use shared::contract::usage::{Outcome, UsageRecord};
 use shared::ids::{JournalId, KeyId, ProviderId, RequestId, Revision, UserId};
 use shared::memory::{MemoryNodes, MemoryQuotas};
 use shared::model::{DailyMode, FiveHoursMode, Key, Limits, User, WallTime};
 use shared::money::NanoUsd;
-use shared::ports::{Lent, NodeRegistry, Place, QuotaStore, Receipt};
+use shared::ports::{Lent, NodeInFlight, NodeRegistry, Place, PortError, QuotaStore, Receipt};
 use shared::rules::quota::barrier::HeldUp;
 use shared::rules::quota::opening::Reading;
 use shared::rules::quota::{
@@ -42,6 +44,7 @@ on_both!(on:
     a_busy_account_that_was_never_reset_is_opened,
     an_account_is_opened_when_all_gateways_know_of_it_and_have_declared,
     no_account_is_opened_while_a_journal_is_in_nobodys_hands,
+    who_has_just_begun_to_look_waits_for_gateways_that_nobody_knows,
     openers_at_once_begin_one_epoch,
     a_store_that_lost_its_epoch_gets_the_next_one,
     an_account_that_the_store_does_not_open_is_wanted_again,
@@ -592,6 +595,43 @@ async fn no_account_is_opened_while_a_journal_is_in_nobodys_hands(hub: Hub) {
     assert_eq!(stage.opener.step(16_000).await.unwrap().accounts, 1, "its disk may be lost");
 }
 
+/// Gateways that are processes of their own.
+struct Apart(Arc<MemoryNodes>);
+
+#[async_trait]
+impl NodeRegistry for Apart {
+    async fn beat(&self, beat: NodeBeat, in_flight: Option<InFlight>) -> Result<(), PortError> {
+        self.0.beat(beat, in_flight).await
+    }
+
+    async fn leave(&self, id: &str) -> Result<(), PortError> {
+        self.0.leave(id).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeBeat>, PortError> {
+        self.0.nodes().await
+    }
+
+    async fn in_flight(&self) -> Result<Vec<NodeInFlight>, PortError> {
+        self.0.in_flight().await
+    }
+}
+
+async fn who_has_just_begun_to_look_waits_for_gateways_that_nobody_knows(hub: Hub) {
+    let ada = hub.make_user("Ada").await["user"]["id"].as_i64().unwrap();
+    limited(&hub, &format!("users/{ada}")).await;
+    let mut stage = Stage::new(&hub).await;
+    stage.step().await;
+    let epoch = stage.quotas.epoch().await.unwrap().unwrap();
+    stage.opener = Opener::new(stage.db.clone(), stage.quotas.clone(), Arc::new(Apart(stage.nodes.clone())));
+    stage.quotas.want(AccountId::User(UserId(ada))).await.unwrap();
+    stage.beats("a", stage_revision(&hub).await, Some(epoch)).await;
+    for now_ms in [5_000, 7_999] {
+        assert_eq!(stage.opener.step(now_ms).await.unwrap(), held_up(HeldUp::Unheard));
+    }
+    assert_eq!(stage.opener.step(8_000).await.unwrap().accounts, 1);
+}
+
 async fn openers_at_once_begin_one_epoch(hub: Hub) {
     let stage = Stage::new(&hub).await;
     let before = budget_epoch::kept(stage.db.reader()).await.unwrap();
@@ -682,8 +722,8 @@ async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {
         book(db, &[story.lent(seq, record)]).await.unwrap();
     }
     let [of_user, of_provider] = story.accounts();
-    // The user's own, and what is put aside by itself for the attempt that failed before.
-    for (account, holds) in [(of_user, &[0, 1][..]), (of_provider, &[2])] {
+    // The user's own, and what may be put aside by itself for each attempt.
+    for (account, holds) in [(of_user, &[0, 1, 2][..]), (of_provider, &[2])] {
         let opening = opening(db, account, story.budget(account)).await;
         let of_record =
             |record: &UsageRecord| holds.iter().map(|n| HoldId(record.request.id, *n)).collect::<Vec<_>>();

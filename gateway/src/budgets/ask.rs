@@ -285,6 +285,6 @@ pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be told takes a millisecond; a request waits for it that would be refused.
 const TELL_WITHIN: Duration = Duration::from_millis(50);
-/// What is to be released waits for a store that is slow, as long as one question waits for it.
-const RELEASE_WITHIN: Duration = Duration::from_millis(200);
+/// What is to be released waits for a store that is slow: a little longer than one question to it takes at most.
+const RELEASE_WITHIN: Duration = Duration::from_millis(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

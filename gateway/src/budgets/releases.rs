@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 pub struct Releases {
     waiting: Mutex<Waiting>,
     put: Notify,
+    /// Somebody waits for it.
+    hurry: Notify,
     /// How many the store has heard of.
     heard: watch::Sender<u64>,
 }
@@ -27,7 +29,12 @@ struct Waiting {
 
 impl Default for Releases {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), put: Notify::new(), heard: watch::Sender::new(0) }
+        Self {
+            waiting: Mutex::default(),
+            put: Notify::new(),
+            hurry: Notify::new(),
+            heard: watch::Sender::new(0),
+        }
     }
 }
 
@@ -52,7 +59,7 @@ impl Releases {
     /// Waits until the store has heard of all that is given up of an account by now, for so long at most. False: there is nothing.
     pub async fn told(&self, account: AccountId, patience: Duration) -> bool {
         let Some(number) = self.last_of(account) else { return false };
-        self.put.notify_one();
+        self.hurry.notify_one();
         let mut heard = self.heard.subscribe();
         let _ = timeout(patience, heard.wait_for(|heard| *heard >= number)).await;
         true
@@ -69,9 +76,14 @@ impl Releases {
         self.waiting.lock().holds.front().copied()
     }
 
-    fn first_is_heard(&self) {
+    /// The store has heard of the first, unless another who tells it has said so: a process that stops tells it beside who
+    /// always does.
+    fn is_heard(&self, first: (AccountId, HoldId)) {
         let gone = {
             let mut waiting = self.waiting.lock();
+            if waiting.holds.front() != Some(&first) {
+                return;
+            }
             waiting.holds.pop_front();
             waiting.gone += 1;
             waiting.gone
@@ -91,7 +103,10 @@ pub async fn run(budgets: &Budgets) {
         if budgets.releases.is_empty() {
             budgets.releases.put.notified().await;
         } else {
-            sleep(AGAIN_AFTER).await;
+            tokio::select! {
+                () = sleep(AGAIN_AFTER) => {}
+                () = budgets.releases.hurry.notified() => {}
+            }
         }
     }
 }
@@ -107,7 +122,7 @@ async fn drain(budgets: &Budgets) {
         if budgets.store.release(account, hold).await.is_err() {
             return;
         }
-        budgets.releases.first_is_heard();
+        budgets.releases.is_heard((account, hold));
     }
 }
 

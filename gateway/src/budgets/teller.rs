@@ -305,11 +305,10 @@ impl Teller {
                 budgets.declare_untold(own, handed_on, &governed, epoch).await?;
                 budgets.declare_untold(source, last, &governed, epoch).await
             };
-            // The store does not answer: the next round tries again.
-            if declared.await.is_err() {
-                return;
+            // The store or a disk does not answer: the next round tries again.
+            if declared.await.is_ok() {
+                tellings.take_in_hands(id, epoch, governed.clone());
             }
-            tellings.take_in_hands(id, epoch, governed.clone());
         }
     }
 

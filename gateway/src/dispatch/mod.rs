@@ -113,7 +113,6 @@ pub async fn find_answer(
             },
         };
         let Some((provider, route)) = job.arrival.live.provider(provider_id) else { break };
-        cover(job, book).await?;
         let Some(mut admission) = admit(job, provider).await else {
             out.push(Out { provider_id, why: OutReason::Probing });
             continue;
@@ -122,6 +121,7 @@ pub async fn find_answer(
             out.push(Out { provider_id, why: OutReason::LimitReached });
             continue;
         };
+        cover(job, book).await?;
         admission.begins(plan.begin());
         let failed = match try_one(job, seat, (provider, route), (turn, admission), book, keep_alive).await {
             TryEnd::Answer(answer, terms, admission) => {

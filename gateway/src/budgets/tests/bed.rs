@@ -39,6 +39,8 @@ pub struct Cut {
     pub quotas: MemoryQuotas,
     pub is_away: AtomicBool,
     pub loses_admissions: AtomicBool,
+    /// So many releases more are not heard.
+    pub loses_releases: AtomicUsize,
     /// Settles and declarations so far.
     pub told: AtomicUsize,
     /// Admissions that it was asked for.
@@ -104,6 +106,10 @@ impl QuotaStore for Cut {
 
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
         self.check()?;
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.loses_releases.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(PortError::Unavailable);
+        }
         self.quotas.release(account, hold).await
     }
 
@@ -189,6 +195,7 @@ impl Bed {
             quotas: MemoryQuotas::new(now),
             is_away: AtomicBool::new(false),
             loses_admissions: AtomicBool::new(false),
+            loses_releases: AtomicUsize::new(0),
             told: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             recalled: AtomicUsize::new(0),

@@ -75,6 +75,12 @@ async fn what_was_given_up_is_not_in_the_way_of_the_next_request() {
         drop(bed.admitted(bed.request(), 100).await);
     }
     bed.stands(1, 0, 0).await;
+    // Nor where it was not heard at first.
+    let held = bed.admitted(bed.request(), 100).await;
+    bed.store.loses_releases.store(1, Ordering::SeqCst);
+    drop(held);
+    eventually("it is not heard", || bed.store.loses_releases.load(Ordering::SeqCst) == 0).await;
+    drop(bed.admitted(bed.request(), 100).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

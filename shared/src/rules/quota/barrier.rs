@@ -11,8 +11,12 @@ use crate::ids::{JournalId, Revision};
 /// Why nothing is opened now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldUp {
+    /// Nobody has seen who is there.
+    NotLooked,
     /// Who asked for it has not beaten yet, or is gone.
     NoGateway,
+    /// Whoever opens has just begun to look: a gateway that nobody knows of may not have beaten since the store lost what it had.
+    Unheard,
     /// A journal is in nobody's hands: what is in it, nobody has told or declared.
     Unadopted(JournalId),
     /// A gateway goes by an older configuration.
@@ -28,7 +32,9 @@ impl HeldUp {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::NotLooked => "not_looked",
             Self::NoGateway => "no_gateway",
+            Self::Unheard => "unheard",
             Self::Unadopted(_) => "unadopted",
             Self::Behind(_) => "behind",
             Self::Undeclared(_) => "undeclared",
@@ -40,7 +46,7 @@ impl HeldUp {
     #[must_use]
     pub fn node(&self) -> Option<String> {
         match self {
-            Self::NoGateway | Self::OtherEpoch => None,
+            Self::NotLooked | Self::NoGateway | Self::Unheard | Self::OtherEpoch => None,
             Self::Unadopted(journal) => Some(journal.to_string()),
             Self::Behind(node) | Self::Undeclared(node) => Some(node.clone()),
         }

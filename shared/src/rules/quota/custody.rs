@@ -6,6 +6,9 @@
 //!                                                    ├──► gone: a look at its root does not find it, all of it is booked and told
 //!                                                    └──► given up after a while: its disk may be lost
 //! ```
+//! One that a living gateway has found on its disk is being adopted: that takes as long as there is much in it, and is waited for
+//! longer. Those that nobody finds are not waited for without end, however many gateways die one after the other.
+//!
 //! Which are known is kept where the ledger is, not where budgets are: so a store that was emptied and an admin side that has just
 //! started wait for the same ones. After a loss of the store all are missing until they beat again. A beat that came back with old data
 //! names an older epoch, which the [`barrier`](super::barrier) refuses.
@@ -58,8 +61,10 @@ pub struct Custody {
     waits: BTreeMap<JournalId, u64>,
     given_up: BTreeSet<JournalId>,
     looked_at_ms: Option<u64>,
-    /// Some gateway has said what is in its root.
-    has_seen_roots: bool,
+    /// Since when one or another has been missing without a pause.
+    missing_since_ms: Option<u64>,
+    /// The gateways that have said what is in their roots.
+    has_seen_roots: BTreeSet<String>,
 }
 
 /// What the beats say.
@@ -88,6 +93,11 @@ impl<'a> Beats<'a> {
         Self { hands, ended, gateways }
     }
 
+    /// A living gateway has found it on its disk.
+    fn is_there(&self, journal: JournalId) -> bool {
+        self.gateways.iter().any(|node| node.journals_there.iter().flatten().any(|there| *there == journal))
+    }
+
     /// Its last keeper lives, and has found nothing of it when it last looked. What it adopts it has found before.
     fn was_let_go(&self, journal: JournalId, keeper: Option<&String>) -> bool {
         let keeper = self.gateways.iter().find(|node| Some(&node.id) == keeper);
@@ -109,11 +119,12 @@ impl<'a> Beats<'a> {
 impl Custody {
     /// Judges these beats, which were read after the store's epoch.
     pub fn look(&mut self, kept: &Journals, nodes: &[NodeBeat], moment: Moment) -> Look {
-        let is_first = self.looked_at_ms.is_none_or(|at| at + GAP_MS < moment.ticks_ms);
+        let is_after_gap = self.looked_at_ms.is_none_or(|at| at + GAP_MS < moment.ticks_ms);
         self.looked_at_ms = Some(moment.ticks_ms);
-        if is_first {
+        if is_after_gap {
             // While nobody could look, nobody could be seen to come back.
             self.waits.clear();
+            self.missing_since_ms = None;
         }
         let beats = Beats::of(nodes);
         let mut look = Look::default();
@@ -136,6 +147,12 @@ impl Custody {
                 self.misses(journal, &Kept { root, missing_since: None }, &beats, moment, &mut look);
             }
         }
+        self.missing_since_ms = look.missing.map(|_| self.missing_since_ms.unwrap_or(moment.ticks_ms));
+        // What others have written, or have not, is seen with the next look: only that is remembered which is still there.
+        let is_known = |journal: &JournalId| kept.contains_key(journal) || look.changes.contains_key(journal);
+        self.keepers.retain(|journal, _| is_known(journal));
+        self.waits.retain(|journal, _| is_known(journal));
+        self.given_up.retain(is_known);
         look
     }
 
@@ -152,18 +169,21 @@ impl Custody {
         let is_done = beats.ended.contains(&journal)
             || beats.was_let_go(journal, self.keepers.get(&journal))
             || beats.is_gone(journal, kept, since, moment);
-        if is_done {
-            self.forget(journal);
+        if is_done || self.given_up.contains(&journal) {
+            // Once more, where it could not be written, or another admin side waits for it still.
             look.changes.insert(journal, None);
             return;
         }
-        if self.given_up.contains(&journal) {
-            // Another admin side may wait for it still.
-            return;
-        }
         let waited_since = *self.waits.entry(journal).or_insert(moment.ticks_ms);
-        if waited_since + LONGEST_WAIT_MS <= moment.ticks_ms {
-            self.forget(journal);
+        let is_over = |since: u64, longest_ms: u64| since.saturating_add(longest_ms) <= moment.ticks_ms;
+        let is_over = match beats.is_there(journal) {
+            true => is_over(waited_since, LONGEST_ADOPTION_MS),
+            false => {
+                is_over(waited_since, LONGEST_WAIT_MS)
+                    || self.missing_since_ms.is_some_and(|since| is_over(since, LONGEST_WAIT_FOR_ALL_MS))
+            }
+        };
+        if is_over {
             self.given_up.insert(journal);
             look.given_up.push(journal);
             look.changes.insert(journal, None);
@@ -175,30 +195,29 @@ impl Custody {
         }
     }
 
-    /// Journals that are there when the first gateway says what is: they may have been left while nobody looked.
+    /// Journals that are there when a gateway first says what is: they may have been left while nobody could hear of them.
     fn strangers(&mut self, beats: &Beats<'_>) -> BTreeMap<JournalId, Option<String>> {
         let mut strangers = BTreeMap::new();
-        if !self.has_seen_roots {
-            for node in &beats.gateways {
+        self.has_seen_roots.retain(|id| beats.gateways.iter().any(|node| node.id == *id));
+        for node in beats.gateways.iter().filter(|node| node.journals_there.is_some()) {
+            if self.has_seen_roots.insert(node.id.clone()) {
                 let there = node.journals_there.iter().flatten();
-                self.has_seen_roots |= node.journals_there.is_some();
                 strangers.extend(there.map(|journal| (*journal, node.journal_root.clone())));
             }
         }
         strangers.retain(|journal, _| !beats.hands.contains_key(journal) && !beats.ended.contains(journal));
         strangers
     }
-
-    fn forget(&mut self, journal: JournalId) {
-        self.keepers.remove(&journal);
-        self.waits.remove(&journal);
-        self.given_up.remove(&journal);
-    }
 }
 
 /// How long a journal that is in nobody's hands is waited for: longer than a supervisor takes to start a process again, and
 /// longer than a node counts that beats no more.
 pub const LONGEST_WAIT_MS: u64 = 15_000;
+/// How long one is waited for that is on the disk of a living gateway, which adopts it: 2.8 GB are read and handed over within five
+/// minutes (ARCHITECTURE.md, figures of the split shape).
+pub const LONGEST_ADOPTION_MS: u64 = 600_000;
+/// How long nothing is opened for journals that nobody finds, when one is missing after the other.
+pub const LONGEST_WAIT_FOR_ALL_MS: u64 = 60_000;
 /// How far the clocks of two machines may be apart.
 const CLOCKS_DIFFER_MS: u64 = 2_000;
 /// Looks that are farther apart leave a gap in which nobody was seen.

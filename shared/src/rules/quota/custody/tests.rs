@@ -110,12 +110,44 @@ fn a_journal_that_nobody_finds_is_given_up_after_a_while() {
     }
     let look = side.looks(16_000, &[gateway(&[2])]);
     assert_eq!((look.missing, look.given_up), (None, vec![journal(1)]));
-    // Another side that started later waits for it still.
+    // Another side that started later waits for it still, or it could not be written.
     side.kept.insert(journal(1), Kept::default());
-    assert_eq!(side.looks(17_000, &[gateway(&[2])]), Look::default());
+    let look = side.looks(17_000, &[gateway(&[2])]);
+    assert_eq!((look.missing, look.given_up, side.kept.len()), (None, vec![], 1));
     // It is back, and then gone again.
     assert_eq!(side.misses(18_000, &[gateway(&[2, 1])]), None);
     assert_eq!(side.misses(19_000, &[gateway(&[2])]), Some(journal(1)));
+}
+
+#[test]
+fn one_that_a_living_gateway_has_on_its_disk_is_waited_for_longer() {
+    let mut side = Side::default();
+    side.looks(0, &[gateway(&[1]), gateway(&[2])]);
+    let adopts = finds(gateway(&[2]), &[1, 2], 0);
+    for at_ms in (1_000..601_000).step_by(1_000) {
+        assert_eq!(side.misses(at_ms, std::slice::from_ref(&adopts)), Some(journal(1)), "{at_ms}");
+    }
+    assert_eq!(side.looks(601_000, &[adopts]).given_up, [journal(1)]);
+}
+
+#[test]
+fn gateways_that_die_one_after_the_other_hold_up_nobody_for_ever() {
+    let mut side = Side::default();
+    let mut given_up = 0;
+    for second in 0..62_u8 {
+        // Each lives for ten seconds, and nobody finds its journal.
+        let at_ms = u64::from(second) * 1_000;
+        let look = side.looks(at_ms, &[gateway(&[100]), gateway(&[1 + second / 10])]);
+        given_up += look.given_up.len();
+        // The first is missing from the tenth on; so one or another is until the seventieth.
+        assert_eq!(look.missing.is_some(), second >= 10, "{second}");
+    }
+    assert!(given_up >= 2);
+    for second in 62..70_u8 {
+        side.looks(u64::from(second) * 1_000, &[gateway(&[100])]);
+    }
+    let look = side.looks(70_000, &[gateway(&[100])]);
+    assert_eq!((look.missing, side.kept.len()), (None, 1), "{look:?}");
 }
 
 #[test]
@@ -158,8 +190,11 @@ fn what_was_left_while_nobody_looked_is_waited_for() {
     assert_eq!(side.misses(0, &[gateway(&[1])]), None, "it has not looked yet");
     assert_eq!(side.misses(1_000, &[finds(gateway(&[1]), &[1, 7], 500)]), Some(journal(7)));
     assert_eq!(side.misses(2_000, &[finds(gateway(&[1, 7]), &[1, 7], 500)]), None);
-    // Of one that comes later its own process tells.
+    // Of one that comes later its own process tells,
     assert_eq!(side.misses(3_000, &[finds(gateway(&[1, 7]), &[1, 7, 8], 2_500)]), None);
+    // unless it came and went while the registry was away: whoever comes then finds it.
+    let heir = finds(gateway(&[9]), &[8, 9], 8_000);
+    assert_eq!(side.misses(9_000, &[finds(gateway(&[1, 7]), &[1, 7, 8], 8_500), heir]), Some(journal(8)));
 }
 
 #[test]
