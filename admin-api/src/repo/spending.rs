@@ -295,7 +295,36 @@ pub async fn interrupted(
             }
         }
     }
+    if found.keys().any(|account| matches!(account, AccountId::Provider(_))) {
+        failed_before(db, since, ahead, &mut found).await?;
+    }
     Ok(found)
+}
+
+/// Attempts that had failed when their request was cut: whoever else adopts its journal tells of them as well.
+async fn failed_before(
+    db: &impl ConnectionTrait,
+    since: UnixMillis,
+    ahead: Ahead,
+    found: &mut BTreeMap<AccountId, Interrupted>,
+) -> Result<(), DbErr> {
+    let sql = format!(
+        "SELECT l.request_id, l.attempt, l.provider_id FROM (
+            SELECT DISTINCT request_id FROM ledger WHERE outcome = 'interrupted' AND created_at_ms >= {}{}
+        ) AS cut JOIN ledger l ON l.request_id = cut.request_id
+        WHERE l.outcome <> 'interrupted' AND l.cost_nano_usd > 0",
+        since.0,
+        left_out(ahead),
+    );
+    for row in db.query_all_raw(statement(db, sql)).await? {
+        let Ok(request) = row.try_get_by_index::<String>(0)?.parse::<RequestId>() else { continue };
+        let Ok(attempt) = u32::try_from(row.try_get_by_index::<i32>(1)?) else { continue };
+        let provider = AccountId::Provider(ProviderId(row.try_get_by_index(2)?));
+        if let Some(of_it) = found.get_mut(&provider) {
+            of_it.holds.insert(HoldId(request, attempt));
+        }
+    }
+    Ok(())
 }
 
 /// Key, moment and cost of the rows that began in these hours: a scan of the index for each.

@@ -713,8 +713,9 @@ async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {
     for back in [HOUR_MS, 2 * HOUR_MS, 9 * DAY_MS, HOUR_MS] {
         story.add(back, &mut dice);
         let record = story.records.last_mut().unwrap();
-        record.attempts =
-            vec![attempt(1, 1, Outcome::Failed, 1), attempt(2, story.provider.id.0, Outcome::Interrupted, 1)];
+        record.attempts = [(1, Outcome::Failed), (2, Outcome::Interrupted)]
+            .map(|(n, how)| attempt(n, story.provider.id.0, how, 1))
+            .into();
     }
     // The last is ahead of its journal: it will be told again.
     for seq in [1, 2, 3, 5] {
@@ -722,8 +723,8 @@ async fn what_was_cut_and_what_will_be_told_again_is_named(hub: Hub) {
         book(db, &[story.lent(seq, record)]).await.unwrap();
     }
     let [of_user, of_provider] = story.accounts();
-    // The user's own, and what may be put aside by itself for each attempt.
-    for (account, holds) in [(of_user, &[0, 1, 2][..]), (of_provider, &[2])] {
+    // The user's own, and what may be put aside by itself for each attempt; both of the provider's.
+    for (account, holds) in [(of_user, &[0, 1, 2][..]), (of_provider, &[1, 2])] {
         let opening = opening(db, account, story.budget(account)).await;
         let of_record =
             |record: &UsageRecord| holds.iter().map(|n| HoldId(record.request.id, *n)).collect::<Vec<_>>();

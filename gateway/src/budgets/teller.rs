@@ -33,6 +33,8 @@ pub struct Teller {
     /// What was declared of an account that is not open: up to which number of which journal.
     declared: HashMap<(JournalId, AccountId), u64>,
     revision: watch::Receiver<Revision>,
+    /// The configuration is confirmed: who is governed is known from then on.
+    is_confirmed: watch::Receiver<bool>,
     stored: watch::Receiver<Option<u64>>,
     is_away: watch::Receiver<bool>,
     was_away: bool,
@@ -60,6 +62,7 @@ impl Teller {
             sources: vec![Source::own(budgets.journal.clone())],
             declared: HashMap::new(),
             revision: budgets.live.revision(),
+            is_confirmed: budgets.live.asked(),
             stored: budgets.epochs.stored.subscribe(),
             is_away: budgets.epochs.is_away.subscribe(),
             was_away: false,
@@ -90,6 +93,7 @@ impl Teller {
             () = self.budgets.journal.adopts() => {}
             () = self.budgets.wake.notified() => {}
             _ = self.revision.changed() => {}
+            Ok(()) = self.is_confirmed.changed() => {}
             _ = self.stored.changed() => {}
             _ = self.is_away.changed() => {}
             () = sleep(pause) => {}

@@ -107,9 +107,15 @@ impl InForce {
         *self.has_asked.borrow()
     }
 
+    /// Changes when [`Self::has_asked`] does.
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.has_asked.subscribe()
+    }
+
     /// The far side has answered.
     pub(crate) fn note_asked(&self) {
-        self.has_asked.send_replace(true);
+        self.has_asked.send_if_modified(|asked| !std::mem::replace(asked, true));
     }
 
     /// Puts a configuration in force that was confirmed at `heard_at`.

@@ -232,6 +232,11 @@ impl Bed {
     /// A configuration comes in force in which the user's account has this generation.
     pub fn govern(&self, generation: u32) {
         self.starts_by(generation);
+        self.confirms();
+    }
+
+    /// What is in force is what is published.
+    pub fn confirms(&self) {
         self.live.note_asked();
     }
 

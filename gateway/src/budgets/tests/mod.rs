@@ -199,7 +199,7 @@ async fn who_comes_under_limits_is_told_what_the_books_did_not_have_then() {
     assert_eq!(bed.store.told.load(Ordering::SeqCst), 0, "nothing is limited: nothing is said");
     bed.usage.discard(2);
     eventually("two are booked", || bed.journal.standing().unbooked == 2).await;
-    assert_eq!(bed.journal.marks().told(), u64::MAX);
+    eventually("nobody is to be told", || bed.journal.marks().told() == u64::MAX).await;
     bed.govern(1);
     eventually("it is noticed", || bed.journal.marks().told() == 2).await;
     // Another one was booked until the account was opened.
@@ -207,6 +207,18 @@ async fn who_comes_under_limits_is_told_what_the_books_did_not_have_then() {
     bed.stands(1, 15, 0).await;
     bed.govern(0);
     eventually("nobody is told any more", || bed.journal.marks().told() == u64::MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_confirmed_later_is_gone_by_at_once() {
+    let bed = Bed::start(OutagePolicy::Open, None).await;
+    for generation in [1, 0] {
+        bed.starts_by(generation);
+        eventually("it is noticed", || bed.budgets.tellings.governed().is_empty() == (generation == 0)).await;
+    }
+    assert_eq!(bed.journal.marks().told(), 0, "it may be old: nobody knows who is to be told");
+    bed.confirms();
+    eventually("nobody is to be told", || bed.journal.marks().told() == u64::MAX).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

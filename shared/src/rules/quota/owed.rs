@@ -22,7 +22,7 @@ pub struct Owed {
     pub cost: NanoUsd,
     /// When it counts.
     pub at: UnixMillis,
-    /// It was cut with its process.
+    /// Its request was cut with its process: several may tell of it, each who adopts the journal.
     pub is_interrupted: bool,
 }
 
@@ -93,7 +93,7 @@ impl Said {
                 hold,
                 cost: at_least(attempt.cost.total, attempt.held, attempt.outcome == Outcome::Interrupted),
                 at: attempt.admitted_at.unwrap_or(admitted_at),
-                is_interrupted: attempt.outcome == Outcome::Interrupted,
+                is_interrupted,
             });
         }
         all
@@ -210,7 +210,7 @@ mod tests {
         let provider = |id| AccountId::Provider(ProviderId(id));
         let expected = [
             of(user, Some(KeyId(1)), 0, 43, 50, true),
-            of(provider(1), None, 1, 3, 50, false),
+            of(provider(1), None, 1, 3, 50, true),
             of(provider(2), None, 2, 40, 60, true),
         ];
         assert_eq!(owed(&record), expected);
