@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_that_had_ended_before_the_process_died_is_not_in_the_chain_twice() {
+        let mut cut = booked(record(), vec![interrupted(1)]);
+        let steps = cut.request.decision_chain.steps.len();
+        cut.was_interrupted();
+        assert_eq!(cut.request.decision_chain.steps.len(), steps + 1, "it was under way");
+        cut.was_interrupted();
+        assert_eq!(cut.request.decision_chain.steps.len(), steps + 1, "what it came to is there");
+    }
+
+    #[test]
     fn begins_as_earlier_releases_left_them_on_disk_are_read() {
         let earlier = AttemptEntry { outcome: Outcome::Failed, ..interrupted(1) };
         for recorded in [RECORDED_1, RECORDED_2] {
