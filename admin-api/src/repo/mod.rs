@@ -7,6 +7,7 @@ pub mod books;
 pub mod budget_epoch;
 pub mod budget_journals;
 pub mod catalogue;
+pub mod cut;
 pub mod db;
 pub mod entity;
 pub mod error_rules;

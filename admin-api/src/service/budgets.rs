@@ -4,10 +4,11 @@
 
 use super::{generations, limits, settings};
 use crate::error::{Error, Resource};
+use crate::repo::cut::{Interrupted, interrupted};
 use crate::repo::db::Db;
 use crate::repo::entity::{keys, providers, users};
 use crate::repo::limits::Limited;
-use crate::repo::spending::{Ahead, Interrupted, OfKey, ahead, interrupted, parts, rows_of_each};
+use crate::repo::spending::{Ahead, OfKey, ahead, parts, rows_of_each};
 use crate::repo::{budget_epoch, journals, revision, usage_days};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use shared::ids::{KeyId, ProviderId, Revision, UserId};

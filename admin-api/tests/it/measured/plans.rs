@@ -2,8 +2,9 @@
 //! `cargo test -p admin-api --test it plans_of_an_opening -- --ignored --nocapture --test-threads 1`.
 
 use crate::hub::{Hub, Kind, on};
+use admin_api::repo::cut::interrupted;
 use admin_api::repo::db::Db;
-use admin_api::repo::spending::{Ahead, interrupted, minutes, parts, rows, rows_of_each};
+use admin_api::repo::spending::{Ahead, minutes, parts, rows, rows_of_each};
 use admin_api::repo::{journals, usage_days};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use shared::ids::{ProviderId, UserId};
