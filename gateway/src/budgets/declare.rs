@@ -13,6 +13,7 @@ use shared::rules::quota::local::{LiveHold, Local};
 use shared::rules::quota::telling::Governed;
 use shared::rules::quota::{AccountId, Ask, HoldId, Owed, epoch_of, said_by};
 use shared::time::UnixMillis;
+use std::collections::HashMap;
 
 /// A hold that is put aside again.
 pub struct Declared {
@@ -52,6 +53,35 @@ impl Declared {
     }
 }
 
+/// What was declared of accounts that are not open, under the epoch in force.
+#[derive(Default)]
+pub struct Declarations(HashMap<(JournalId, AccountId), Until>);
+
+/// Up to which number, and under which generation of the account: a later one knows nothing of it.
+#[derive(Clone, Copy)]
+struct Until {
+    generation: u32,
+    seq: u64,
+}
+
+impl Declarations {
+    /// Is what this record of a journal says of an account declared?
+    pub fn have(&self, journal: JournalId, (account, generation): (AccountId, u32), seq: u64) -> bool {
+        let until = self.0.get(&(journal, account));
+        until.is_some_and(|until| until.generation == generation && seq <= until.seq)
+    }
+
+    /// It is, and all that was to be declared of it before.
+    pub fn note(&mut self, journal: JournalId, (account, generation): (AccountId, u32), seq: u64) {
+        self.0.insert((journal, account), Until { generation, seq });
+    }
+
+    /// Nothing of this journal is left.
+    pub fn forget(&mut self, journal: JournalId) {
+        self.0.retain(|(id, _), _| *id != journal);
+    }
+}
+
 impl Budgets {
     /// Declares all that this node may hold, and what is not known to be in the books. Nothing of the latter goes meanwhile.
     pub async fn declare_all(&self, sources: &mut [Source], epoch: u64) -> Result<(), PortError> {
@@ -60,25 +90,27 @@ impl Budgets {
         self.declare(live, epoch).await?;
         for source in sources {
             let last = source.marks().last();
-            self.declare_records(source, last, &governed, epoch, |_, _| true).await?;
+            self.declare_records(source, last, &governed, epoch, |_, _, _| true).await?;
         }
         Ok(())
     }
 
-    /// Declares what is not told yet of a journal's records up to this number.
+    /// Declares what is neither told nor declared yet of a journal's records up to this number.
     pub async fn declare_untold(
         &self,
         source: &mut Source,
         last: u64,
         governed: &Governed,
+        declarations: &Declarations,
         epoch: u64,
     ) -> Result<(), PortError> {
         let id = source.id();
         if self.tellings.with(id, |telling, _| telling.told(Some(governed)) >= last) == Some(true) {
             return Ok(());
         }
-        let is_untold = |account, seq| {
-            self.tellings.with(id, |telling, _| telling.is_untold(account, seq)).unwrap_or(true)
+        let is_untold = |account, generation, seq| {
+            !declarations.have(id, (account, generation), seq)
+                && self.tellings.with(id, |telling, _| telling.is_untold(account, seq)).unwrap_or(true)
         };
         self.declare_records(source, last, governed, epoch, is_untold).await
     }
@@ -89,7 +121,7 @@ impl Budgets {
         last: u64,
         governed: &Governed,
         epoch: u64,
-        is_meant: impl Fn(AccountId, u64) -> bool,
+        is_meant: impl Fn(AccountId, u32, u64) -> bool,
     ) -> Result<(), PortError> {
         let id = source.id();
         let mut next = source.marks().floor() + 1;
@@ -105,12 +137,12 @@ impl Budgets {
                 let numbered = (stretch.first..=last).zip(&stretch.records);
                 let said = numbered.filter_map(|(seq, record)| Some((seq, said_by(record)?)));
                 let owed = said.flat_map(|(seq, said)| said.owed.into_iter().map(move |owed| (seq, owed)));
-                owed.filter(|(seq, owed)| is_meant(owed.account, *seq))
-                    .filter_map(|(_, owed)| {
-                        let generation = governed.generation(owed.account)?;
-                        Some(Declared::of_record(id, &owed, generation, &mut limited))
-                    })
-                    .collect()
+                owed.filter_map(|(seq, owed)| {
+                    let generation = governed.generation(owed.account)?;
+                    is_meant(owed.account, generation, seq)
+                        .then(|| Declared::of_record(id, &owed, generation, &mut limited))
+                })
+                .collect()
             };
             self.declare(declared, epoch).await?;
         }

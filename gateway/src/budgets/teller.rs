@@ -7,7 +7,7 @@
 //! ```
 //! Who is to be told what is decided in [`shared::rules::quota::telling`]. While nothing is limited anywhere nothing is read.
 
-use super::declare::{AT_A_TIME, BATCH, Declared};
+use super::declare::{AT_A_TIME, BATCH, Declarations, Declared};
 use super::figures::Word;
 use super::limits::Limited;
 use super::{Budgets, ahead, releases};
@@ -18,7 +18,6 @@ use futures::stream::{self, StreamExt as _};
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::telling::{Due, Governed, Moment};
 use shared::rules::quota::{AccountId, Owed, Said, ScopeId, Settle, Terms, epoch_of};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,8 +29,7 @@ pub struct Teller {
     budgets: Arc<Budgets>,
     /// This process's own first.
     sources: Vec<Source>,
-    /// What was declared of an account that is not open: up to which number of which journal.
-    declared: HashMap<(JournalId, AccountId), u64>,
+    declarations: Declarations,
     revision: watch::Receiver<Revision>,
     /// The configuration is confirmed: who is governed is known from then on.
     is_confirmed: watch::Receiver<bool>,
@@ -60,7 +58,7 @@ impl Teller {
     fn new(budgets: Arc<Budgets>) -> Self {
         Self {
             sources: vec![Source::own(budgets.journal.clone())],
-            declared: HashMap::new(),
+            declarations: Declarations::default(),
             revision: budgets.live.revision(),
             is_confirmed: budgets.live.asked(),
             stored: budgets.epochs.stored.subscribe(),
@@ -145,7 +143,7 @@ impl Teller {
                 self.budgets.tellings.begin_anew();
             }
             self.budgets.local().begin_anew();
-            self.declared.clear();
+            self.declarations = Declarations::default();
             if self.budgets.declare_all(&mut self.sources, epoch).await.is_err() {
                 return None;
             }
@@ -272,46 +270,45 @@ impl Teller {
     ) {
         let Some(epoch) = epoch else { return };
         let mut declared = Vec::new();
-        let mut until = Vec::new();
+        let mut noted = Vec::new();
         {
             let live = self.budgets.live.load_full();
             let mut limited = Limited::new(&self.budgets, &live, now());
             for (due, _) in due.iter().zip(are_told).filter(|(_, is_told)| !**is_told) {
-                let known = self.declared.get(&(id, due.account)).copied().unwrap_or(0);
+                let Some(generation) = governed.generation(due.account) else { continue };
+                let whose = (due.account, generation);
                 let of = due.charges.iter().filter_map(|n| charges.get(*n));
-                for (seq, owed) in of.filter(|(seq, _)| *seq > known) {
-                    let Some(generation) = governed.generation(owed.account) else { continue };
+                for (seq, owed) in of.filter(|(seq, _)| !self.declarations.have(id, whose, *seq)) {
                     declared.push(Declared::of_record(id, owed, generation, &mut limited));
-                    until.push(((id, owed.account), *seq));
+                    noted.push((whose, *seq));
                 }
             }
         }
         if self.budgets.declare(declared, epoch).await.is_ok() {
-            self.declared.extend(until);
+            noted.into_iter().for_each(|(whose, seq)| self.declarations.note(id, whose, seq));
         }
     }
 
     /// Journals of dead processes of which all was looked at: once what could not be told of them is declared, they are in this
     /// node's hands. So are the requests that were cut with them, which have ended in its own.
     async fn take_in_hands(&mut self, epoch: u64) {
-        let budgets = self.budgets.clone();
-        let tellings = &budgets.tellings;
-        let Some((governed, strange)) = tellings.not_in_hands(epoch) else { return };
+        let (budgets, declarations) = (self.budgets.clone(), &self.declarations);
         let Some((own, adopted)) = self.sources.split_first_mut() else { return };
-        for source in adopted {
-            let (id, last) = (source.id(), source.marks().last());
-            let Some(handed_on) = source.as_adopted().map(|it| it.handed_on()) else { continue };
-            let is_read = tellings.is_read(id, last) && tellings.is_read(own.id(), handed_on);
-            if !strange.contains(&id) || !(is_read || governed.is_empty()) {
-                continue;
-            }
+        let handed_on = |id| {
+            let of = adopted.iter().find(|source| source.id() == id)?;
+            of.as_adopted().map(|adopted| adopted.handed_on())
+        };
+        let Some((governed, ids)) = budgets.tellings.for_hands(epoch, handed_on) else { return };
+        for source in adopted.iter_mut().filter(|source| ids.contains(&source.id())) {
+            let last = source.marks().last();
+            let handed_on = source.as_adopted().map_or(0, |adopted| adopted.handed_on());
             let declared = async {
-                budgets.declare_untold(own, handed_on, &governed, epoch).await?;
-                budgets.declare_untold(source, last, &governed, epoch).await
+                budgets.declare_untold(own, handed_on, &governed, declarations, epoch).await?;
+                budgets.declare_untold(source, last, &governed, declarations, epoch).await
             };
             // The store or a disk does not answer: the next round tries again.
             if declared.await.is_ok() {
-                tellings.take_in_hands(id, epoch, governed.clone());
+                budgets.tellings.take_in_hands(source.id(), epoch, governed.clone());
             }
         }
     }
@@ -333,7 +330,7 @@ impl Teller {
                 adopted.release();
                 self.sources.retain(|source| source.id() != adopted.id);
                 self.budgets.tellings.forget(adopted.id);
-                self.declared.retain(|(id, _), _| *id != adopted.id);
+                self.declarations.forget(adopted.id);
             }
         }
     }

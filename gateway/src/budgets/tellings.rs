@@ -5,6 +5,7 @@ use crate::live::Live;
 use parking_lot::Mutex;
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::AccountId;
+use shared::rules::quota::hands::{Hands, Stretch, may_take};
 use shared::rules::quota::telling::{Governed, Moment, Pass, Telling};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,15 +36,14 @@ struct Told {
     id: JournalId,
     marks: Arc<Marks>,
     telling: Telling,
-    /// All of it is told or declared under this epoch, to those who are governed.
-    in_hands: Option<(u64, Arc<Governed>)>,
+    hands: Hands,
 }
 
 impl Tellings {
     /// Of a process with this journal.
     pub fn new(id: JournalId, marks: Arc<Marks>) -> Self {
         marks.set_told(0);
-        let own = Told { id, marks, telling: Telling::default(), in_hands: None };
+        let own = Told { id, marks, telling: Telling::default(), hands: Hands::default() };
         let state = State {
             revision: Revision(0),
             is_confirmed: false,
@@ -94,7 +94,7 @@ impl Tellings {
     /// A journal that was adopted is told as well, from what is left of it on.
     pub fn adopt(&self, id: JournalId, marks: Arc<Marks>) {
         let mut state = self.state.lock();
-        let told = Told { id, marks, telling: Telling::default(), in_hands: None };
+        let told = Told { id, marks, telling: Telling::default(), hands: Hands::default() };
         told.keep(state.known().as_deref());
         state.journals.push(told);
     }
@@ -106,20 +106,31 @@ impl Tellings {
         state.released.insert(id);
     }
 
-    /// Adopted journals that are not in this node's hands yet, and who is governed. `None`: there is none, or nobody knows.
-    pub fn not_in_hands(&self, epoch: u64) -> Option<(Arc<Governed>, Vec<JournalId>)> {
+    /// Adopted journals that are not in this node's hands yet, and may be, once what is not told of them is declared; and who is
+    /// governed. `handed_on`: the last number of our own journal by which what was cut with such a one has ended. `None`: nobody knows
+    /// who is governed.
+    pub fn for_hands(
+        &self,
+        epoch: u64,
+        handed_on: impl Fn(JournalId) -> Option<u64>,
+    ) -> Option<(Arc<Governed>, Vec<JournalId>)> {
         let state = self.state.lock();
         let governed = state.known()?;
-        let adopted = state.journals.iter().skip(1);
-        let ids: Vec<_> =
-            adopted.filter(|told| !told.is_in_hands(epoch, &governed)).map(|told| told.id).collect();
-        (!ids.is_empty()).then_some((governed, ids))
+        let (own, adopted) = state.journals.split_first()?;
+        let may_take = |told: &Told| {
+            let own = Stretch { telling: &own.telling, last: handed_on(told.id)? };
+            let dead = Stretch { telling: &told.telling, last: told.marks.last() };
+            may_take(&governed, dead, own).then_some(told.id)
+        };
+        let strange = adopted.iter().filter(|told| !told.hands.hold(epoch, &governed));
+        let ids = strange.filter_map(may_take).collect();
+        Some((governed, ids))
     }
 
     /// All of this adopted journal is told or declared under this epoch to those who are governed so.
     pub fn take_in_hands(&self, id: JournalId, epoch: u64, governed: Arc<Governed>) {
         if let Some(told) = self.state.lock().journals.iter_mut().find(|told| told.id == id) {
-            told.in_hands = Some((epoch, governed));
+            told.hands.take(epoch, governed);
         }
         self.taken.send_replace(());
     }
@@ -130,9 +141,10 @@ impl Tellings {
         let mut state = self.state.lock();
         state.released.retain(|id| there.contains(id));
         let known = epoch.zip(state.known());
-        let adopted = state.journals.iter().skip(1).filter(|told| {
-            known.as_ref().is_some_and(|(epoch, governed)| told.is_in_hands(*epoch, governed))
-        });
+        let adopted =
+            state.journals.iter().skip(1).filter(|told| {
+                known.as_ref().is_some_and(|(epoch, governed)| told.hands.hold(*epoch, governed))
+            });
         adopted.map(|told| told.id).chain(state.released.iter().copied()).collect()
     }
 
@@ -211,12 +223,6 @@ impl Tellings {
         state.journals.first().is_none_or(|own| own.telling.told(Some(&state.governed)) >= last)
     }
 
-    /// Has all of this journal up to this number been looked at?
-    pub fn is_read(&self, id: JournalId, last: u64) -> bool {
-        let state = self.state.lock();
-        state.journals.iter().any(|told| told.id == id && told.telling.is_read(last))
-    }
-
     /// Has all of it up to this number been looked at, and this account been told what is its own?
     pub fn has_heard(&self, account: AccountId, last: u64) -> bool {
         let state = self.state.lock();
@@ -237,11 +243,6 @@ impl State {
 }
 
 impl Told {
-    fn is_in_hands(&self, epoch: u64, governed: &Arc<Governed>) -> bool {
-        let in_hands = self.in_hands.as_ref().filter(|(of, _)| *of == epoch);
-        in_hands.is_some_and(|(_, by)| Arc::ptr_eq(by, governed) || by == governed)
-    }
-
     fn keep(&self, known: Option<&Governed>) {
         self.marks.set_told(self.telling.told(known));
     }

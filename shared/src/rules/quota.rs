@@ -19,6 +19,7 @@ mod calendar;
 pub mod custody;
 mod epoch;
 pub mod escrow;
+pub mod hands;
 pub mod headers;
 pub mod local;
 pub mod need;

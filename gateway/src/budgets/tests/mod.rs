@@ -210,6 +210,19 @@ async fn who_comes_under_limits_is_told_what_the_books_did_not_have_then() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_account_that_is_not_open_owes_is_put_aside_under_each_of_its_generations() {
+    let bed = Bed::governed(OutagePolicy::Open).await;
+    bed.journal.end(&record(bed.request(), None, 4)).await;
+    bed.stands(1, 0, 4).await;
+    bed.govern(2);
+    let told = bed.store.told.load(Ordering::SeqCst);
+    eventually("it is told again", || bed.store.told.load(Ordering::SeqCst) > told + 1).await;
+    bed.cut(true);
+    bed.open(1, 0, 0).await;
+    bed.stands(1, 0, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_that_is_confirmed_later_is_gone_by_at_once() {
     let bed = Bed::start(OutagePolicy::Open, None).await;
     for generation in [1, 0] {
