@@ -7,7 +7,7 @@ use crate::circuits::prober::{self, Probing};
 use crate::heartbeat;
 use crate::hub::Hub;
 use crate::journal::keeper;
-use crate::journal::ship::Shipper;
+use crate::journal::ship::{Shipper, let_go};
 use crate::live::Follower;
 use crate::live::disk::{Disk, keep};
 use crate::responses;
@@ -68,11 +68,14 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     let telling = tasks.spawn(budgets::run(hub.budgets.clone(), nodes.clone(), is_over.clone()));
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
-    // Both end by themselves when all is over, within their patience.
-    let ended = async {
-        let (shipped, told) = tokio::join!(shipping, telling);
-        shipped.unwrap_or(false) && told.is_ok()
-    };
+    // Both end by themselves when all is over, within their patience. Only then the journal goes: as long as it is there,
+    // somebody gives back what is held for this process.
+    let journal = hub.journal.clone();
+    let ending = tasks.spawn(async move {
+        let (_, is_free) = tokio::join!(shipping, telling);
+        let_go(&journal, is_free.unwrap_or(false)).await
+    });
+    let ended = async { ending.await.unwrap_or(false) };
     tasks.spawn(heartbeat::run(nodes, hub.clone(), is_draining, ended));
     let mut until = is_over;
     tasks.spawn(async move {

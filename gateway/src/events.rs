@@ -224,6 +224,11 @@ pub fn journal_left(journal: JournalId) {
     warn!(%journal, "the disk does not answer; the usage journal stays, though all of it is in the books");
 }
 
+/// All is in the books, and the store of budgets did not hear what is to be given back: the next process tells it.
+pub fn journal_still_holds(journal: JournalId) {
+    warn!(%journal, "budgets did not hear what this process gives back; its usage journal stays for the next process to tell them");
+}
+
 /// This process ends while its disk has the journal: nobody can look at what is in it.
 pub fn journal_held(unbooked_at_most: u64) {
     error!(

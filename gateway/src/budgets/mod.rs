@@ -268,6 +268,12 @@ impl Budgets {
         self.local().forget(|account| governed.generation(account).is_some(), oldest);
     }
 
+    /// Nothing is under way, given up without the store's having heard, or put aside ahead.
+    fn holds_nothing(&self) -> bool {
+        let local = self.local();
+        local.held().0 == 0 && local.backs(None).is_empty() && self.releases.is_empty()
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -284,14 +290,15 @@ impl Budgets {
 }
 
 /// Watches the store, tells it what requests have cost, and takes back what was given up, until `stop` is true; then it tells
-/// what there still is, for a while.
-pub async fn run(budgets: Arc<Budgets>, nodes: Arc<dyn NodeRegistry>, stop: watch::Receiver<bool>) {
+/// what there still is, for a while. True when it holds nothing then, as far as this process knows.
+pub async fn run(budgets: Arc<Budgets>, nodes: Arc<dyn NodeRegistry>, stop: watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = teller::run(budgets.clone(), stop) => {}
         () = follower::run(&budgets, nodes) => {}
         () = releases::run(&budgets) => {}
         () = ahead::run(&budgets) => {}
     }
+    budgets.holds_nothing()
 }
 
 /// A day: no request runs for so long.

@@ -91,7 +91,8 @@ impl Releases {
         self.heard.send_replace(gone);
     }
 
-    fn is_empty(&self) -> bool {
+    /// The store has heard of all that was given up.
+    pub fn is_empty(&self) -> bool {
         self.waiting.lock().holds.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The directory of the journal of this process, made when it is first written to.
+/// The directory of the journal of this process, made before anybody is let in, and again where somebody took it away.
 pub struct Directory {
     root: Option<PathBuf>,
     id: JournalId,
@@ -94,6 +94,12 @@ impl Directory {
         self.current.is_none()
     }
 
+    /// Makes it, if it is not there: whoever finds it after this process gives back what was held for it, though nothing was
+    /// written.
+    pub fn claim(&mut self) -> io::Result<()> {
+        if self.lock.is_none() { self.make() } else { Ok(()) }
+    }
+
     /// Nobody sees the directory before it is locked: it is made under another name.
     fn make(&mut self) -> io::Result<()> {
         let Some(root) = &self.root else { return Err(io::ErrorKind::Unsupported.into()) };
@@ -113,9 +119,7 @@ impl Directory {
 
 impl Disk for Directory {
     fn create(&mut self, number: u64, head: &[u8]) -> io::Result<()> {
-        if self.lock.is_none() {
-            self.make()?;
-        }
+        self.claim()?;
         let path = self.segment(number);
         let file = match open_new(&path) {
             // Somebody took the directory away: a new one gets its name.

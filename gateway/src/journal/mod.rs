@@ -77,7 +77,8 @@ pub struct Standing {
 }
 
 impl UsageJournal {
-    /// A journal of this name. Its directory is made with the first record.
+    /// A journal of this name. Its directory is made here, before anything is held for the process (design §8); what cannot be
+    /// made now is tried again. Blocks.
     #[must_use]
     pub fn new(id: JournalId, config: &JournalConfig) -> Self {
         let bounds = Bounds {
@@ -85,11 +86,15 @@ impl UsageJournal {
             total_bytes: config.total_bytes,
             memory_bytes: MEMORY_BYTES,
         };
+        let mut journal = Journal::new(Directory::new(config.root.as_deref(), id), bounds);
+        if config.root.is_some() && journal.disk_mut().claim().is_err() {
+            journal.cannot_begin(0);
+        }
         Self {
             id,
             root: config.root.clone(),
             intake: Intake::default(),
-            journal: Mutex::new(Journal::new(Directory::new(config.root.as_deref(), id), bounds)),
+            journal: Mutex::new(journal),
             under_way: AtomicUsize::new(0),
             written: Notify::new(),
             is_dirty: AtomicBool::new(false),

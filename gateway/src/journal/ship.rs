@@ -42,8 +42,8 @@ impl Shipper {
         }
     }
 
-    /// Ships until `stop` is true, then what there still is, for a while. True when nothing of its own is left then.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> bool {
+    /// Ships until `stop` is true, then what there still is, for a while.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             self.adopt().await;
             let pause = match self.round().await {
@@ -56,11 +56,11 @@ impl Shipper {
                 () = sleep(pause) => {}
             }
         }
-        self.finish().await
+        self.finish().await;
     }
 
     /// Hands over what there still is, for a while: a disk that does not answer, or has the journal, holds up no end.
-    async fn finish(mut self) -> bool {
+    async fn finish(mut self) {
         let is_safe = self.journal.try_locked(LOCK_PATIENCE).is_some_and(|journal| journal.is_on_disk());
         let patience = Duration::from_millis(last_patience_ms(is_safe));
         let _ = timeout(patience, async {
@@ -80,28 +80,6 @@ impl Shipper {
             }
         })
         .await;
-        let journal = self.journal.clone();
-        // One that stays is adopted by the next process, and found to be in the books.
-        let removing = spawn_blocking(move || {
-            let mut journal = journal.try_locked(LOCK_PATIENCE)?;
-            let is_settled = journal.is_settled();
-            if is_settled {
-                let _ = journal.disk_mut().remove();
-            }
-            is_settled.then_some(())
-        });
-        if let Ok(Ok(Some(()))) = timeout(REMOVE_PATIENCE, removing).await {
-            events::journal_done(self.journal.id());
-            return true;
-        }
-        match self.journal.try_locked(LOCK_PATIENCE) {
-            Some(journal) if journal.is_settled() => events::journal_left(self.journal.id()),
-            Some(journal) => {
-                events::journal_stays(journal.last_seq() - journal.watermark(), journal.in_memory_alone());
-            }
-            None => events::journal_held(self.journal.marks.unbooked()),
-        }
-        false
     }
 
     /// Looks now and then for journals whose processes are gone; never waits for the disk.
@@ -172,6 +150,34 @@ impl Shipper {
         }
         Ok(if step == Step::Moved { step } else { Step::Idle })
     }
+}
+
+/// Takes the journal of a process that ends from the disk, if nobody needs anything of it: it is in the books and told, and
+/// nothing is held for its process (`is_free`). True when it is gone. One that stays is adopted by the next process, which gives back
+/// what is held. To be called when all others are done with it.
+pub async fn let_go(journal: &Arc<UsageJournal>, is_free: bool) -> bool {
+    let its = journal.clone();
+    let removing = spawn_blocking(move || {
+        let mut journal = its.try_locked(LOCK_PATIENCE)?;
+        let may_go = is_free && journal.is_settled();
+        if may_go {
+            let _ = journal.disk_mut().remove();
+        }
+        may_go.then_some(())
+    });
+    if let Ok(Ok(Some(()))) = timeout(REMOVE_PATIENCE, removing).await {
+        events::journal_done(journal.id());
+        return true;
+    }
+    match journal.try_locked(LOCK_PATIENCE) {
+        Some(settled) if settled.is_settled() && is_free => events::journal_left(journal.id()),
+        Some(settled) if settled.is_settled() => events::journal_still_holds(journal.id()),
+        Some(unsettled) => {
+            events::journal_stays(unsettled.last_seq() - unsettled.watermark(), unsettled.in_memory_alone());
+        }
+        None => events::journal_held(journal.marks.unbooked()),
+    }
+    false
 }
 
 /// Records a call: some hundred kilobytes.

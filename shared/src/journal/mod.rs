@@ -189,6 +189,11 @@ impl<D: Disk> Journal<D> {
         self.recent.front().map_or(last, |first| last.min(first.seq - 1))
     }
 
+    /// The disk has refused the journal before anything was written: it is left alone for a while.
+    pub fn cannot_begin(&mut self, now_ms: u64) {
+        self.fail(now_ms);
+    }
+
     /// The disk answered a sync with an error: what was written may not be there. Nothing is added to that segment.
     /// True when that is news; to hear it again does not put off the next try.
     pub fn sync_failed(&mut self, now_ms: u64) -> bool {

@@ -2,7 +2,7 @@
 
 use super::super::{Answer, Budgets, Held, Wish, run};
 use crate::hub::now;
-use crate::journal::ship::Shipper;
+use crate::journal::ship::{Shipper, let_go};
 use crate::journal::{JournalConfig, UsageJournal, keeper};
 use crate::live::{InForce, Live};
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use shared::rules::quota::{
 use shared::testing;
 use shared::time::{UnixMillis, Zone};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -168,13 +168,19 @@ pub struct Bed {
     live: Arc<InForce>,
     generation: AtomicU32,
     stop: watch::Sender<bool>,
+    telling: JoinHandle<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Bed {
     /// One user with one limit, under an epoch that has begun.
     pub async fn governed(policy: OutagePolicy) -> Self {
-        let bed = Self::start(policy, None).await;
+        Self::governed_at(policy, None).await
+    }
+
+    /// The same with its journal in this directory.
+    pub async fn governed_at(policy: OutagePolicy, root: Option<&Path>) -> Self {
+        let bed = Self::start(policy, root.map(Path::to_owned)).await;
         bed.store.begin(1).await.unwrap();
         bed.govern(1);
         bed.declares(1).await;
@@ -215,18 +221,13 @@ impl Bed {
             nodes.beat(testing::node_beat(id), None).await.unwrap();
         }
         let (stop, is_over) = watch::channel(false);
+        let telling = tokio::spawn(run(budgets.clone(), nodes, is_over.clone()));
         let tasks = vec![
-            tokio::spawn(run(budgets.clone(), nodes, is_over.clone())),
             tokio::spawn(keeper::run(journal.clone(), is_over.clone())),
-            tokio::spawn({
-                let shipper = Shipper::new(journal.clone(), usage.clone());
-                async move {
-                    shipper.run(is_over).await;
-                }
-            }),
+            tokio::spawn(Shipper::new(journal.clone(), usage.clone()).run(is_over)),
         ];
         let generation = AtomicU32::new(0);
-        Self { store, budgets, journal, usage, live, generation, stop, tasks }
+        Self { store, budgets, journal, usage, live, generation, stop, telling, tasks }
     }
 
     /// A configuration comes in force in which the user's account has this generation.
@@ -339,9 +340,11 @@ impl Bed {
 
     /// Dies, and takes nothing back.
     pub async fn die(self) -> Arc<Cut> {
+        self.telling.abort();
         for task in &self.tasks {
             task.abort();
         }
+        let _ = self.telling.await;
         for task in self.tasks {
             let _ = task.await;
         }
@@ -354,6 +357,7 @@ impl Bed {
         for task in self.tasks {
             task.await.unwrap();
         }
+        let_go(&self.journal, self.telling.await.unwrap()).await;
         self.store
     }
 }

@@ -237,11 +237,8 @@ async fn a_configuration_that_is_confirmed_later_is_gone_by_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_process_left_is_told_before_it_goes_and_nothing_is_held_for_it_then() {
     let root = tempfile::tempdir().unwrap();
-    let dead = Bed::start(OutagePolicy::Open, Some(root.path().to_owned())).await;
+    let dead = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
     let id = dead.journal.id();
-    dead.store.begin(1).await.unwrap();
-    dead.govern(1);
-    dead.declares(1).await;
     dead.open(1, 0, 0).await;
     let (ended, cut, never_began) = (dead.request(), dead.request(), dead.request());
     let mut held = Vec::new();
@@ -278,11 +275,8 @@ async fn what_a_dead_process_left_is_told_before_it_goes_and_nothing_is_held_for
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_journal_is_in_hands_when_all_of_it_is_declared_to_those_who_are_surely_governed() {
     let root = tempfile::tempdir().unwrap();
-    let dead = Bed::start(OutagePolicy::Open, Some(root.path().to_owned())).await;
+    let dead = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
     let id = dead.journal.id();
-    dead.store.begin(1).await.unwrap();
-    dead.govern(1);
-    dead.declares(1).await;
     dead.open(1, 0, 0).await;
     let (ended, cut) = (dead.request(), dead.request());
     let mut held = Vec::new();
@@ -324,11 +318,8 @@ async fn a_dead_journal_is_in_hands_when_all_of_it_is_declared_to_those_who_are_
 /// A process dies with a request that has ended and is not told, and with one that never began; the other that adopts its journal
 /// books it all. Nothing of it is open at the start, and the books have it then.
 async fn all_is_booked_of_a_dead_process(root: &Path, is_governed: bool) -> Bed {
-    let dead = Bed::start(OutagePolicy::Open, Some(root.to_owned())).await;
+    let dead = Bed::governed_at(OutagePolicy::Open, Some(root)).await;
     let id = dead.journal.id();
-    dead.store.begin(1).await.unwrap();
-    dead.govern(1);
-    dead.declares(1).await;
     dead.open(1, 0, 0).await;
     let ended = dead.request();
     let mut held = [dead.admitted(ended, 10).await, dead.admitted(dead.request(), 30).await];
@@ -387,6 +378,43 @@ async fn a_node_that_stops_leaves_no_hold_behind() {
     let heir = Bed::start_on(OutagePolicy::Bounded, None, store).await;
     heir.govern(1);
     heir.stands(1, 9, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_for_a_process_that_has_written_nothing_is_given_back_once_it_is_dead() {
+    let root = tempfile::tempdir().unwrap();
+    let dead = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
+    dead.open(1, 0, 0).await;
+    // It waits for a provider's budget, say: nothing is begun.
+    let mut held = dead.admitted(dead.request(), 30).await;
+    held.keep();
+    drop(held);
+    let store = dead.die().await;
+    let heir = Bed::start_on(OutagePolicy::Open, Some(root.path().to_owned()), store).await;
+    heir.govern(1);
+    heir.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_could_not_give_back_at_its_stop_the_next_one_gives_back() {
+    let root = tempfile::tempdir().unwrap();
+    let bed = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
+    let id = bed.journal.id();
+    bed.open(1, 0, 0).await;
+    let given_up = bed.admitted(bed.request(), 30).await;
+    bed.cut(true);
+    drop(given_up);
+    let store = bed.stop().await;
+    assert!(root.path().join(id.to_string()).exists(), "it is all that says for whom something is held");
+    store.is_away.store(false, Ordering::SeqCst);
+    let heir = Bed::start_on(OutagePolicy::Open, Some(root.path().to_owned()), store).await;
+    heir.govern(1);
+    heir.stands(1, 0, 0).await;
+    eventually("its journal goes", || !root.path().join(id.to_string()).exists()).await;
+    let store = heir.stop().await;
+    assert_eq!(store.gone.lock().unwrap().len(), 1);
+    let left = std::fs::read_dir(root.path()).unwrap().flatten().filter(|entry| entry.path().is_dir());
+    assert_eq!(left.count(), 0, "nothing is held, nothing stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
