@@ -123,17 +123,17 @@ impl Opener {
     }
 
     async fn open_some(&mut self, now_ms: u64) -> Result<Opened, OpenError> {
-        let Some(epoch) = self.keep_epoch(now_ms).await? else { return Ok(Opened::default()) };
+        let Some(epoch) = in_time(self.keep_epoch(now_ms)).await? else { return Ok(Opened::default()) };
         if self.missing.is_some() || self.looked_at_ms.is_none_or(|at| at + LOOK_MS <= now_ms) {
-            self.look(now_ms).await?;
+            in_time(self.look(now_ms)).await?;
         }
         if let Some(held_up) = self.missing.clone() {
             return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
         }
         if self.is_held_up {
             // Nothing is taken that would only be given back.
-            let newest = revision::newest(self.db.reader()).await.map_err(Error::from)?;
-            let nodes = self.look(now_ms).await?;
+            let newest = in_time(self.newest()).await?;
+            let nodes = in_time(self.look(now_ms)).await?;
             if let Err(held_up) = self.may_open(&nodes, newest, epoch) {
                 return Ok(Opened { held_up: Some(held_up), ..Opened::default() });
             }
@@ -153,6 +153,10 @@ impl Opener {
             Err(_) => self.want(&wanted).await,
         }
         Ok(Opened { has_more: wanted.len() == AT_ONCE && !self.is_held_up, ..opened? })
+    }
+
+    async fn newest(&self) -> Result<Revision, OpenError> {
+        Ok(revision::newest(self.db.reader()).await.map_err(Error::from)?)
     }
 
     /// The epoch that is in force, begun here if need be; `None`: another admin-api was faster, or the store changes just now.
@@ -252,7 +256,7 @@ impl Opener {
 
     async fn open(&mut self, epoch: u64, wanted: &[AccountId], now_ms: u64) -> Result<Opened, OpenError> {
         // Before the moment: what they know they knew then.
-        let nodes = self.look(now_ms).await?;
+        let nodes = in_time(self.look(now_ms)).await?;
         let reading = async {
             let moment = Moment::begin(&self.db).await?;
             let is_same = if moment.epoch == epoch { Ok(()) } else { Err(HeldUp::OtherEpoch) };
@@ -279,10 +283,9 @@ impl Opener {
             }
             let openings = moment.openings(due).await?;
             moment.end().await?;
-            Ok::<_, OpenError>(Ok((places, openings)))
+            Ok(Ok((places, openings)))
         };
-        let read = timeout(READ_DEADLINE, reading).await.map_err(|_| OpenError::Deadline)??;
-        let (places, openings) = match read {
+        let (places, openings) = match in_time(reading).await? {
             Ok(read) => read,
             Err(held_up) => return Ok(Opened { held_up: Some(held_up), ..Opened::default() }),
         };
@@ -312,6 +315,11 @@ impl Opener {
             tracing::debug!(lost, "the store of budgets did not hear which accounts are still to be opened");
         }
     }
+}
+
+/// A database that does not answer holds up no step for longer.
+async fn in_time<T>(asked: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    timeout(READ_DEADLINE, asked).await.map_err(|_| OpenError::Deadline)?
 }
 
 /// Tells what happens once, not with each step.

@@ -130,3 +130,23 @@ async fn drain(budgets: &Budgets) {
 /// Some ten megabytes.
 const BOUND: usize = 100_000;
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::ids::{RequestId, UserId};
+
+    #[test]
+    fn two_who_tell_the_store_at_once_lose_none_that_was_not_told() {
+        let releases = Releases::default();
+        let account = AccountId::User(UserId(1));
+        let [one, two] = [1, 2].map(|n| HoldId(RequestId::from_bytes([n; 16]), 0));
+        releases.put(account, one);
+        releases.put(account, two);
+        let (first, same) = (releases.first().unwrap(), releases.first().unwrap());
+        releases.is_heard(first);
+        releases.is_heard(same);
+        assert_eq!(releases.first(), Some((account, two)));
+        assert_eq!(releases.last_of(account), Some(2), "one is heard of");
+    }
+}
