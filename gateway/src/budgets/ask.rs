@@ -7,7 +7,7 @@ use shared::ids::KeyId;
 use shared::money::NanoUsd;
 use shared::ports::At;
 use shared::rules::quota::escrow::{self, Drawing, Grant};
-use shared::rules::quota::local::{Doubt, Fleet, LiveHold};
+use shared::rules::quota::local::{Asked, Doubt, Fleet, LiveHold};
 use shared::rules::quota::outage::Verdict;
 use shared::rules::quota::recalls::Next;
 use shared::rules::quota::{AccountId, Admission, Ahead, Ask, Refusal, ScopeId, Standing, epoch_of};
@@ -190,7 +190,8 @@ impl Budgets {
         let fleet = Fleet { policy: self.policy, nodes: self.nodes.load(Ordering::Relaxed) };
         let at = now();
         let hold = live_hold(wish, at);
-        let verdict = self.local().alone(wish.account, hold, doubt, wish.is_strict, fleet);
+        let asked = Asked { hold, doubt, is_strict: wish.is_strict, scopes: wish.scopes };
+        let verdict = self.local().alone(wish.account, &asked, fleet);
         match verdict {
             Verdict::Go => {
                 self.has_alone.store(true, Ordering::Release);

@@ -1,7 +1,10 @@
 //! Budgets over the fleet: two gateways, one user with a dollar left, five hundred requests at once. What was spent is counted
 //! by the upstream.
 
+mod outage;
+
 use crate::harness::{Admin, Gateway, Shape};
+use crate::process::{GATEWAY, Process};
 use http::StatusCode;
 use serde_json::{Value, json};
 use shared::money::NanoUsd;
@@ -72,10 +75,20 @@ impl Fleet {
     }
 
     async fn of(user: Value) -> Self {
+        Self::with(user, &[]).await
+    }
+
+    /// Its gateways are told these besides.
+    async fn with(user: Value, variables: &[(&str, &str)]) -> Self {
         let shape = Shape::new().await;
         answers_after(&shape, 0);
         let admin = shape.admin("admin").await;
-        let (a, b) = (shape.gateway("a").await, shape.gateway("b").await);
+        let gateway = |name| {
+            let mut command = shape.command(GATEWAY, name);
+            command.envs(variables.iter().copied());
+            Gateway::up(Process::start(command))
+        };
+        let (a, b) = (gateway("a").await, gateway("b").await);
         admin.make_provider(&shape).await;
         let prices = json!({
             "input_cost_per_token": "0.000000001", "output_cost_per_token": "0.0001",

@@ -57,7 +57,7 @@ impl Shape {
     }
 
     /// Waits until a gateway would start by a configuration with so many keys, with nobody there to ask.
-    async fn is_kept(&self, name: &str, keys: usize) {
+    pub async fn is_kept(&self, name: &str, keys: usize) {
         let path = self.directory.path().join(name).join("config.snapshot");
         eventually("the configuration is on disk", || async {
             // Behind a line that says when it was confirmed.
@@ -219,16 +219,13 @@ async fn an_admin_side_that_is_killed_while_it_books_leaves_all_to_the_others() 
     shape.is_drained(&gateway, "gateway").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_postgres_is_away_the_journal_grows_and_afterwards_it_is_empty() {
-    let (mut shape, _admin, gateway, secret) = ready().await;
-    shape.books_have(1, 0).await;
-    shape.postgres.stop_server();
+/// Eight seats ask so often each, and are served.
+async fn eight_ask(gateway: &Gateway, secret: &str, each: usize) {
     let mut asking = JoinSet::new();
     for _ in 0..8 {
-        let (seats, secret) = (gateway.seats.clone(), secret.clone());
+        let (seats, secret) = (gateway.seats.clone(), secret.to_owned());
         asking.spawn(async move {
-            for _ in 0..50 {
+            for _ in 0..each {
                 let answer = open(&seats, &secret, &[], &message(false)).await;
                 assert_eq!(answer.status(), 200);
                 answer.into_body().collect().await.unwrap();
@@ -236,6 +233,14 @@ async fn while_postgres_is_away_the_journal_grows_and_afterwards_it_is_empty() {
         });
     }
     asking.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_postgres_is_away_the_journal_grows_and_afterwards_it_is_empty() {
+    let (mut shape, _admin, gateway, secret) = ready().await;
+    shape.books_have(1, 0).await;
+    shape.postgres.stop_server();
+    eight_ask(&gateway, &secret, 50).await;
     let page = gateway.ops.get("/metrics").await.text;
     assert!(page.contains("cch_journal_unbooked_records 400\n"), "{page}");
     assert!(page.contains("cch_journal_records_total{kept=\"on_disk\"} 401\n"), "{page}");
@@ -363,6 +368,9 @@ async fn a_long_outage_of_postgres_at_full_load_loses_nothing() {
         // The outage has its length: this is what is tried.
         sleep(Duration::from_secs(15)).await;
         figures().await;
+        let page = gateway.ops.get("/metrics").await.text;
+        let bytes = page.lines().find_map(|line| line.strip_prefix("cch_journal_bytes ")).unwrap();
+        assert!(bytes.parse::<u64>().unwrap() <= 4_096 << 20, "JOURNAL_MAX_MB");
     }
     let served = load.end().await + 1;
     figures().await;

@@ -11,7 +11,7 @@
 mod ahead;
 
 use super::escrow::Escrows;
-use super::outage::{self, Alone, OutagePolicy, Verdict};
+use super::outage::{self, Alone, Heard, OutagePolicy, Verdict};
 use super::recalls::Recalls;
 use super::window::Terms;
 use super::words::{AccountId, HoldId, ScopeId, Standing};
@@ -31,7 +31,7 @@ pub struct Local {
 
 #[derive(Debug, Default)]
 struct Known {
-    last: Standing,
+    heard: Heard,
     /// Limits of its keys, as they were when they were last asked for.
     keys: BTreeMap<KeyId, Limits>,
     holds: BTreeMap<HoldId, Own>,
@@ -82,6 +82,19 @@ pub struct LiveHold {
     pub at: UnixMillis,
 }
 
+/// What a node is asked alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// What is to be put aside.
+    pub hold: LiveHold,
+    /// May the store have it?
+    pub doubt: Doubt,
+    /// Its need is a bound.
+    pub is_strict: bool,
+    /// Whose limits count, in the order in which they are looked at.
+    pub scopes: &'a [(ScopeId, Terms)],
+}
+
 /// Who is asked when the store is away.
 #[derive(Clone, Copy, Debug)]
 pub struct Fleet {
@@ -121,16 +134,10 @@ impl Local {
     }
 
     /// Decides without the store, at the moment of the hold, and holds what it lets in.
-    pub fn alone(
-        &mut self,
-        account: AccountId,
-        hold: LiveHold,
-        doubt: Doubt,
-        is_strict: bool,
-        fleet: Fleet,
-    ) -> Verdict {
+    pub fn alone(&mut self, account: AccountId, asked: &Asked<'_>, fleet: Fleet) -> Verdict {
         let known = self.accounts.entry(account).or_default();
-        let alone = Alone { last: &known.last, own: known.own, nodes: fleet.nodes };
+        let Asked { hold, doubt, is_strict, scopes } = *asked;
+        let alone = Alone { scopes, heard: &known.heard, own: known.own, nodes: fleet.nodes };
         let verdict = outage::without_store(fleet.policy, is_strict, &alone, hold.need, hold.at);
         if verdict == Verdict::Go {
             known.own += hold.need;
@@ -243,7 +250,7 @@ impl Local {
 
 impl Known {
     fn heard(&mut self, standing: &Standing) {
-        self.last.clone_from(standing);
+        self.heard.hear(standing);
         if self.own == NanoUsd::ZERO {
             // The rule: nothing is looked through on the way of each request.
             return;

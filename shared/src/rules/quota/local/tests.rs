@@ -1,6 +1,7 @@
 use super::*;
 use crate::ids::{RequestId, UserId};
 use crate::rules::quota::{Kind, WindowNow};
+use crate::time::Zone;
 
 const USER: AccountId = AccountId::User(UserId(1));
 const FLEET: Fleet = Fleet { policy: OutagePolicy::Bounded, nodes: 2 };
@@ -28,7 +29,13 @@ fn standing(spent: i64, held: i64) -> Standing {
 }
 
 fn alone(local: &mut Local, n: u64, need: i64) -> bool {
-    local.alone(USER, hold(n, need), Doubt::None, false, FLEET) == Verdict::Go
+    goes(local, hold(n, need), Doubt::None, FLEET)
+}
+
+fn goes(local: &mut Local, hold: LiveHold, doubt: Doubt, fleet: Fleet) -> bool {
+    let limits = Limits { total: Some(NanoUsd(100)), ..Limits::default() };
+    let scopes = [(ScopeId::Owner, Terms::of(&limits, &Zone::default(), hold.at))];
+    local.alone(USER, &Asked { hold, doubt, is_strict: false, scopes: &scopes }, fleet) == Verdict::Go
 }
 
 #[test]
@@ -87,10 +94,10 @@ fn a_store_that_is_away_for_hours_fills_no_memory_and_what_was_spent_meanwhile_w
     let mut local = Local::default();
     let fleet = Fleet { policy: OutagePolicy::Open, nodes: 1 };
     local.admitted(USER, hold(0, 1), &standing(0, 1));
-    assert_eq!(local.alone(USER, hold(1, 1), Doubt::None, false, fleet), Verdict::Go);
+    assert!(goes(&mut local, hold(1, 1), Doubt::None, fleet));
     let last = 3 * MOST_HOLDS as u64;
     for n in 2..=last {
-        assert_eq!(local.alone(USER, hold(n, 1), Doubt::None, false, fleet), Verdict::Go);
+        assert!(goes(&mut local, hold(n, 1), Doubt::None, fleet));
         local.ended(USER, id(n), NanoUsd(2), 0);
     }
     assert!(local.accounts[&USER].holds.len() <= MOST_HOLDS);
@@ -110,7 +117,7 @@ fn a_store_that_is_away_for_hours_fills_no_memory_and_what_was_spent_meanwhile_w
 #[test]
 fn what_the_store_was_asked_for_in_vain_is_taken_back_from_it() {
     let mut local = Local::default();
-    assert_eq!(local.alone(USER, hold(1, 10), Doubt::MayBeHeld, false, FLEET), Verdict::Go);
+    assert!(goes(&mut local, hold(1, 10), Doubt::MayBeHeld, FLEET));
     assert!(local.given_up(USER, id(1)));
 }
 
