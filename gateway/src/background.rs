@@ -59,7 +59,7 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
         tasks.spawn(keep(disk, hub.live.clone(), stages.is_over.clone()));
     }
     let Stages { is_draining, is_over } = stages.clone();
-    tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
+    let keeping = tasks.spawn(keeper::run(hub.journal.clone(), is_over.clone()));
     let shipping = tasks.spawn(Shipper::new(hub.journal.clone(), usage).run(is_over.clone()));
     tasks.spawn(circuits::keeper::run(hub.circuits.clone(), hub.live.clone(), reports, is_over.clone()));
     if let Some(probing) = probing {
@@ -68,11 +68,11 @@ pub fn spawn(background: Background, hub: &Arc<Hub>, stages: &Stages, tasks: &Ta
     let telling = tasks.spawn(budgets::run(hub.budgets.clone(), nodes.clone(), is_over.clone()));
     tasks.spawn(sessions::run(hub.sessions.clone(), words, is_over.clone()));
     tasks.spawn(responses::run(hub.responses.clone(), is_over.clone()));
-    // Both end by themselves when all is over, within their patience. Only then the journal goes: as long as it is there,
+    // All three end by themselves when all is over, within their patience. Only then the journal goes: as long as it is there,
     // somebody gives back what is held for this process.
     let journal = hub.journal.clone();
     let ending = tasks.spawn(async move {
-        let (_, is_free) = tokio::join!(shipping, telling);
+        let (_, _, is_free) = tokio::join!(keeping, shipping, telling);
         let_go(&journal, is_free.unwrap_or(false)).await
     });
     let ended = async { ending.await.unwrap_or(false) };

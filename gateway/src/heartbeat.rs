@@ -62,6 +62,7 @@ impl Identity {
             budget_held: Some(under_way + budget_escrowed),
             budget_escrowed: Some(budget_escrowed),
             journals: Some(journals),
+            journals_adopted: Some(hub.journal.adopting()),
             journal_root: scan.as_ref().and_then(|scan| scan.root.clone()),
             scanned_at: scan.as_ref().map(|scan| scan.at),
             journals_there: scan.map(|scan| scan.there),

@@ -77,6 +77,7 @@ impl Hub {
         responses: Arc<dyn ResponseStore>,
         quotas: Arc<dyn QuotaStore>,
     ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), TrustError> {
+        let upstreams = Upstreams::new(config.upstream_ca_file.as_deref())?;
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
         let (sessions, words) = Sessions::new(sessions, config.session_ttl);
@@ -88,7 +89,7 @@ impl Hub {
             sessions,
             responses: Responses::new(responses),
             live,
-            upstreams: Upstreams::new(config.upstream_ca_file.as_deref())?,
+            upstreams,
             journal,
             door: Door {
                 failures: Failures::new(),

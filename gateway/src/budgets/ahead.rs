@@ -3,12 +3,13 @@
 use super::Budgets;
 use super::declare::AT_A_TIME;
 use super::figures::Word;
+use super::releases::LAST_PAUSE;
 use futures::stream::{self, StreamExt as _};
 use shared::ports::PortError;
 use shared::rules::quota::{AccountId, Back};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// Gives back, for ever.
 pub async fn run(budgets: &Budgets) {
@@ -42,7 +43,16 @@ pub async fn run(budgets: &Budgets) {
 /// Gives all back, for so long at most.
 pub async fn finish(budgets: &Budgets, patience: Duration) {
     budgets.local().recall_all(budgets.now_ms());
-    let _ = timeout(patience, give_back(budgets, None)).await;
+    let _ = timeout(patience, async {
+        loop {
+            give_back(budgets, None).await;
+            if budgets.local().backs(None).is_empty() {
+                return;
+            }
+            sleep(LAST_PAUSE).await;
+        }
+    })
+    .await;
 }
 
 /// Tells the store of what there is to give back. What is not heard is told again with the next look.

@@ -271,7 +271,7 @@ impl Budgets {
     /// Nothing is under way, given up without the store's having heard, or put aside ahead.
     fn holds_nothing(&self) -> bool {
         let local = self.local();
-        local.held().0 == 0 && local.backs(None).is_empty() && self.releases.is_empty()
+        local.held().0 == 0 && local.backs(None).is_empty() && self.releases.are_all_heard()
     }
 
     fn now_ms(&self) -> u64 {

@@ -25,6 +25,8 @@ struct Waiting {
     holds: VecDeque<(AccountId, HoldId)>,
     /// How many went before the first of them.
     gone: u64,
+    /// For some there was no room.
+    has_lost: bool,
 }
 
 impl Default for Releases {
@@ -39,12 +41,14 @@ impl Default for Releases {
 }
 
 impl Releases {
-    /// Adds one. When there is no room, it stays until its deadline, and is charged by then as if it had been spent.
+    /// Adds one. When there is no room, it is given back by whoever adopts this process's journal, or else stays until its deadline, and
+    /// is charged by then as if it had been spent.
     pub fn put(&self, account: AccountId, hold: HoldId) {
         let mut waiting = self.waiting.lock();
         if waiting.holds.len() < BOUND {
             waiting.holds.push_back((account, hold));
         } else {
+            waiting.has_lost = true;
             events::release_lost(hold.0);
         }
         drop(waiting);
@@ -91,8 +95,13 @@ impl Releases {
         self.heard.send_replace(gone);
     }
 
-    /// The store has heard of all that was given up.
-    pub fn is_empty(&self) -> bool {
+    /// The store has heard of all that was ever given up.
+    pub fn are_all_heard(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.holds.is_empty() && !waiting.has_lost
+    }
+
+    fn is_empty(&self) -> bool {
         self.waiting.lock().holds.is_empty()
     }
 }
@@ -114,7 +123,13 @@ pub async fn run(budgets: &Budgets) {
 
 /// Tells the store of those that there are, for so long at most.
 pub async fn finish(budgets: &Budgets, patience: Duration) {
-    let _ = timeout(patience, drain(budgets)).await;
+    let _ = timeout(patience, async {
+        while !budgets.releases.is_empty() {
+            drain(budgets).await;
+            sleep(LAST_PAUSE).await;
+        }
+    })
+    .await;
 }
 
 async fn drain(budgets: &Budgets) {
@@ -130,6 +145,8 @@ async fn drain(budgets: &Budgets) {
 /// Some ten megabytes.
 const BOUND: usize = 100_000;
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// A process that ends has no time.
+pub(super) const LAST_PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -313,25 +313,24 @@ impl Teller {
         }
     }
 
-    /// Journals of dead processes that are told and booked to their end: nothing is held for them any more.
+    /// The first journal of a dead process that is told and booked to its end: nothing is held for it any more.
     async fn let_go(&mut self, epoch: Option<u64>) {
         if !self.budgets.tellings.know_who_is_governed() {
             // Something may be held for it in accounts that a later configuration names.
             return;
         }
         let Some(own) = self.sources.first().map(|own| own.marks().clone()) else { return };
-        let done: Vec<Arc<Adopted>> =
-            self.sources.iter().filter_map(|source| source.finished(&own)).cloned().collect();
-        for adopted in done {
-            let governed = self.budgets.tellings.governed();
-            let is_released =
-                governed.is_empty() || (epoch.is_some() && self.release(&adopted, &governed).await);
-            if is_released {
-                adopted.release();
-                self.sources.retain(|source| source.id() != adopted.id);
-                self.budgets.tellings.forget(adopted.id);
-                self.declarations.forget(adopted.id);
-            }
+        // One at a time: each is a call for every account, and others wait to be told.
+        let Some(adopted) = self.sources.iter().find_map(|source| source.finished(&own)).cloned() else {
+            return;
+        };
+        let governed = self.budgets.tellings.governed();
+        let is_released = governed.is_empty() || (epoch.is_some() && self.release(&adopted, &governed).await);
+        if is_released {
+            adopted.release();
+            self.sources.retain(|source| source.id() != adopted.id);
+            self.budgets.tellings.forget(adopted.id);
+            self.declarations.forget(adopted.id);
         }
     }
 

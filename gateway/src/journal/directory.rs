@@ -89,9 +89,14 @@ impl Directory {
         }
     }
 
-    /// True when there is none: not yet, or not any more.
-    pub fn is_removed(&self) -> bool {
+    /// True when there is no segment: not yet, or not any more.
+    pub fn is_empty(&self) -> bool {
         self.current.is_none()
+    }
+
+    /// True while it is there, as far as is known.
+    pub fn is_claimed(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Makes it, if it is not there: whoever finds it after this process gives back what was held for it, though nothing was
@@ -111,9 +116,9 @@ impl Directory {
             TryLockError::WouldBlock => io::ErrorKind::ResourceBusy.into(),
         })?;
         fs::rename(&unnamed, self.path())?;
-        File::open(root)?.sync_all()?;
+        // First: whoever could lock it now would take this process for dead.
         self.lock = Some(lock);
-        Ok(())
+        File::open(root)?.sync_all()
     }
 }
 

@@ -60,7 +60,7 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64, stop: &mut watch::R
             let is_news = {
                 let mut inner = journal.journal.lock();
                 // Removed meanwhile, because nothing of it is needed any more: the process ends.
-                !inner.disk().is_removed() && inner.sync_failed(journal.now_ms())
+                !inner.disk().is_empty() && inner.sync_failed(journal.now_ms())
             };
             if is_news {
                 events::journal_sync_failed(&error);

@@ -42,7 +42,19 @@ impl Left {
         };
         // Before any of them is adopted: whoever has one in hands has said that it is there.
         journal.note_scan(Scan { root: of_root, there, at });
-        abandoned.into_iter().filter_map(|directory| Self::read(journal, directory)).collect()
+        // What can be locked is nobody's: this process's own has lost its name to another one.
+        let abandoned = abandoned.into_iter().filter(|directory| directory.id != journal.id());
+        let abandoned: Vec<_> = abandoned.collect();
+        journal.adopting.lock().extend(abandoned.iter().map(|directory| directory.id));
+        let read = |directory: Abandoned| {
+            let id = directory.id;
+            let left = Self::read(journal, directory);
+            if left.is_none() {
+                journal.adopting.lock().remove(&id);
+            }
+            left
+        };
+        abandoned.into_iter().filter_map(read).collect()
     }
 
     fn read(journal: &UsageJournal, directory: Abandoned) -> Option<Self> {
@@ -130,8 +142,9 @@ impl Left {
     }
 
     /// Takes its directory away.
-    pub fn remove(self) {
+    pub fn remove(self, journal: &UsageJournal) {
         let id = self.id();
+        journal.adopting.lock().remove(&id);
         match self.directory.remove() {
             Ok(()) => events::journal_done(id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

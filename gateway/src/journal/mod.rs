@@ -25,6 +25,7 @@ use shared::ids::{JournalId, RequestId};
 use shared::journal::{Bounds, Draft, Ends, Health, Journal, Next};
 use shared::ports::{PortError, Progress};
 use source::{Adopted, Marks};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct UsageJournal {
     marks: Arc<Marks>,
     /// Journals that were adopted, for whoever tells what they say.
     adopted: Mutex<Vec<Arc<Adopted>>>,
+    /// All that are being adopted, from the first look into them until they are gone.
+    adopting: Mutex<BTreeSet<JournalId>>,
     scan: watch::Sender<Option<Scan>>,
     /// Something was written.
     news: Notify,
@@ -101,6 +104,7 @@ impl UsageJournal {
             clock: Instant::now(),
             marks: Arc::new(Marks::new(0, 0, u64::MAX)),
             adopted: Mutex::default(),
+            adopting: Mutex::default(),
             scan: watch::Sender::new(None),
             news: Notify::new(),
             adopts: Notify::new(),
@@ -235,6 +239,12 @@ impl UsageJournal {
     #[must_use]
     pub fn scan(&self) -> watch::Receiver<Option<Scan>> {
         self.scan.subscribe()
+    }
+
+    /// The journals that this process is adopting, from the first look into them until they are gone.
+    #[must_use]
+    pub fn adopting(&self) -> Vec<JournalId> {
+        self.adopting.lock().iter().copied().collect()
     }
 
     fn note_scan(&self, scan: Scan) {

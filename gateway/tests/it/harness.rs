@@ -32,6 +32,7 @@ pub struct Hub {
     pub handle: GatewayHandle,
     pub feed: Arc<MemoryConfig>,
     pub usage: Arc<MemoryUsage>,
+    pub nodes: Arc<MemoryNodes>,
     pub breakers: Arc<MemoryBreakers>,
     pub quotas: Arc<MemoryQuotas>,
     pub client: Client<HttpConnector, Full<Bytes>>,
@@ -121,11 +122,12 @@ impl Hub {
         let usage = Arc::new(MemoryUsage::new(10_000));
         let breakers = Arc::new(MemoryBreakers::new(gateway::now));
         let quotas = Arc::new(MemoryQuotas::new(gateway::now));
+        let nodes = Arc::new(MemoryNodes::new());
         let parts = GatewayParts {
             config,
             feed: feed.clone(),
             usage: usage.clone(),
-            nodes: Arc::new(MemoryNodes::new()),
+            nodes: nodes.clone(),
             breakers: breakers.clone(),
             sessions,
             responses,
@@ -135,7 +137,7 @@ impl Hub {
         };
         let handle = gateway::start(parts).await.expect("the gateway starts");
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let hub = Self { handle, feed, usage, breakers, quotas, client, data_dir };
+        let hub = Self { handle, feed, usage, nodes, breakers, quotas, client, data_dir };
         hub.ready().await;
         hub
     }

@@ -63,6 +63,9 @@ pub struct NodeBeat {
     /// All journals whose directories its last look at the root has found, whoever has them. `None`: it has not looked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journals_there: Option<Vec<JournalId>>,
+    /// The journals that it adopts: locked, and not gone yet. `None`: an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journals_adopted: Option<Vec<JournalId>>,
     /// When that look began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scanned_at: Option<UnixMillis>,

@@ -98,6 +98,7 @@ fn recorded_documents_are_read_and_their_readers_are_served() {
         journal_root: Some("01a0c8a5-2c00-7000-8000-000000000001".to_owned()),
         journals: Some(vec![journal(1)]),
         journals_there: Some(vec![journal(1), journal(2)]),
+        journals_adopted: Some(vec![journal(2)]),
         scanned_at: Some(UnixMillis(1_790_000_000_001)),
         ..node_beat("node-1")
     };

@@ -223,6 +223,7 @@ pub fn node_beat(id: &str) -> NodeBeat {
         journal_root: None,
         journals: None,
         journals_there: None,
+        journals_adopted: None,
         scanned_at: None,
     }
 }

@@ -1,15 +1,21 @@
 //! Money put aside ahead.
 
-use super::bed::{Bed, LIMIT, USER, eventually};
+use super::bed::{Bed, LIMIT, USER, eventually, windows};
 use super::{Answer, OutagePolicy};
 use shared::ids::RequestId;
 use shared::ports::QuotaStore as _;
-use shared::rules::quota::WindowNow;
+use shared::rules::quota::{WindowNow, epoch_of};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// A node whose requests came so close upon each other that something is put aside ahead: eight were asked, and a ninth.
 async fn busy() -> Bed {
-    let bed = Bed::governed(OutagePolicy::Bounded).await;
+    busy_at(None).await
+}
+
+/// The same with its journal in this directory.
+async fn busy_at(root: Option<&Path>) -> Bed {
+    let bed = Bed::governed_at(OutagePolicy::Bounded, root).await;
     bed.open(1, 0, 0).await;
     requests(&bed, 9).await;
     assert!(bed.window(1).await.escrowed.0 > 0);
@@ -145,4 +151,25 @@ async fn a_node_that_stops_leaves_nothing_put_aside() {
     bed.stop().await;
     let windows = super::bed::windows(&store, 1).await;
     assert!(windows.iter().all(|window| (window.spent.0, window.held.0) == (9, 0)), "{windows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_aside_ahead_at_a_stop_goes_back_or_the_journal_stays_for_whoever_gives_it_back() {
+    for is_away in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let bed = busy_at(Some(root.path())).await;
+        let journal = root.path().join(bed.journal.id().to_string());
+        eventually("all is told and handed over", || {
+            bed.journal.marks().told() == 9 && bed.usage.waiting() == 9
+        })
+        .await;
+        bed.usage.discard(9);
+        eventually("all is booked", || bed.journal.standing().unbooked == 0).await;
+        assert!(bed.window(1).await.escrowed.0 > 0);
+        bed.cut(is_away);
+        let store = bed.stop().await;
+        assert_eq!(journal.exists(), is_away);
+        let escrowed = windows(&store, epoch_of(1, 1)).await[0].escrowed;
+        assert_eq!(escrowed.0 > 0, is_away);
+    }
 }

@@ -216,7 +216,7 @@ async fn what_an_account_that_is_not_open_owes_is_put_aside_under_each_of_its_ge
     bed.stands(1, 0, 4).await;
     bed.govern(2);
     let told = bed.store.told.load(Ordering::SeqCst);
-    eventually("it is told again", || bed.store.told.load(Ordering::SeqCst) > told + 1).await;
+    eventually("it is told again", || bed.store.told.load(Ordering::SeqCst) > told + 2).await;
     bed.cut(true);
     bed.open(1, 0, 0).await;
     bed.stands(1, 0, 4).await;

@@ -6,8 +6,9 @@
 //!                                                    ├──► gone: a look at its root does not find it, all of it is booked and told
 //!                                                    └──► given up after a while: its disk may be lost
 //! ```
-//! One that a living gateway has found on its disk is being adopted: that takes as long as there is much in it, and is waited for
-//! longer. Those that nobody finds are not waited for without end, however many gateways die one after the other.
+//! One that a living gateway adopts is waited for longer: that takes as long as there is much in it. One that is there and locked by a
+//! process that nobody hears is that process's own: it lives, and who is not heard holds nothing. Neither kind is waited for without
+//! end, however many gateways die one after the other.
 //!
 //! Which are known is kept where the ledger is, not where budgets are: so a store that was emptied and an admin side that has just
 //! started wait for the same ones. After a loss of the store all are missing until they beat again. A beat that came back with old data
@@ -50,6 +51,8 @@ pub struct Look {
     pub given_up: Vec<JournalId>,
     /// One that is waited for.
     pub missing: Option<JournalId>,
+    /// Nobody adopts one of those that are waited for.
+    is_one_unadopted: bool,
 }
 
 /// What one who looks remembers from look to look.
@@ -61,8 +64,10 @@ pub struct Custody {
     waits: BTreeMap<JournalId, u64>,
     given_up: BTreeSet<JournalId>,
     looked_at_ms: Option<u64>,
-    /// Since when one or another has been missing without a pause.
+    /// Since when one or another has been missing without a pause,
     missing_since_ms: Option<u64>,
+    /// and one or another that nobody adopts.
+    unadopted_since_ms: Option<u64>,
     /// The gateways that have said what is in their roots.
     has_seen_roots: BTreeSet<String>,
 }
@@ -93,9 +98,9 @@ impl<'a> Beats<'a> {
         Self { hands, ended, gateways }
     }
 
-    /// A living gateway has found it on its disk.
-    fn is_there(&self, journal: JournalId) -> bool {
-        self.gateways.iter().any(|node| node.journals_there.iter().flatten().any(|there| *there == journal))
+    /// A living gateway adopts it.
+    fn is_adopted(&self, journal: JournalId) -> bool {
+        self.gateways.iter().any(|node| node.journals_adopted.iter().flatten().any(|it| *it == journal))
     }
 
     /// Its last keeper lives, and has found nothing of it when it last looked. What it adopts it has found before.
@@ -124,7 +129,7 @@ impl Custody {
         if is_after_gap {
             // While nobody could look, nobody could be seen to come back.
             self.waits.clear();
-            self.missing_since_ms = None;
+            (self.missing_since_ms, self.unadopted_since_ms) = (None, None);
         }
         let beats = Beats::of(nodes);
         let mut look = Look::default();
@@ -147,7 +152,9 @@ impl Custody {
                 self.misses(journal, &Kept { root, missing_since: None }, &beats, moment, &mut look);
             }
         }
-        self.missing_since_ms = look.missing.map(|_| self.missing_since_ms.unwrap_or(moment.ticks_ms));
+        let since = |is_so: bool, since: Option<u64>| is_so.then(|| since.unwrap_or(moment.ticks_ms));
+        self.missing_since_ms = since(look.missing.is_some(), self.missing_since_ms);
+        self.unadopted_since_ms = since(look.is_one_unadopted, self.unadopted_since_ms);
         // What others have written, or have not, is seen with the next look: only that is remembered which is still there.
         let is_known = |journal: &JournalId| kept.contains_key(journal) || look.changes.contains_key(journal);
         self.keepers.retain(|journal, _| is_known(journal));
@@ -176,13 +183,17 @@ impl Custody {
         }
         let waited_since = *self.waits.entry(journal).or_insert(moment.ticks_ms);
         let is_over = |since: u64, longest_ms: u64| since.saturating_add(longest_ms) <= moment.ticks_ms;
-        let is_over = match beats.is_there(journal) {
-            true => is_over(waited_since, LONGEST_ADOPTION_MS),
-            false => {
-                is_over(waited_since, LONGEST_WAIT_MS)
-                    || self.missing_since_ms.is_some_and(|since| is_over(since, LONGEST_WAIT_FOR_ALL_MS))
-            }
-        };
+        let is_adopted = beats.is_adopted(journal);
+        let is_over_for_all =
+            |since: Option<u64>, longest| since.is_some_and(|since| is_over(since, longest));
+        let is_over = is_over_for_all(self.missing_since_ms, LONGEST_ADOPTION_MS)
+            || match is_adopted {
+                true => is_over(waited_since, LONGEST_ADOPTION_MS),
+                false => {
+                    is_over(waited_since, LONGEST_WAIT_MS)
+                        || is_over_for_all(self.unadopted_since_ms, LONGEST_WAIT_FOR_ALL_MS)
+                }
+            };
         if is_over {
             self.given_up.insert(journal);
             look.given_up.push(journal);
@@ -190,6 +201,7 @@ impl Custody {
             return;
         }
         look.missing.get_or_insert(journal);
+        look.is_one_unadopted |= !is_adopted;
         if kept.missing_since != Some(since) {
             look.changes.insert(journal, Some(Kept { missing_since: Some(since), ..kept.clone() }));
         }
@@ -213,7 +225,7 @@ impl Custody {
 /// How long a journal that is in nobody's hands is waited for: longer than a supervisor takes to start a process again, and
 /// longer than a node counts that beats no more.
 pub const LONGEST_WAIT_MS: u64 = 15_000;
-/// How long one is waited for that is on the disk of a living gateway, which adopts it: 2.8 GB are read and handed over within five
+/// How long those are waited for that a living gateway adopts, one by one and all together: 2.8 GB are read and handed over within five
 /// minutes (ARCHITECTURE.md, figures of the split shape).
 pub const LONGEST_ADOPTION_MS: u64 = 600_000;
 /// How long nothing is opened for journals that nobody finds, when one is missing after the other.

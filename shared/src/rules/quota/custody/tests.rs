@@ -53,6 +53,11 @@ fn finds(node: NodeBeat, there: &[u8], at_ms: u64) -> NodeBeat {
     NodeBeat { journals_there: Some(there), scanned_at: Some(at(at_ms)), ..node }
 }
 
+/// That adopts these.
+fn adopts(node: NodeBeat, adopted: &[u8]) -> NodeBeat {
+    NodeBeat { journals_adopted: Some(adopted.iter().map(|n| journal(*n)).collect()), ..node }
+}
+
 fn left(node: NodeBeat) -> NodeBeat {
     NodeBeat { kind: NodeKind::Left, journals: Some(Vec::new()), revision: None, ..node }
 }
@@ -120,14 +125,54 @@ fn a_journal_that_nobody_finds_is_given_up_after_a_while() {
 }
 
 #[test]
-fn one_that_a_living_gateway_has_on_its_disk_is_waited_for_longer() {
+fn one_that_a_living_gateway_adopts_is_waited_for_longer() {
     let mut side = Side::default();
     side.looks(0, &[gateway(&[1]), gateway(&[2])]);
-    let adopts = finds(gateway(&[2]), &[1, 2], 0);
+    let adopts = adopts(finds(gateway(&[2]), &[1, 2], 0), &[1]);
     for at_ms in (1_000..601_000).step_by(1_000) {
         assert_eq!(side.misses(at_ms, std::slice::from_ref(&adopts)), Some(journal(1)), "{at_ms}");
     }
     assert_eq!(side.looks(601_000, &[adopts]).given_up, [journal(1)]);
+}
+
+#[test]
+fn who_dies_while_another_s_journal_is_adopted_is_waited_for_as_ever() {
+    let mut side = Side::default();
+    let adopts = adopts(finds(gateway(&[2]), &[1, 2, 3], 0), &[1]);
+    side.looks(0, &[gateway(&[1]), gateway(&[2]), gateway(&[3])]);
+    for at_ms in (1_000..120_000).step_by(1_000) {
+        side.looks(at_ms, &[adopts.clone(), gateway(&[3])]);
+    }
+    for at_ms in (120_000..135_000).step_by(1_000) {
+        assert_eq!(side.looks(at_ms, std::slice::from_ref(&adopts)).given_up, [], "{at_ms}");
+        assert!(side.kept.contains_key(&journal(3)));
+    }
+    assert_eq!(side.looks(135_000, &[adopts]).given_up, [journal(3)]);
+}
+
+#[test]
+fn one_that_only_lies_there_locked_is_its_own_process_s() {
+    let mut side = Side::default();
+    // It has never been heard: it cannot reach the registry, and so holds nothing.
+    let finds = |at_ms| finds(gateway(&[1]), &[1, 7], at_ms);
+    for at_ms in (0..15_000).step_by(1_000) {
+        assert_eq!(side.misses(at_ms, &[finds(at_ms)]), Some(journal(7)), "{at_ms}");
+    }
+    assert_eq!(side.looks(15_000, &[finds(15_000)]).given_up, [journal(7)]);
+}
+
+#[test]
+fn gateways_that_adopt_and_die_one_after_the_other_hold_up_nobody_for_ever() {
+    let mut side = Side::default();
+    side.looks(0, &[gateway(&[100]), gateway(&[1])]);
+    for second in 1..601_u64 {
+        // Each lives for four seconds, adopts the one before and takes it in hands no more than that.
+        let life = u8::try_from(second / 4).unwrap();
+        let now = adopts(gateway(&[101 + life]), &[100 + life]);
+        side.looks(second * 1_000, &[gateway(&[99]), now]);
+    }
+    let look = side.looks(601_000, &[gateway(&[99])]);
+    assert_eq!(look.missing, None, "{look:?}");
 }
 
 #[test]
