@@ -1,4 +1,5 @@
 use super::*;
+use crate::contract::breaker::{Circuit, CircuitDoc, Cooldown, Permit, Sample};
 use crate::contract::usage::Exclusion;
 use crate::ids::Revision;
 use crate::model::rules::Pattern;
@@ -7,7 +8,7 @@ use crate::testing::{provider, rng};
 use crate::time::Zone;
 use proptest::prelude::*;
 use rand::RngCore;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 fn default_groups() -> GroupSet {
     GroupSet::default()
@@ -422,22 +423,105 @@ fn any_pool() -> impl Strategy<Value = Vec<Provider>> {
     (0_usize..12).prop_flat_map(|len| (1..).take(len).map(any_provider).collect::<Vec<_>>())
 }
 
+/// What is held against a provider by its breaker and cool-downs.
+#[derive(Clone, Copy, Debug)]
+enum Against {
+    Nothing,
+    Open,
+    /// Its breaker was open, and a probe is due.
+    Due,
+    Probing,
+    Cooling(CoolKind, Option<&'static str>),
+    /// That of settings that it had before.
+    OfOtherTerms,
+}
+
+impl Against {
+    fn any() -> impl Strategy<Value = Self> {
+        use Against::{Cooling, Due, Nothing, OfOtherTerms, Open, Probing};
+        let cooling = [
+            Cooling(CoolKind::Credential, None),
+            Cooling(CoolKind::RateLimit, None),
+            Cooling(CoolKind::ModelMissing, Some("claude-opus-5")),
+            Cooling(CoolKind::ModelMissing, Some("another")),
+            Cooling(CoolKind::Overload, None),
+            Cooling(CoolKind::Overload, None),
+        ];
+        let others = [Nothing, Nothing, Nothing, Nothing, Open, Due, Probing, OfOtherTerms];
+        prop::sample::select([&others[..], &cooling[..]].concat())
+    }
+
+    fn keeps_out(self) -> bool {
+        match self {
+            Self::Open | Self::Probing => true,
+            Self::Cooling(kind, model) => kind != CoolKind::Overload && model != Some("another"),
+            Self::Nothing | Self::Due | Self::OfOtherTerms => false,
+        }
+    }
+
+    fn comes_last(self) -> bool {
+        matches!(self, Self::Cooling(CoolKind::Overload, _))
+    }
+
+    fn put(self, table: &mut Table, provider: &Provider, now: UnixMillis) {
+        let mut doc = CircuitDoc::fresh(provider.id, provider.circuit_terms(), 1);
+        let later = now.plus_ms(1);
+        match self {
+            Self::Nothing => return,
+            Self::Open => doc.circuit = Circuit::Open { until: later },
+            Self::Due => doc.circuit = Circuit::Open { until: now },
+            Self::Probing => {
+                let permit = Permit { owner: "another".to_owned(), fence: 1, until: later };
+                doc.circuit = Circuit::HalfOpen { successes: 0, permit: Some(permit) };
+            }
+            Self::Cooling(kind, model) => doc.cooldowns.push(Cooldown {
+                kind,
+                model: model.map(str::to_owned),
+                until: later,
+                memory_ms: 0,
+                strikes: 1,
+                number: 1,
+                sample: Sample {
+                    at: now,
+                    request_id: None,
+                    attempt: 1,
+                    model: None,
+                    status: None,
+                    label: String::new(),
+                },
+            }),
+            Self::OfOtherTerms => {
+                doc.terms.account ^= 1;
+                doc.circuit = Circuit::Open { until: later };
+            }
+        }
+        table.put(doc, now);
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     /// The filters, written down a second time and naively.
     #[test]
     fn only_the_able_of_the_best_tier_are_ever_chosen(
         providers in any_pool(),
         caller in prop::sample::select(vec!["", "fast", "fast,default", "*", "*,fast"]),
-        out in prop::collection::vec(1_i64..12, 0..4),
+        out in prop::collection::vec((1_i64..12, prop::sample::select(vec![
+            OutReason::AlreadyTried, OutReason::Probing, OutReason::LimitReached,
+        ])), 0..4),
+        against in prop::collection::vec(Against::any(), 12),
+        unusable in prop::collection::hash_set((1_i64..12).prop_map(ProviderId), 0..3),
         seed: u64,
     ) {
         let groups = GroupSet::parse(caller);
-        let out: Vec<Out> = out.into_iter()
-            .map(|id| Out { provider_id: ProviderId(id), why: OutReason::AlreadyTried }).collect();
-        let pool = pool(&providers);
-        let facts = SelectFacts { out: &out, ..facts(&pool, &groups) };
+        let out: Vec<Out> = out.into_iter().map(|(id, why)| Out { provider_id: ProviderId(id), why }).collect();
+        let pool = Pool::new(&providers, &unusable, &Zone::parse("Asia/Tokyo").unwrap());
+        let now = UnixMillis(1_790_000_000_000);
+        let mut table = Table::default();
+        providers.iter().zip(&against).for_each(|(provider, against)| against.put(&mut table, provider, now));
+        let against: HashMap<ProviderId, Against> = providers.iter().map(|p| p.id).zip(against).collect();
+        let facts = SelectFacts { out: &out, table: Some((&table, now)), ..facts(&pool, &groups) };
         let tier_of = |p: &Provider| {
             let shared = groups.names().filter(|name| p.group_tag.names().any(|tag| tag == *name));
             shared.filter_map(|name| p.group_priorities.get(name)).min().copied().unwrap_or(p.priority)
@@ -450,7 +534,12 @@ proptest! {
             .filter(|p| p.allowed_clients.iter().all(|c| c.text() == "claude-code"))
             .filter(|p| p.blocked_clients.iter().all(|c| c.text() != "claude-code"))
             .filter(|p| out.iter().all(|o| o.provider_id != p.id))
+            .filter(|p| !against[&p.id].keeps_out() && !unusable.contains(&p.id))
             .collect();
+        // Who has no capacity is asked only when nobody else can be, over all tiers.
+        let are_all_overloaded = able.iter().all(|p| against[&p.id].comes_last());
+        let able: Vec<&Provider> =
+            able.into_iter().filter(|p| are_all_overloaded || !against[&p.id].comes_last()).collect();
         let best = able.iter().map(|p| tier_of(p)).min();
         let mut tier: Vec<ProviderId> =
             able.iter().filter(|p| Some(tier_of(p)) == best).map(|p| p.id).collect();
