@@ -153,7 +153,7 @@ async fn a_session_stays_on_both_gateways_moves_once_when_its_provider_fails_and
                     json!({"name": format!("edited {broken} {edited}"), "weight": 3, "priority": 1}),
                 )
                 .await;
-            for _ in 0..3 {
+            for _ in 0..TURNS_EACH {
                 fleet.others_ask().await;
                 assert_eq!(fleet.turn().await, home);
             }
@@ -163,6 +163,7 @@ async fn a_session_stays_on_both_gateways_moves_once_when_its_provider_fails_and
         fleet.others_ask_until(broken, "closed").await;
         assert_eq!(fleet.turn().await, home);
     }
+    assert!(fleet.turns.get() > 200);
     fleet.is_listed_at(home).await;
 
     // Its own one fails: it moves, and both follow it without asking the old one again. What keeps them from that is the
@@ -196,4 +197,29 @@ async fn a_session_stays_on_both_gateways_moves_once_when_its_provider_fails_and
     fleet.is_listed_at(second).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_terminated_is_drawn_anew_on_both_gateways() {
+    let fleet = Fleet::new().await;
+    let home = fleet.turn().await;
+    assert_eq!(fleet.turn().await, home);
+    fleet.is_listed_at(home).await;
+    // Whoever has no binding goes elsewhere: nobody else costs as little.
+    let elsewhere = (home + 1) % 4;
+    fleet.edit(elsewhere, json!({ "priority": 0 })).await;
+    for other in (0..4).filter(|account| *account != elsewhere) {
+        fleet.edit(other, json!({ "priority": 1 })).await;
+    }
+    for _ in 0..4 {
+        assert_eq!(fleet.turn().await, home, "it is bound");
+    }
+    let list = fleet.admin.get(&format!("/api/v1/sessions?session_id={SESSION}")).await;
+    let id = list["items"][0]["id"].as_str().unwrap();
+    fleet.admin.api.post(&format!("/api/v1/sessions/{id}/terminate"), json!({})).await.expect(204);
+    for _ in 0..4 {
+        assert_eq!(fleet.turn().await, elsewhere);
+    }
+}
+
 const SESSION: &str = "session-one";
+/// For each of three strangers that are broken, twice.
+const TURNS_EACH: usize = 34;

@@ -6,6 +6,7 @@ use super::parts::Killed;
 use super::seats::{End, Seen};
 use simulator::{AnswerFacts, Ending, FakeSuccess, Served, Simulator};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// A provider of the soak.
 #[derive(Clone, Debug)]
@@ -170,7 +171,8 @@ impl One<'_> {
         let seen = self.seen;
         // Of one that its seat left, the rest is read all the same.
         let is_read_on = seen.end == End::Left;
-        let is_within = |kill: &Killed| seen.asked_at <= kill.to && (is_read_on || seen.over_at >= kill.from);
+        let over_at = seen.over_at + if is_read_on { LONGEST_DRAIN } else { Duration::ZERO };
+        let is_within = |kill: &Killed| seen.asked_at <= kill.to && over_at >= kill.from;
         self.round.kills[seen.node].iter().any(is_within)
     }
 
@@ -242,19 +244,19 @@ impl One<'_> {
             self.must(!row.is_estimate, "told and booked as an estimate");
         } else if row.outcome == "served" {
             self.must(row.is_estimate && !row.tokens.is_nothing(), "not told and not an estimate");
-        } else if matches!(row.outcome.as_str(), "failed" | "cancelled") {
+        } else if matches!(row.outcome.as_str(), "failed" | "cancelled" | "drained") {
             // Of the half of a stream that it sent as one piece the provider does not know what that told.
             let is_half = self.seen.script.fake_success == Some(FakeSuccess::TruncatedJson);
             let half = self.seen.script.tokens().input;
             let input = answer.told.map_or(if is_half { half } else { 0 }, |told| told.input);
             // Of an answer that broke before the provider said so it is estimated.
-            let is_cancelled = row.outcome == "cancelled";
-            let is_guess = row.is_estimate && (is_cancelled || answer.told.is_none()) && answer.events > 0;
+            let was_left = row.outcome != "failed";
+            let is_guess = row.is_estimate && (was_left || answer.told.is_none()) && answer.events > 0;
             let is_known = is_guess || [0, input].contains(&row.tokens.input_tokens);
             self.must(is_known, "an attempt without its end with other input");
             // Nobody who reads a part of an answer can say that it is all; the last word may have come, though.
             let is_whole = row.is_estimate || Some(row.tokens) == usage;
-            self.must(!is_cancelled || is_whole, "cancelled, and neither an estimate nor what was told");
+            self.must(!was_left || is_whole, "left, and neither an estimate nor what was told");
             self.must(
                 answer.status.is_none_or(|s| s == 200) || row.tokens.is_nothing(),
                 "a refusal is billed",
@@ -262,6 +264,9 @@ impl One<'_> {
         }
     }
 }
+
+/// How long the rest of an answer is read that its seat has left (design §5).
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 
 /// True when all of an answer's words were there before its connection broke: `[DONE]` without its line end.
 fn is_cut_behind_all(answer: &AnswerFacts) -> bool {

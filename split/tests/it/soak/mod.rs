@@ -16,6 +16,7 @@ mod plan;
 mod seats;
 
 use crate::harness::{Shape, Site};
+use crate::process::ADMIN;
 use asks::Api;
 use books::Books;
 use compare::{Provider, Round, Tally, compare};
@@ -33,6 +34,7 @@ use tokio::time::sleep;
 
 /// The split shape between two rounds: all of it runs.
 struct Soak {
+    site: Site,
     postgres: Postgres,
     redis: Redis,
     upstream: Simulator,
@@ -83,7 +85,7 @@ impl Soak {
         office.admin.in_force_on(2).await;
         let way =
             Way { nodes: [a.address(), b.address()], secrets: secrets.to_vec(), may_hang: manner.may_hang };
-        Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight }
+        Self { site, postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight }
     }
 
     /// Lets a round happen and heal; answers it all as it was before, who saw what, and what was done.
@@ -92,7 +94,7 @@ impl Soak {
         let anew = format!("/api/v1/users/{}/limits/reset", self.tight);
         let anew = self.office.admin.api.post(&anew, json!({})).await;
         assert_eq!(anew.status, 204, "{anew:?}");
-        let Self { postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight } =
+        let Self { site, postgres, redis, upstream, directory, nodes: [a, b], office, way, providers, tight } =
             self;
         let began = Instant::now();
         let seats = Seats::start(&way, number, plan.seed, seats);
@@ -118,10 +120,13 @@ impl Soak {
             wrong.extend(settled(node, &root).await);
         }
         wrong.extend(budgets::agree(&office.admin, &postgres, &redis).await);
+        wrong.extend(disagreement(&site).await);
         let kills = [std::mem::take(&mut a.kills), std::mem::take(&mut b.kills)];
         let witness = Witness { number, seen, kills, wrong };
         let nodes = [a, b];
-        (Self { postgres, redis, upstream, directory, nodes, office, way, providers, tight }, witness, done)
+        let healed =
+            Self { site, postgres, redis, upstream, directory, nodes, office, way, providers, tight };
+        (healed, witness, done)
     }
 
     /// The books of a round beside what its witnesses say.
@@ -183,6 +188,14 @@ async fn settled(node: &Node, root: &Path) -> Option<String> {
         // Processes of their own are asked: there is nothing here to wait for.
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// What `cch-admin ledger check` finds.
+async fn disagreement(site: &Site) -> Option<String> {
+    let checked = site.command(ADMIN, "admin").args(["ledger", "check"]).output().await.unwrap();
+    let said =
+        || String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    (!checked.status.success()).then(|| format!("the books do not agree: {}", said()))
 }
 
 fn journals(root: &Path) -> Vec<PathBuf> {
