@@ -16,6 +16,7 @@ use std::sync::Arc;
 on_both!(on:
     a_record_of_any_day_is_booked_and_found,
     what_is_past_keeping_goes_and_what_was_used_stays,
+    more_than_goes_at_a_time_goes_in_one_step,
     a_record_that_comes_again_after_its_log_row_went_counts_nothing_twice,
     cleaners_at_once_do_it_once,
 );
@@ -92,6 +93,22 @@ async fn what_is_past_keeping_goes_and_what_was_used_stays(hub: Hub) {
     assert_eq!(ledger::Entity::find().all(db.reader()).await.unwrap().len(), 5);
     assert_eq!(hourly(&hub).await, used);
     assert_eq!(cleaner.step(now).await.unwrap(), Cleaned::default(), "once");
+}
+
+async fn more_than_goes_at_a_time_goes_in_one_step(hub: Hub) {
+    let db = hub.handle.admin().db();
+    // Of a day that no part was made for: row by row in either database.
+    let long_ago = at("1970-01-02T00:00:00Z");
+    let records: Vec<_> = (0..1_203).map(|n| begun(n % 250, long_ago.plus_ms(n))).collect();
+    for some in records.chunks(200) {
+        book(db, some).await.unwrap();
+    }
+    let kept = begun(1, at("2090-11-25T15:00:00Z"));
+    book(db, std::slice::from_ref(&kept)).await.unwrap();
+    let cleaner = Cleaner::new(db.clone());
+    let done = cleaner.step(at("2090-11-25T16:00:00Z")).await.unwrap();
+    assert_eq!(done.deleted, 1_203);
+    assert_eq!(logged(&hub).await, [kept.request.started_at.to_string()]);
 }
 
 async fn a_record_that_comes_again_after_its_log_row_went_counts_nothing_twice(hub: Hub) {

@@ -122,7 +122,7 @@ impl Pair {
     }
 
     fn scopes(&mut self, key: KeyId) -> Vec<(ScopeId, Terms)> {
-        let zone = Zone::parse("Asia/Kathmandu").unwrap();
+        let zone = Zone::parse("Europe/Berlin").unwrap();
         let of = |scope| (scope, Terms::of(&self.limits[&scope], &zone, UnixMillis(self.now)));
         vec![of(ScopeId::Key(key)), of(ScopeId::Owner)]
     }
