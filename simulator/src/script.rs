@@ -33,6 +33,8 @@ pub struct Script {
     pub text_bytes: Option<usize>,
     /// Thinks (reasons) before it speaks, also when the request does not ask for it.
     pub thinking: bool,
+    /// What it thinks, instead of the stock thought, in as many deltas as the text; it thinks when this is given.
+    pub thought: Option<String>,
     /// Calls a tool that the request declares, unless the request brings a tool's result.
     pub tool_call: Option<ToolCall>,
     /// Why the model stopped, in the dialect's own word.

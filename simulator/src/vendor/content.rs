@@ -24,8 +24,11 @@ pub(crate) struct Call {
 
 impl Content {
     pub(crate) fn compose(asked: &Asked, script: &Script) -> Self {
-        let thinking =
-            if script.thinking || asked.thinking { THOUGHTS.map(String::from).into() } else { vec![] };
+        let thinking = match &script.thought {
+            Some(thought) => pieces(thought, deltas(script)),
+            None if script.thinking || asked.thinking => THOUGHTS.map(String::from).into(),
+            None => vec![],
+        };
         Self { thinking, text: text(script), call: call(asked, script) }
     }
 
@@ -46,12 +49,16 @@ impl Call {
 }
 
 fn text(script: &Script) -> Vec<String> {
-    let count = script.events.unwrap_or(USUAL_EVENTS).max(1);
+    let count = deltas(script);
     match (&script.text, script.text_bytes) {
-        (Some(text), _) => pieces(text, count as usize),
-        (None, Some(bytes)) => pieces(&filler(bytes), count as usize),
-        (None, None) => (0..count as usize).map(stock_word).collect(),
+        (Some(text), _) => pieces(text, count),
+        (None, Some(bytes)) => pieces(&filler(bytes), count),
+        (None, None) => (0..count).map(stock_word).collect(),
     }
+}
+
+fn deltas(script: &Script) -> usize {
+    script.events.unwrap_or(USUAL_EVENTS).max(1) as usize
 }
 
 /// The stock sentence, word by word, over and over.
@@ -148,6 +155,12 @@ mod tests {
         let filled = Script { text_bytes: Some(5), events: Some(9), ..Script::default() };
         let content = Content::compose(&asked(None), &filled);
         assert_eq!((content.text.len(), content.whole_text().len()), (9, 5));
+    }
+
+    #[test]
+    fn a_scripted_thought_is_thought_in_as_many_pieces_as_the_text() {
+        let script = Script { thought: Some("aabbcc".into()), events: Some(3), ..Script::default() };
+        assert_eq!(Content::compose(&asked(None), &script).thinking, ["aa", "bb", "cc"]);
     }
 
     #[test]

@@ -2,13 +2,17 @@
 
 use super::super::asks::ask;
 use super::super::seen::Mode;
+use super::spoken::Channel;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::protocol::Dialect;
-use simulator::{Cut, ErrorEvent, FakeSuccess, Hang, PingOnly, RetryHint, Script, Usage};
+use simulator::{Cut, ErrorEvent, FakeSuccess, Hang, PingOnly, RetryHint, Script, ToolCall, Usage};
 use std::fmt;
 use std::num::NonZeroUsize;
+
+/// Who is speaking: provider and answer, both from 1.
+pub type Speaker = (usize, usize);
 
 /// One of them; the same seed gives the same.
 #[derive(Debug)]
@@ -23,17 +27,46 @@ pub struct Case {
     pub providers: Vec<Vec<Script>>,
 }
 
-/// What an attempt says piece by piece: no other attempt has such a piece.
-pub fn piece(provider: usize, answer: usize, index: u32) -> String {
-    format!("<{provider}.{answer}.{index:02}>")
+/// What an attempt says, thinks or calls a tool with, so many pieces: no other attempt has such a piece, and this one has
+/// each once.
+pub fn pieces(channel: Channel, (provider, answer): Speaker, count: u32) -> String {
+    let letter = channel.letter();
+    (0..count).map(|index| format!("<{provider}.{answer}.{letter}{index:02}>")).collect()
+}
+
+/// A call of the tool that requests declare, with so many pieces, and at least so many that each of the deltas in which a
+/// simulator sends a call has a whole one.
+pub fn call(speaker: Speaker, count: u32) -> ToolCall {
+    let marks = pieces(Channel::Arguments, speaker, count.max(FEWEST_OF_A_CALL));
+    ToolCall { name: None, arguments: Some(json!({ "note": marks })) }
+}
+
+/// The request that declares a tool besides.
+pub fn with_tool(dialect: Dialect, body: &str) -> String {
+    let schema = json!({"type": "object"});
+    let tool = match dialect {
+        Dialect::Anthropic => json!({"name": "note", "input_schema": schema}),
+        Dialect::OpenaiChat => {
+            json!({"type": "function", "function": {"name": "note", "parameters": schema}})
+        }
+        Dialect::OpenaiResponses => json!({"type": "function", "name": "note", "parameters": schema}),
+        Dialect::Gemini => json!({"functionDeclarations": [{"name": "note", "parameters": schema}]}),
+    };
+    let rest = body.strip_prefix('{').expect("a body is an object");
+    format!(r#"{{"tools":[{tool}],{rest}"#)
 }
 
 /// The input tokens that an attempt tells: no other attempt tells as many.
-pub fn input_tokens(provider: usize, answer: usize) -> u64 {
+pub fn input_tokens((provider, answer): Speaker) -> u64 {
     (1_000 * provider + 10 * answer) as u64
 }
 
 impl Case {
+    /// What this attempt was told to answer.
+    pub fn script(&self, (provider, answer): Speaker) -> &Script {
+        &self.providers[provider - 1][answer - 1]
+    }
+
     pub fn new(dialect: Dialect, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mode = if rng.random_bool(0.85) { Mode::Stream } else { Mode::Whole };
@@ -44,8 +77,12 @@ impl Case {
             body = body.replace(r#""stream_options":{"include_usage":true},"#, "");
             body = body.replace(r#","stream_options":{"include_usage":true}"#, "");
         }
+        let has_tool = rng.random_bool(0.5);
+        if has_tool {
+            body = with_tool(dialect, &body);
+        }
         let count = rng.random_range(2..=3);
-        let providers = (1..=count).map(|provider| answers(&mut rng, provider)).collect();
+        let providers = (1..=count).map(|provider| answers(&mut rng, provider, has_tool)).collect();
         let client_waits = if rng.random_bool(0.2) { "3" } else { "1" };
         Self { seed, dialect, path, body, client_waits, providers }
     }
@@ -61,9 +98,7 @@ impl fmt::Display for Case {
                 let Ok(Value::Object(mut fields)) = serde_json::to_value(script) else {
                     return Err(fmt::Error);
                 };
-                fields.retain(|name, value| {
-                    usual[name.as_str()] != *value && name != "usage" && name != "text"
-                });
+                fields.retain(|name, value| usual[name.as_str()] != *value && !SAID.contains(&name.as_str()));
                 writeln!(f, "  {}.{}: {}", number + 1, answer + 1, Value::Object(fields))?;
             }
         }
@@ -72,19 +107,21 @@ impl fmt::Display for Case {
 }
 
 /// More answers than a provider is asked for; the last one, which stays, says nothing of its own.
-fn answers(rng: &mut StdRng, provider: usize) -> Vec<Script> {
-    let own = (1..=MOST_ANSWERS).map(|answer| Script { ..script(rng, provider, answer) });
+fn answers(rng: &mut StdRng, provider: usize, has_tool: bool) -> Vec<Script> {
+    let own = (1..=MOST_ANSWERS).map(|answer| script(rng, (provider, answer), has_tool));
     own.collect::<Vec<_>>().into_iter().chain([Script::failing(500)]).collect()
 }
 
-fn script(rng: &mut StdRng, provider: usize, answer: usize) -> Script {
+fn script(rng: &mut StdRng, speaker: Speaker, has_tool: bool) -> Script {
     let events = rng.random_range(1..=12);
-    let text = (0..events).map(|index| piece(provider, answer, index)).collect();
+    let is_thinking = rng.random_bool(0.4);
+    let is_calling = has_tool && rng.random_bool(0.6);
     let mut script = Script {
-        text: Some(text),
+        text: Some(pieces(Channel::Text, speaker, events)),
+        thought: is_thinking.then(|| pieces(Channel::Thought, speaker, events)),
+        tool_call: is_calling.then(|| call(speaker, events)),
         events: Some(events),
-        usage: Some(Usage { input: input_tokens(provider, answer), output: 12, ..Usage::default() }),
-        thinking: rng.random_bool(0.2),
+        usage: Some(Usage { input: input_tokens(speaker), output: 12, ..Usage::default() }),
         no_usage: rng.random_bool(0.1),
         usage_only_in_last_event: rng.random_bool(0.2),
         chunked: rng.random_bool(0.2),
@@ -159,3 +196,7 @@ fn fault(rng: &mut StdRng, script: &mut Script) {
 }
 
 const MOST_ANSWERS: usize = 8;
+/// Three deltas, `{"note":"` in the first of them.
+const FEWEST_OF_A_CALL: u32 = 4;
+/// The same in all scripts but for its marks.
+const SAID: [&str; 2] = ["usage", "text"];

@@ -1,11 +1,13 @@
-//! Whatever befalls the attempts of a request, at whatever point: no content twice, no second opening, no byte of a losing
-//! attempt, an end in dialect, and books that agree.
+//! Whatever befalls the attempts of a request, at whatever point: no content twice (text, thought, a tool's arguments), no
+//! second opening, no byte of a losing attempt, none missing of one that is complete, an end in dialect, and books that agree.
 //!
 //! Cases are made from seeds. `FAULT_SEEDS=1000` plays that many in each dialect; a failure names its seed, and
 //! `FAULT_SEED=17` plays that one alone.
 
 mod cases;
 mod sound;
+mod spoken;
+mod told;
 
 use super::asks::provider_type;
 use crate::harness::{Hub, PATIENCE, provider};

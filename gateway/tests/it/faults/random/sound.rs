@@ -1,7 +1,8 @@
 //! What must hold of every answer, whatever befell the attempts.
 
 use super::super::asks::words;
-use super::cases::{Case, input_tokens, piece};
+use super::cases::{Case, Speaker, input_tokens};
+use super::spoken::Channel;
 use serde_json::Value;
 use shared::contract::usage::{ChainStep, Outcome, UsageRecord};
 use shared::protocol::Dialect;
@@ -30,9 +31,6 @@ enum End {
     Cut,
 }
 
-/// Who is speaking: provider and answer.
-type Speaker = (usize, usize);
-
 /// Everything that is wrong.
 pub fn faults_of(case: &Case, got: &Got, record: &UsageRecord, asked: &[Vec<Served>]) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -41,21 +39,14 @@ pub fn faults_of(case: &Case, got: &Got, record: &UsageRecord, asked: &[Vec<Serv
             wrong.push(what.to_owned());
         }
     };
-    let speakers = speakers(case, &got.text);
-    must(speakers.len() <= 1, &format!("several attempts speak: {speakers:?}"));
     let ids = ids(&got.text);
     must(ids.len() <= 1, &format!("ids of several attempts: {ids:?}"));
-    let speaker = speakers.first().copied();
     let documents = documents(got);
-    let pieces: String = documents.iter().map(|document| spoken(case.dialect, document)).collect();
-    if let Some((provider, answer)) = speaker {
-        let said: String = (0..99).map(|index| piece(provider, answer, index)).collect();
-        must(said.starts_with(&pieces), &format!("not a beginning of what was said: {pieces}"));
-    }
     let is_json = got.content_type.contains("json") && !got.text.is_empty();
     if is_json && got.is_whole {
         must(serde_json::from_str::<Value>(&got.text).is_ok(), "a whole answer that is no JSON");
     }
+    let speaker = speech(&mut must, case, got, &documents);
     let openings = documents.iter().filter(|document| is_opening(case.dialect, document)).count();
     must(openings <= 1, &format!("{openings} openings"));
     let end = end(case, got, &documents);
@@ -72,15 +63,42 @@ pub fn faults_of(case: &Case, got: &Got, record: &UsageRecord, asked: &[Vec<Serv
     let served = books(&mut must, record, asked);
     if let (Ok(end), Some(speaker)) = (end, speaker) {
         let is_complete = end == End::Complete;
+        let has_all = Channel::ALL.iter().all(|&channel| {
+            heard(channel, case.dialect, &documents) == channel.said(case.dialect, case.script(speaker))
+        });
+        must(has_all || !is_complete, "complete, and a piece is missing");
         must(served.is_some() == is_complete, &format!("{end:?}, and the books say served: {served:?}"));
         if let Some((provider_id, input)) = served {
             must(provider_of(record, speaker.0) == provider_id, "another provider is booked as served");
-            let told = input_tokens(speaker.0, speaker.1);
-            let is_silent = case.providers[speaker.0 - 1][speaker.1 - 1].no_usage;
+            let told = input_tokens(speaker);
+            let is_silent = case.script(speaker).no_usage;
             must(is_silent || input == told, &format!("booked {input} tokens in, told {told}"));
         }
     }
     wrong
+}
+
+/// One speaks, and says nothing but its own, in its order, once. Who that is.
+pub fn speech(
+    must: &mut impl FnMut(bool, &str),
+    case: &Case,
+    got: &Got,
+    documents: &[Value],
+) -> Option<Speaker> {
+    let speakers = speakers(case, &got.text);
+    must(speakers.len() <= 1, &format!("several attempts speak: {speakers:?}"));
+    let speaker = speakers.first().copied();
+    for channel in Channel::ALL {
+        let heard = heard(channel, case.dialect, documents);
+        let said =
+            speaker.map_or_else(String::new, |speaker| channel.said(case.dialect, case.script(speaker)));
+        must(said.starts_with(&heard), &format!("{channel:?} is not a beginning of what was said: {heard}"));
+    }
+    speaker
+}
+
+fn heard(channel: Channel, dialect: Dialect, documents: &[Value]) -> String {
+    documents.iter().map(|document| channel.added(dialect, document)).collect()
 }
 
 /// The books: a row for each attempt, at most one served; its provider and input.
@@ -141,7 +159,7 @@ fn ids(text: &str) -> BTreeSet<&str> {
 }
 
 /// The JSON documents of an answer: of its events, of its elements, or itself.
-fn documents(got: &Got) -> Vec<Value> {
+pub fn documents(got: &Got) -> Vec<Value> {
     if got.content_type.starts_with("text/event-stream") {
         return events(&got.text);
     }
@@ -181,37 +199,13 @@ fn events(text: &str) -> Vec<Value> {
     read.filter(|document: &Value| document["type"] != "ping").collect()
 }
 
-/// The text that a document adds to the answer.
-fn spoken(dialect: Dialect, document: &Value) -> String {
-    let texts = |list: &Value, at: &str| -> String {
-        let all = list.as_array().into_iter().flatten();
-        all.filter(|part| part["thought"] != true).filter_map(|part| part.pointer(at)?.as_str()).collect()
-    };
-    match dialect {
-        Dialect::Anthropic if document["type"] == "message" => texts(&document["content"], "/text"),
-        Dialect::Anthropic => document["delta"]["text"].as_str().unwrap_or_default().to_owned(),
-        Dialect::OpenaiChat => {
-            texts(&document["choices"], "/delta/content") + &texts(&document["choices"], "/message/content")
-        }
-        Dialect::OpenaiResponses if document["type"] == "response.output_text.delta" => {
-            document["delta"].as_str().unwrap_or_default().to_owned()
-        }
-        Dialect::OpenaiResponses if document["object"] == "response" => {
-            let items = document["output"].as_array().into_iter().flatten();
-            items.map(|item| texts(&item["content"], "/text")).collect()
-        }
-        Dialect::OpenaiResponses => String::new(),
-        Dialect::Gemini => texts(&document["candidates"][0]["content"]["parts"], "/text"),
-    }
-}
-
 fn is_opening(dialect: Dialect, document: &Value) -> bool {
     match dialect {
         Dialect::Anthropic => document["type"] == "message_start",
         Dialect::OpenaiChat => document["choices"][0]["delta"]["role"] == "assistant",
         Dialect::OpenaiResponses => document["type"] == "response.created",
         // It has none but its first piece.
-        Dialect::Gemini => spoken(dialect, document).contains(".00>"),
+        Dialect::Gemini => Channel::Text.added(dialect, document).contains(".t00>"),
     }
 }
 
