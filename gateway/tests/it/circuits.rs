@@ -1,8 +1,14 @@
 //! Breakers and cool-downs of real requests: who is not asked any more, for how long, and what the chain says of it.
 
-use crate::harness::{Hub, PATIENCE, claude, message, upstream, upstream_with};
+use crate::harness::{Answer, Hub, PATIENCE, claude, message, provider, upstream, upstream_with};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use shared::contract::breaker::{Circuit, CircuitDoc, CoolKind};
 use shared::contract::usage::{ChainStep, UsageRecord};
-use shared::model::{BreakerSettings, Provider};
+use shared::ids::ProviderId;
+use shared::model::{BreakerSettings, Provider, ProviderType};
+use shared::ports::{BreakerStore, Since};
+use shared::testing;
 use simulator::{Script, Simulator};
 use tokio::time::Instant;
 
@@ -106,6 +112,103 @@ async fn overloads_bench_nobody_when_all_have_them() {
     }
     assert_eq!(hub.post("/v1/messages", message(false)).await.status, 200, "at once, without a rest");
 }
+
+/// A storm's provider: three of ten answers are served, the others are overloads, half of which ask to wait ten minutes.
+async fn stormy(rng: &mut StdRng) -> Simulator {
+    let upstream = upstream().await;
+    let answer = |rng: &mut StdRng| match rng.random_range(0..10) {
+        0..3 => Script::default(),
+        3..6 => Script { retry_after_secs: Some(600), ..Script::failing(529) },
+        _ => Script::failing(529),
+    };
+    upstream.set_sequence((0..STORM).map(|_| answer(rng)).collect::<Vec<_>>());
+    upstream
+}
+
+/// How all providers stand, once everything that the gateway told of them has been heard: this one's failure is the last.
+async fn heard(hub: &Hub, sentinel: ProviderId) -> Vec<CircuitDoc> {
+    hub.post("/v1/responses", r#"{"model":"gpt-5","input":"hi"}"#).await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let docs = hub.breakers.read(None, Since::default()).await.unwrap().docs;
+        if docs.iter().any(|doc| doc.provider_id == sentinel) {
+            return docs;
+        }
+        assert!(Instant::now() < until, "the last failure is heard in time");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The rule (`rules::cooldown`, `rules::retry`): an overload excludes nobody, whatever it asks to wait; who has one comes
+/// last, and is asked once more by every request that nobody else serves. So a seat reads 503 only when each of the five
+/// has answered this very request with 529.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_storm_of_529_a_seat_is_refused_only_when_each_of_five_refused_this_very_request() {
+    let mut rng = StdRng::seed_from_u64(529);
+    let mut upstreams = Vec::new();
+    for _ in 0..5 {
+        upstreams.push(stormy(&mut rng).await);
+    }
+    let refused = upstream_with(Script::failing(401)).await;
+    let mut providers: Vec<_> =
+        upstreams.iter().zip(1..).map(|(upstream, id)| claude(id, &upstream.base_url())).collect();
+    providers.push(provider(6, ProviderType::Codex, &refused.base_url()));
+    // A stream that has begun cannot be refused any more: none begins before somebody serves.
+    let hub = Hub::start_as(testing::snapshot(providers), |config| config.stream_keep_alive = None).await;
+    let ask = async |n: usize| -> Answer {
+        let request = hub.request("/v1/messages").header("x-sim-id", format!("storm-{n}"));
+        hub.send(request.body(message(n % 2 == 0).into()).unwrap()).await
+    };
+    // What each of the five answered to this request.
+    let answers = |n: usize| -> Vec<Vec<Option<u16>>> {
+        let of = |upstream: &Simulator| upstream.served_marked(&format!("storm-{n}"));
+        let statuses =
+            upstreams.iter().map(|upstream| of(upstream).iter().map(|one| one.answer.status).collect());
+        statuses.collect()
+    };
+    let (mut at_once, mut late, mut unavoidable) = (0, 0, 0);
+    for wave in (0..STORM).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let seats = futures::future::join_all(wave.iter().map(|n| ask(*n))).await;
+        for (n, seat) in wave.iter().zip(seats) {
+            let answers = answers(*n);
+            let overloads = answers.iter().filter(|asked| **asked == [Some(529)]).count();
+            let served = answers.iter().filter(|asked| **asked == [Some(200)]).count();
+            let unasked = answers.iter().filter(|asked| asked.is_empty()).count();
+            assert_eq!(overloads + served + unasked, 5, "each is asked once at most: {answers:?}");
+            match seat.status.as_u16() {
+                200 => assert_eq!(served, 1, "{answers:?}"),
+                503 => assert_eq!((overloads, served), (5, 0), "could have been served: {answers:?}"),
+                other => panic!("{other}: {} {answers:?}", seat.text()),
+            }
+            if served == 0 {
+                assert!(seat.text().contains("No available providers: overload."), "{}", seat.text());
+            }
+            at_once += usize::from(served == 1 && overloads == 0);
+            late += usize::from(served == 1 && overloads > 0);
+            unavoidable += usize::from(served == 0);
+        }
+    }
+    assert!(at_once > 0 && late > at_once && unavoidable > 0, "no storm: {at_once} {late} {unavoidable}");
+
+    let docs = heard(&hub, ProviderId(6)).await;
+    let of_storm: Vec<_> = docs.iter().filter(|doc| doc.provider_id != ProviderId(6)).collect();
+    assert_eq!(of_storm.len(), 5, "overloads are told");
+    for doc in of_storm {
+        assert_eq!((&doc.circuit, doc.samples.len()), (&Circuit::Closed { failures: 0 }, 0), "{doc:?}");
+        let is_overload = |kind: CoolKind| kind == CoolKind::Overload;
+        assert!(doc.cooldowns.iter().all(|cool| is_overload(cool.kind) && !cool.excludes()), "{doc:?}");
+    }
+    // Nobody is benched: the next that nobody serves asks all of them.
+    upstreams.iter().for_each(|upstream| upstream.set_script(Script::failing(529)));
+    assert_eq!(ask(STORM).await.status, 503);
+    assert_eq!(answers(STORM), vec![vec![Some(529)]; 5]);
+    upstreams.iter().for_each(|upstream| upstream.set_script(Script::default()));
+    assert_eq!(ask(STORM + 1).await.status, 200, "at once, without a rest");
+}
+
+/// Requests of a storm.
+const STORM: usize = 400;
+const AT_ONCE: usize = 16;
 
 #[tokio::test]
 async fn a_breaker_whose_time_is_over_lets_one_probe_through_and_closes_by_it() {
