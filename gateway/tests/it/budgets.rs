@@ -284,6 +284,36 @@ async fn requests_of_a_minute_and_sessions_have_limits_of_their_own_and_counting
 }
 
 #[tokio::test]
+async fn counting_tokens_costs_nothing_and_asks_no_budget_not_even_one_that_is_used_up() {
+    let upstream = upstream().await;
+    let snapshot =
+        snapshot(vec![claude(1, &upstream.base_url())], limits(|l| l.total = Some(NanoUsd(DOLLAR))));
+    let hub = Hub::start_with(snapshot.clone(), None).await;
+    open_user(&hub, &snapshot, DOLLAR).await;
+    let counting = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"hi"}]}"#;
+    let counted = hub.post("/v1/messages/count_tokens", counting).await;
+    assert_eq!((counted.status.as_u16(), counted.json()), (200, json!({"input_tokens": 25})));
+    let refused = hub.post("/v1/messages", message(false)).await;
+    assert_eq!((refused.status.as_u16(), header(&refused, "x-should-retry")), (429, "false"));
+    assert_eq!(upstream.totals().requests, 1, "the count alone");
+    let mut records = hub.records(2).await;
+    records.sort_by_key(|record| record.request.status);
+    let [counted, refused] = records.try_into().expect("two records");
+    let (request, [attempt]) = (&counted.request, &counted.attempts[..]) else { panic!("{counted:?}") };
+    assert_eq!((request.status, request.blocked_by.as_deref(), request.admitted_at), (200, None, None));
+    // It tells tokens, and the model has a price.
+    assert_eq!((request.held, attempt.held, attempt.cost.total), (NanoUsd(0), NanoUsd(0), NanoUsd(0)));
+    assert_eq!(refused.request.blocked_by.as_deref(), Some("limit_total"));
+    assert_eq!(hub.figure(r#"cch_budget_asks_total{answer="admitted"}"#).await, 0, "nothing was put aside");
+    assert_eq!(hub.figure(r#"cch_budget_asks_total{answer="refused"}"#).await, 1);
+    let (user, key) = (&snapshot.principals.users[0], &snapshot.principals.keys[0]);
+    let scopes =
+        scopes_of_caller(&user.clone().into(), &key.clone().into(), &Zone::default(), gateway::now());
+    let standing = settled(&hub, AccountId::User(UserId(1)), &scopes).await;
+    assert_eq!((standing.held, standing.spent), (NanoUsd(0), NanoUsd(DOLLAR)));
+}
+
+#[tokio::test]
 async fn a_strict_budget_takes_only_what_has_a_bound_and_room_for_it() {
     let upstream = upstream().await;
     let mut snapshot =
