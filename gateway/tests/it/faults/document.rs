@@ -1,7 +1,7 @@
 //! The matrix for people: `docs/FAULTS.md`, written from the declarations that the cells are held to.
 
 use super::rows;
-use super::seen::{Mode, Seen, THRESHOLD, Words, name};
+use super::seen::{INPUT_NANO_USD, Mode, OUTPUT_NANO_USD, Seen, THRESHOLD, Words, name};
 use super::table::{Company, Row, broken, none_left, rate_limited, stalled};
 use shared::protocol::Dialect;
 use std::fmt::Write as _;
@@ -33,7 +33,11 @@ fn each_fault_has_one_row_and_somewhere_to_happen() {
 
 fn document() -> String {
     let rows = rows::all();
-    let mut text = HEAD.replace("{threshold}", &THRESHOLD.to_string());
+    let micros = |nano_usd: u64| (nano_usd / 1_000).to_string();
+    let mut text = HEAD
+        .replace("{threshold}", &THRESHOLD.to_string())
+        .replace("{input}", &micros(INPUT_NANO_USD))
+        .replace("{output}", &micros(OUTPUT_NANO_USD));
     for (mode, title) in [(Mode::Stream, "Streams"), (Mode::Whole, "Whole answers")] {
         let _ = writeln!(text, "\n## {title}\n\n{COLUMNS}");
         for row in rows.iter().filter(|row| Dialect::ALL.iter().any(|dialect| row.has(*dialect, mode))) {
@@ -140,7 +144,8 @@ tests compare with.
   type and code in the caller's dialect (below), `retry-after` and `x-should-retry`. In a stream nothing of an attempt is sent before it is real,
   so a failure before content is never seen while somebody else can serve.
 - **Chain**: the attempts in the decision chain, with the upstream's status where there was one.
-- **[Bill]**: the attempt's ledger row: its outcome and its input/output tokens; `≈` marks a flagged estimate.
+- **[Bill]**: the attempt's ledger row: its outcome, its input/output tokens and their cost in millionths of a dollar, at {input} and
+  {output} a token; `≈` marks a flagged estimate. What failed costs what it told, or what is guessed of it.
 - **Breaker**: state and failures in a row of the failing provider, whose `circuit_breaker_failure_threshold` is {threshold} here;
   `ENABLE_CIRCUIT_BREAKER_ON_NETWORK_ERRORS` is off.
 - **Cool-down**: why, of the model or of the whole provider, and for how long.

@@ -3,6 +3,8 @@
 
 use shared::contract::breaker::CoolKind;
 use shared::contract::usage::Outcome;
+use shared::model::price::{ModelPrice, Rates};
+use shared::money::{NanoUsd, PicoUsd};
 use shared::protocol::Dialect;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -86,7 +88,28 @@ pub struct Bill {
     pub input: u64,
     pub output: u64,
     pub is_estimate: bool,
+    pub cost: NanoUsd,
 }
+
+impl Bill {
+    /// At [`price`]s, for all that was told or guessed.
+    pub const fn of(outcome: Outcome, input: u64, output: u64, is_estimate: bool) -> Self {
+        let cost = NanoUsd((INPUT_NANO_USD * input + OUTPUT_NANO_USD * output).cast_signed());
+        Self { outcome, input, output, is_estimate, cost }
+    }
+}
+
+/// What each model costs here.
+pub fn price() -> ModelPrice {
+    let a_token = |nano_usd: u64| Some(PicoUsd(nano_usd * 1_000));
+    let base = Rates { input: a_token(INPUT_NANO_USD), output: a_token(OUTPUT_NANO_USD), ..Rates::default() };
+    ModelPrice { base, ..ModelPrice::default() }
+}
+
+/// For a token.
+pub const INPUT_NANO_USD: u64 = 3_000;
+/// For a token.
+pub const OUTPUT_NANO_USD: u64 = 15_000;
 
 /// The breaker; its provider's threshold is [`THRESHOLD`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +223,8 @@ impl fmt::Display for Try {
 impl fmt::Display for Bill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = if self.is_estimate { " ≈" } else { "" };
-        write!(f, "{}{about} {}/{}", self.outcome.as_str(), self.input, self.output)
+        let micros = self.cost.0 / 1_000;
+        write!(f, "{}{about} {}/{} {micros} µ$", self.outcome.as_str(), self.input, self.output)
     }
 }
 

@@ -2,7 +2,7 @@
 //! own, and all of them run at once.
 
 use super::asks::{ask, last_error, model, provider_type, words};
-use super::seen::{Bill, Breaker, Cooling, Log, Mode, Seat, Seen, THRESHOLD, Try};
+use super::seen::{Bill, Breaker, Cooling, Log, Mode, Seat, Seen, THRESHOLD, Try, price};
 use super::table::{Company, How, PIECES, Row, SHORT_MS};
 use crate::harness::{Answer, Hub, PATIENCE, provider, sha256, upstream, upstream_with};
 use http_body_util::Full;
@@ -167,6 +167,7 @@ async fn hub(dialect: Dialect, good: &Simulator, cells: &[Cell<'_>], sentinel: &
     let mut providers = vec![sentinel.provider(dialect)];
     providers.extend(cells.iter().flat_map(|cell| cell.providers(dialect, good)));
     let mut snapshot = testing::snapshot(providers);
+    snapshot.core.prices.insert(model(dialect).to_owned(), price());
     snapshot.principals.users.clear();
     snapshot.principals.keys.clear();
     for number in 1..=sentinel.number {
@@ -280,6 +281,7 @@ fn tries(cell: &Cell<'_>, record: &UsageRecord) -> Vec<Try> {
                 input: row.usage.input_tokens,
                 output: row.usage.output_tokens,
                 is_estimate: row.flags.is_estimate,
+                cost: row.cost.total,
             };
             Try { provider: provider_id.0 - cell.first().0 + 1, result, status, bill }
         })

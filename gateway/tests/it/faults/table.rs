@@ -282,15 +282,15 @@ impl Means {
 /// Pieces of text in an answer of the failing provider.
 pub const PIECES: u32 = 20;
 /// What the provider that is well tells of each answer.
-pub const SERVED: Bill = Bill { outcome: Outcome::Served, input: 25, output: 12, is_estimate: false };
+pub const SERVED: Bill = Bill::of(Outcome::Served, 25, 12, false);
 /// It refused before any work.
-pub const NOTHING: Bill = Bill { outcome: Outcome::Failed, input: 0, output: 0, is_estimate: false };
+pub const NOTHING: Bill = Bill::of(Outcome::Failed, 0, 0, false);
 /// It may have worked and told nothing.
-pub const UNKNOWN: Bill = Bill { outcome: Outcome::Failed, input: 0, output: 0, is_estimate: true };
+pub const UNKNOWN: Bill = Bill::of(Outcome::Failed, 0, 0, true);
 
 /// The failed attempt told, or let guess, so much.
 pub const fn guessed(input: u64, output: u64) -> Bill {
-    Bill { outcome: Outcome::Failed, input, output, is_estimate: true }
+    Bill::of(Outcome::Failed, input, output, true)
 }
 
 /// The timers of a provider that is to be waited for in a test.
