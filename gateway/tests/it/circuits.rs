@@ -157,7 +157,7 @@ async fn in_a_storm_of_529_a_seat_is_refused_only_when_each_of_five_refused_this
     let hub = Hub::start_as(testing::snapshot(providers), |config| config.stream_keep_alive = None).await;
     let ask = async |n: usize| -> Answer {
         let request = hub.request("/v1/messages").header("x-sim-id", format!("storm-{n}"));
-        hub.send(request.body(message(n % 2 == 0).into()).unwrap()).await
+        hub.send(request.body(message(n.is_multiple_of(2)).into()).unwrap()).await
     };
     // What each of the five answered to this request.
     let answers = |n: usize| -> Vec<Vec<Option<u16>>> {

@@ -165,9 +165,22 @@ async fn two_gateways_under_load_let_one_request_probe_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_probe_of_a_killed_gateway_is_free_for_another() {
+async fn the_probe_of_a_killed_gateway_is_free_for_another_and_each_transition_has_a_line_in_the_log() {
     let mut fleet = Fleet::new(1_000).await;
     fleet.is_opened().await;
+    let id = fleet.flaky_id;
+    let is_said = |line: &Value, state: &str, cause: &str| {
+        let said = [&line["provider_id"], &line["state"], &line["cause"]];
+        assert_eq!(said, [&json!(id), &json!(state), &json!(cause)], "{line}");
+    };
+    // By the gateway whose request it was, and with it.
+    let opened = fleet.a.process.says("[CircuitBreaker] provider is not asked any more").await;
+    is_said(&opened, "open", "failures");
+    assert_eq!(opened["level"], "WARN");
+    let evidence = opened["evidence"].as_str().unwrap();
+    let request = evidence.strip_prefix("server_error 500 (").and_then(|rest| rest.strip_suffix(')'));
+    let summary = fleet.a.process.says(&format!(r#""request_id":"{}""#, request.expect(evidence))).await;
+    assert_eq!(summary["status"], 200, "another one served it: {summary}");
     fleet.flaky.set_script(Script::hanging(Hang::BeforeHead));
     let before = fleet.asked();
     let prober = {
@@ -181,6 +194,7 @@ async fn the_probe_of_a_killed_gateway_is_free_for_another() {
     eventually("its probe is out", || async { fleet.asked() > before }).await;
     let probing = fleet.circuit().await;
     assert_eq!(probing["state"], "half_open", "{probing}");
+    is_said(&fleet.a.process.says("[CircuitBreaker] provider is probed").await, "half_open", "due");
     assert!(probing["probing_node"].is_string(), "{probing}");
     fleet.passes_by(&fleet.b).await;
     fleet.a.process.kill().await;
@@ -191,6 +205,7 @@ async fn the_probe_of_a_killed_gateway_is_free_for_another() {
         fleet.b.ask(&fleet.secret).await.status == 200 && fleet.circuit().await["state"] == "closed"
     })
     .await;
+    is_said(&fleet.b.process.says("[CircuitBreaker] provider is asked again").await, "closed", "recovered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
