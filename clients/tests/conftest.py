@@ -31,6 +31,13 @@ def hub(tmp_path_factory, upstream, ailing):
 
 
 @pytest.fixture(scope="session")
+def lively(tmp_path_factory):
+    """The product, where a seat that waits for a stream hears a sign of life after a second."""
+    with product.running_hub(tmp_path_factory.mktemp("lively"), STREAM_KEEP_ALIVE_SECS="1") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def seat(hub, upstream):
     """The key of a seat that has a healthy provider of each dialect."""
     types = ("claude", "codex", "openai-compatible", "gemini")

@@ -118,12 +118,12 @@ def running_upstream():
 
 
 @contextmanager
-def running_hub(data_dir):
-    """The product on an empty database, with nothing of the caller's environment."""
+def running_hub(data_dir, **variables):
+    """The product on an empty database, with these variables and nothing of the caller's environment."""
     log = data_dir / "hub.log"
     token = secrets.token_hex(24)
     listen = {f"{name}_LISTEN": "127.0.0.1:0" for name in ("GATEWAY", "ADMIN", "OPS")}
-    environment = {**listen, "ADMIN_TOKEN": token, "DATA_DIR": str(data_dir)}
+    environment = {**listen, "ADMIN_TOKEN": token, "DATA_DIR": str(data_dir), **variables}
     with log.open("w") as stderr, running("claude-code-hub", [], environment, stderr) as process:
         gateway = line_of(process, r"seats\s+(http://\S+)").group(1)
         admin = line_of(process, r"admin API\s+(http://[^/\s]+)").group(1)

@@ -451,6 +451,39 @@ def test_a_stream_that_breaks_after_content_is_not_tried_again(hub, ailing, fron
     assert (front.passed, pauses) == ([(200, None, None)], [])
 
 
+@EVERY
+def test_an_error_behind_a_sign_of_life_is_not_tried_again(lively, ailing, pauses, sdk):
+    """The seat has the head of its stream by then, and can only be told in it. What a provider may mend is tried until the
+    caller's deadline then; this one is refused."""
+    ailing.follow({"status": 400, "first_byte_delay_ms": 1_800})
+    told = None
+    with standing_before(lively.gateway) as front:
+        try:
+            events = sdk(front, lively.seat((sdk.provider_type, ailing.url))).ask(stream=True)
+            told = events[-1].response.error.message
+        except (anthropic.APIError, openai.APIError, errors.APIError) as error:
+            told = str(error)
+        assert (front.passed, pauses) == ([(200, None, None)], [])
+    assert told
+
+
+@STAINLESS
+def test_what_nobody_serves_behind_a_sign_of_life_ends_by_the_caller_s_deadline(lively, ailing, pauses, sdk):
+    """The SDK says how long it waits; it would not ask again."""
+    ailing.follow({"status": 500, "first_byte_delay_ms": 900})
+    told = None
+    with standing_before(lively.gateway) as front:
+        caller = sdk(front, lively.seat((sdk.provider_type, ailing.url)))
+        caller.client = caller.client.with_options(timeout=5)
+        try:
+            events = caller.ask(stream=True)
+            told = events[-1].response.error.message
+        except (anthropic.APIError, openai.APIError) as error:
+            told = str(error)
+        assert (front.passed, pauses) == ([(200, None, None)], [])
+    assert "provider" in told, told
+
+
 def made_user(hub, sdk, upstream, provider_type=None, **more):
     """A user with a provider that is well."""
     hub.groups += 1

@@ -35,7 +35,7 @@ use prepare::prepare;
 use shared::contract::usage::{AttemptEntry, ChainStep, Outcome};
 use shared::ids::ProviderId;
 use shared::model::{ClientAbort, Provider};
-use shared::protocol::headers::X_STAINLESS_TIMEOUT;
+use shared::protocol::headers::{X_STAINLESS_READ_TIMEOUT, X_STAINLESS_TIMEOUT};
 use shared::rules::access::effective_groups;
 use shared::rules::affinity::BoundFailure;
 use shared::rules::breaker::table::Table;
@@ -86,7 +86,8 @@ pub async fn find_answer(
 ) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
     let headers = &seat.session().req_header().headers;
-    let told = headers.get(&X_STAINLESS_TIMEOUT).and_then(|value| value.to_str().ok());
+    let told = [&X_STAINLESS_TIMEOUT, &X_STAINLESS_READ_TIMEOUT].into_iter();
+    let told = told.filter_map(|name| headers.get(name)?.to_str().ok());
     let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
     let mut out: Vec<Out> = Vec::new();
     let mut failures: Vec<Failed> = Vec::new();

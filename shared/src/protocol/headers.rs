@@ -18,5 +18,7 @@ pub static X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key"
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Another name of Codex's conversation.
 pub static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+/// Seconds that an SDK waits for the next byte of its answer.
+pub static X_STAINLESS_READ_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-read-timeout");
 /// Seconds that an SDK waits for its answer.
 pub static X_STAINLESS_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout");

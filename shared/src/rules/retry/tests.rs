@@ -210,10 +210,11 @@ fn there_is_no_other_round_for_what_would_end_the_same() {
 
 #[test]
 fn the_callers_deadline_is_its_sdks_word_or_ten_minutes() {
-    let after = |told: Option<&str>| caller_deadline(START, told).since(START);
-    assert_eq!(after(Some("30")), 30_000);
-    assert_eq!(after(Some(" 1.5 ")), 1_500);
-    for untold in [None, Some(""), Some("NaN"), Some("-1"), Some("1e300"), Some("soon")] {
+    let after = |told: &[&str]| caller_deadline(START, told.iter().copied()).since(START);
+    assert_eq!(after(&["30"]), 30_000);
+    assert_eq!(after(&[" 1.5 ", "30"]), 1_500);
+    assert_eq!(after(&["NOT_GIVEN", "30"]), 30_000, "as the SDKs say it where the client has a timeout");
+    for untold in [&[][..], &[""], &["NaN"], &["-1"], &["1e300", "None"], &["soon"]] {
         assert_eq!(after(untold), 600_000, "{untold:?}");
     }
 }
