@@ -76,5 +76,21 @@ fn difference(account: &Value, postgres: &Postgres) -> Option<String> {
     }
     let limit = nano("limit_usd");
     // A provider's is never used up; a user's is strict where it is.
-    (limit.is_none_or(|limit| booked > limit)).then(|| format!("{kind} {id} has spent {booked} of {limit:?}"))
+    (limit.is_none_or(|limit| booked > limit)).then(|| {
+        format!("{kind} {id} has spent {booked} of {limit:?}, the last of it so:\n{}", rows(id, postgres))
+    })
+}
+
+/// What a user's requests were let in with and have cost, the last ones, for the one who reads a failure.
+fn rows(user_id: i64, postgres: &Postgres) -> String {
+    let sql = format!(
+        "SELECT * FROM (
+            SELECT request_id, attempt, outcome, is_estimate, cost_nano_usd, held_nano_usd, attempt_held_nano_usd,
+                admitted_at_ms, created_at_ms, provider_id, model
+            FROM ledger WHERE user_id = {user_id} AND coalesce(admitted_at_ms, created_at_ms)
+                >= (SELECT coalesce(cost_reset_at_ms, 0) FROM users WHERE id = {user_id})
+            ORDER BY coalesce(admitted_at_ms, created_at_ms) DESC, request_id, attempt LIMIT 400
+        ) AS last"
+    );
+    postgres.sql("hub", &sql)
 }

@@ -3,6 +3,10 @@
 //! [`Escrows`](crate::rules::quota::escrow::Escrows) as gateways do. After each step the budgets are held to what really was
 //! spent.
 //!
+//! A world has one account, a user's, with three scopes. Accounts share nothing, so many users are many worlds; a provider's is the same
+//! [`Account`](crate::rules::quota::Account), and what is put aside for a failed attempt is a hold like any other. Which journals an opening
+//! waits for ([`custody`](crate::rules::quota::custody)) is taken as done well here: it has tests of its own, and `make soak`.
+//!
 //! ```sh
 //! QUOTA_SEEDS=1000000 cargo test --release -p shared quota_simulation
 //! QUOTA_SEED=4711 cargo test -p shared quota_simulation    # this one alone
