@@ -14,6 +14,7 @@ use shared::rules::quota::{
     Settle, Spends, Terms, What,
 };
 use shared::rules::select::Draws;
+use shared::testing::open_account;
 use shared::time::{UnixMillis, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -523,6 +524,41 @@ async fn what_was_read_for_a_redis_that_has_lost_what_it_had_opens_nothing() {
     assert!(!quotas.standing(ACCOUNT, &[], 1).await.unwrap().said.0);
     assert!(open(&quotas, lives.last().unwrap()).await);
     assert!(quotas.standing(ACCOUNT, &[], 1).await.unwrap().said.0);
+}
+
+#[tokio::test]
+async fn an_old_copy_of_an_open_account_lets_nobody_in_although_nobody_knows_yet_that_it_is_one() {
+    let mut redis = Redis::start().await;
+    let mut quotas = RedisQuotas::unannounced(redis.link().await);
+    let limits = Limits { total: Some(NanoUsd(100)), ..Limits::default() };
+    let scopes = vec![(ScopeId::Owner, Terms::of(&limits, &Zone::default(), UnixMillis(1_790_000_000_000)))];
+    let owner = JournalId::from_parts(UnixMillis(1), &[1; 10]);
+    let ask = |n: u8| Ask {
+        hold: HoldId(RequestId::from_bytes([n; 16]), 0),
+        owner,
+        need: NanoUsd(60),
+        lives_ms: 900_000,
+        scopes: scopes.clone(),
+        is_counted: true,
+        session: None,
+        escrow: None,
+    };
+    assert!(open_account(&*quotas, ACCOUNT, 1, &Opening::default()).await.unwrap());
+    redis.cli(&["SAVE"]);
+    assert!(matches!(quotas.admit(ACCOUNT, &ask(1), 1).await.unwrap().said, Admission::Admitted { .. }));
+    redis.kill();
+    redis.start_server();
+    quotas = RedisQuotas::unannounced(redis.link().await);
+    assert_eq!(quotas.admit(ACCOUNT, &ask(2), 1).await.unwrap().said, Admission::Unseeded);
+    let nothing = Settle { journal: owner, charges: Vec::new(), backs: Vec::new() };
+    assert!(!quotas.settle(ACCOUNT, &nothing, 1).await.unwrap().said);
+    assert!(!quotas.standing(ACCOUNT, &scopes, 1).await.unwrap().said.0);
+    // Asked for its life it is nothing any more, also under the same epoch.
+    quotas.declare(ACCOUNT, &ask(3), UnixMillis(1), 1).await.unwrap();
+    assert!(open_account(&*quotas, ACCOUNT, 1, &Opening::default()).await.unwrap());
+    let (is_open, standing) = quotas.standing(ACCOUNT, &scopes, 1).await.unwrap().said;
+    assert!(is_open);
+    assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (0, 0));
 }
 
 /// What is kept of an account, in bytes, after a day of it: for who sizes a Redis.

@@ -38,8 +38,21 @@ local function name(kind, scope)
   return base .. kind .. (scope and (':' .. scope) or '')
 end
 
+-- A Redis that starts again may have an old copy of what it had: `run_id` tells starts apart.
+local run
+local function run_id()
+  run = run or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return run
+end
+
+local function is_of_this_run(life)
+  return life and string.match(life, '^%w+') == run_id()
+end
+
 local epoch = tonumber(redis.call('HGET', head, 'epoch') or '0')
-local is_open = redis.call('HGET', head, 'open') == '1'
+local was_open = redis.call('HGET', head, 'open') == '1'
+-- An old copy is not open, though nobody may know yet that it is one: what was spent since is not in it.
+local is_open = was_open and is_of_this_run(redis.call('HGET', head, 'life'))
 
 local function absent(value)
   return value == nil or value == cjson.null
@@ -407,18 +420,23 @@ local function expire()
   end
 end
 
-local function reach(newer)
-  if newer <= epoch then
-    return
-  end
+local function clear()
   for _, scope in ipairs(redis.call('SMEMBERS', name('scopes'))) do
     for _, kind in ipairs({ 'scope', 'sums', 'five', 'day', 'minute', 'sessions' }) do
       redis.call('DEL', name(kind, scope))
     end
   end
   redis.call('DEL', name('scopes'), name('holds'), name('due'), name('returned'), name('journals'))
-  epoch, is_open = newer, false
-  redis.call('HSET', head, 'epoch', digits(epoch), 'open', '0')
+  is_open = false
+  redis.call('HSET', head, 'open', '0')
+end
+
+local function reach(newer)
+  if newer > epoch then
+    clear()
+    epoch = newer
+    redis.call('HSET', head, 'epoch', digits(epoch))
+  end
 end
 
 local function let_in(ask, at, is_declared)
@@ -746,23 +764,17 @@ function words.declare()
   return { digits(now) }
 end
 
--- A Redis that starts again may have an old copy of what it had: `run_id` tells starts apart.
-local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-end
-
-local function is_of(run, life)
-  return life and string.match(life, '^%w+') == run
-end
-
 -- Reply: now, and in which life it is to be opened; or '': it is open in this epoch.
 function words.life()
   if is_open and epoch == say.epoch then
     return { digits(now), '' }
   end
-  local life, run = redis.call('HGET', head, 'life'), run_id()
-  if not is_of(run, life) then
-    life = table.concat({ run, time[1], time[2] }, ':')
+  local life = redis.call('HGET', head, 'life')
+  if not is_of_this_run(life) then
+    if was_open then
+      clear()
+    end
+    life = table.concat({ run_id(), time[1], time[2] }, ':')
     redis.call('HSET', head, 'life', life)
   end
   return { digits(now), life }
@@ -774,7 +786,7 @@ function words.open()
     return { digits(now), 1 }
   end
   local life = redis.call('HGET', head, 'life')
-  if say.epoch < epoch or life ~= say.life or not is_of(run_id(), life) then
+  if say.epoch < epoch or life ~= say.life or not is_of_this_run(life) then
     return { digits(now), 0 }
   end
   reach(say.epoch)
