@@ -150,13 +150,14 @@ impl Plan {
     }
 }
 
-/// When the client of a request gives up, by the first of its SDK's own words that is a time in seconds (`x-stainless-timeout` has that
-/// of the request, and is no number where only the client has one; `x-stainless-read-timeout` has what is in force, and is all that OpenAI's
-/// says in Python) or, without one, after the ten minutes that all of the vendors' SDKs wait (reference/protocols.md): nothing is tried again after that.
+/// When the client of a request gives up, by the first of its SDK's own words that is a time in seconds: `x-stainless-timeout` has
+/// that of the request, and is no number where only the client has one; `x-stainless-read-timeout` has what is in force, and is all
+/// that OpenAI's says in Python. Without one, after the ten minutes that all of the vendors' SDKs wait (reference/protocols.md).
+/// Nothing is tried again after that.
 #[must_use]
 pub fn caller_deadline<'a>(arrived_at: UnixMillis, told: impl IntoIterator<Item = &'a str>) -> UnixMillis {
-    let told = told.into_iter().filter_map(|text| text.trim().parse::<f64>().ok());
-    let secs = told.filter(|secs| (1.0..=86_400.0).contains(secs)).next().unwrap_or(SDK_TIMEOUT_SECS);
+    let mut told = told.into_iter().filter_map(|text| text.trim().parse::<f64>().ok());
+    let secs = told.find(|secs| (1.0..=86_400.0).contains(secs)).unwrap_or(SDK_TIMEOUT_SECS);
     arrived_at.plus_ms(std::time::Duration::from_secs_f64(secs).as_millis().try_into().unwrap_or(u64::MAX))
 }
 
