@@ -228,7 +228,7 @@ pub const LONGEST_WAIT_MS: u64 = 15_000;
 /// How long those are waited for that a living gateway adopts, one by one and all together: 2.8 GB are read and handed over within five
 /// minutes (ARCHITECTURE.md, figures of the split shape).
 pub const LONGEST_ADOPTION_MS: u64 = 600_000;
-/// How long nothing is opened for journals that nobody finds, when one is missing after the other.
+/// How long nothing is opened for journals that nobody adopts, when one is missing after the other.
 pub const LONGEST_WAIT_FOR_ALL_MS: u64 = 60_000;
 /// How far the clocks of two machines may be apart.
 const CLOCKS_DIFFER_MS: u64 = 2_000;
