@@ -370,18 +370,24 @@ local function take(id, amount)
   return hold.at
 end
 
-local function bury(id, hold, is_interrupted)
-  if hold and not hold.is_declared and not is_interrupted then
-    return
-  end
-  local key = name('tombstones')
-  local till = now + (is_interrupted and CORRECTED_WITHIN or TOMBSTONE)
-  till = math.max(till, tonumber(redis.call('ZSCORE', key, id) or '0'))
-  redis.call('ZADD', key, digits(till), id)
+-- Remembers that a hold is over (`over.rs`): 'given_up', which it is in every epoch, or 'charged', which only this one knows.
+local function remember(kind, id, for_ms)
+  local till = math.max(now + for_ms, tonumber(redis.call('ZSCORE', name(kind), id) or '0'))
+  redis.call('ZADD', name(kind), digits(till), id)
 end
 
-local function is_buried(id)
-  return redis.call('ZSCORE', name('tombstones'), id)
+local function is_over(id)
+  return redis.call('ZSCORE', name('given_up'), id) or redis.call('ZSCORE', name('charged'), id)
+end
+
+local function is_unsure(hold)
+  return not hold or hold.is_declared
+end
+
+local function bury(id, hold, is_interrupted)
+  if is_interrupted or is_unsure(hold) then
+    remember('charged', id, is_interrupted and CORRECTED_WITHIN or TOMBSTONE)
+  end
 end
 
 -- The older request first, then by attempt: which spending is the first of five hours is a matter of order.
@@ -413,7 +419,9 @@ local function expire()
       end
     end
   end
-  redis.call('ZREMRANGEBYSCORE', name('tombstones'), '-inf', digits(now))
+  for _, kind in ipairs({ 'given_up', 'charged' }) do
+    redis.call('ZREMRANGEBYSCORE', name(kind), '-inf', digits(now))
+  end
   for _, journal in ipairs(redis.call('ZRANGEBYSCORE', name('gone'), '-inf', digits(now))) do
     redis.call('ZREM', name('gone'), journal)
     redis.call('HDEL', name('journals'), journal)
@@ -426,7 +434,8 @@ local function clear()
       redis.call('DEL', name(kind, scope))
     end
   end
-  redis.call('DEL', name('scopes'), name('holds'), name('due'), name('returned'), name('journals'))
+  redis.call('DEL', name('scopes'), name('holds'), name('due'), name('returned'), name('journals'),
+    name('charged'))
   is_open = false
   redis.call('HSET', head, 'open', '0')
 end
@@ -594,7 +603,7 @@ local function charge(one)
   local id = one.hold
   local hold = find_hold(id)
   drop_hold(id)
-  if not hold and one.is_interrupted and is_buried(id) then
+  if not hold and one.is_interrupted and is_over(id) then
     return
   end
   local amount, at = plus(0, one.cost), math.min(one.at, now)
@@ -620,10 +629,21 @@ local function charge(one)
   end
 end
 
+local function charge_no_more(id, is_interrupted)
+  local hold = find_hold(id)
+  drop_hold(id)
+  bury(id, hold, is_interrupted)
+  if hold then
+    forget(id, hold)
+  end
+end
+
 local function release(id)
   local hold = find_hold(id)
   drop_hold(id)
-  bury(id, hold, false)
+  if is_unsure(hold) then
+    remember('given_up', id, TOMBSTONE)
+  end
   if hold then
     forget(id, hold)
   end
@@ -652,7 +672,7 @@ end
 
 local function put_aside_ahead(ask)
   local ahead, room = ask.ahead, nil
-  if absent(ahead) or find_hold(ahead.escrow) or is_buried(ahead.escrow) then
+  if absent(ahead) or find_hold(ahead.escrow) or is_over(ahead.escrow) then
     return
   end
   for _, scope in ipairs(ask.scopes) do
@@ -700,7 +720,7 @@ function words.admit()
   if refused then
     return { digits(now), 'refused', unpack(refused) }
   end
-  if not is_buried(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
+  if not is_over(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
     let_in(say, now, false)
     put_aside_ahead(say)
   end
@@ -718,7 +738,7 @@ function words.settle()
   for _, one in ipairs(say.charges) do
     last = math.max(last, one.seq)
     if one.seq <= known then
-      release(one.hold)
+      charge_no_more(one.hold, false)
     else
       charge(one)
     end
@@ -758,7 +778,7 @@ function words.declare()
   if epoch == say.epoch and known then
     known.is_declared = true
     keep_hold(say.hold, known)
-  elseif epoch == say.epoch and not is_buried(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
+  elseif epoch == say.epoch and not is_over(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
     let_in(say, say.at, true)
   end
   return { digits(now) }
@@ -797,12 +817,7 @@ function words.open()
     redis.call('HSET', name('journals'), one.journal, digits(one.seq))
   end
   for _, id in ipairs(say.interrupted) do
-    local hold = find_hold(id)
-    if hold then
-      drop_hold(id)
-      forget(id, hold)
-    end
-    bury(id, nil, true)
+    charge_no_more(id, true)
   end
   for _, scope in ipairs(say.scopes) do
     keep_sums(scope.id, scope)

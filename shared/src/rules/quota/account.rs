@@ -4,6 +4,7 @@
 //! charge by its journal and number, and what comes for a hold that is over finds its tombstone.
 
 mod open;
+mod over;
 
 use super::escrow;
 use super::scope::Scope;
@@ -13,6 +14,7 @@ use super::words::{Admission, Ask, Back, Charge, HoldId, Life, Opening, Refusal,
 use crate::ids::JournalId;
 use crate::money::NanoUsd;
 use crate::time::UnixMillis;
+use over::Over;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A user with its keys, or a provider.
@@ -27,8 +29,7 @@ pub struct Account {
     scopes: BTreeMap<ScopeId, Scope>,
     holds: BTreeMap<HoldId, Hold>,
     journals: BTreeMap<JournalId, u64>,
-    /// Holds that were given up before they were heard of, until when.
-    tombstones: BTreeMap<HoldId, UnixMillis>,
+    over: Over,
     /// Journals of which nothing more can come, until when.
     gone: BTreeMap<JournalId, UnixMillis>,
 }
@@ -80,7 +81,7 @@ impl Account {
             return self.admitted(ask, at, now);
         }
         // Given up meanwhile: whatever is answered, nobody waits for it. Nothing is kept.
-        let is_given_up = self.tombstones.contains_key(&ask.hold) || self.gone.contains_key(&ask.owner);
+        let is_given_up = self.over.has(ask.hold) || self.gone.contains_key(&ask.owner);
         if let Some(refusal) = self.refusal(ask, now) {
             return Admission::Refused(refusal);
         }
@@ -100,7 +101,7 @@ impl Account {
     /// Puts aside what later requests of the node may be let in from, where there is room for it.
     fn put_aside_ahead(&mut self, ask: &Ask, now: UnixMillis) {
         let (Some(ahead), id) = (ask.escrow, ask.hold.escrow()) else { return };
-        let is_over = self.holds.contains_key(&id) || self.tombstones.contains_key(&id);
+        let is_over = self.holds.contains_key(&id) || self.over.has(id);
         let rooms = ask.scopes.iter().filter_map(|(id, terms)| self.scopes.get(id)?.room(terms, now));
         let Some(room) = rooms.min().filter(|_| !is_over) else { return };
         let amount = escrow::granted(ahead, ask.need, room);
@@ -198,7 +199,7 @@ impl Account {
         for charge in &settle.charges {
             if charge.seq <= known {
                 // The ledger had it when the account was opened; its hold was put aside again meanwhile.
-                self.release(charge.hold, now);
+                self.charge_no_more(charge.hold, false, now);
             } else {
                 self.charge(charge, now);
             }
@@ -209,7 +210,7 @@ impl Account {
 
     fn charge(&mut self, charge: &Charge, now: UnixMillis) {
         let hold = self.holds.remove(&charge.hold);
-        if hold.is_none() && charge.is_interrupted && self.tombstones.contains_key(&charge.hold) {
+        if hold.is_none() && charge.is_interrupted && self.over.has(charge.hold) {
             return;
         }
         let mut amount = plus(0, charge.cost.0);
@@ -267,13 +268,19 @@ impl Account {
         }
     }
 
-    /// Remembers what is over, where a word about it may still be under way.
+    /// Remembers what is charged, where a word about it may still be under way.
     fn bury(&mut self, id: HoldId, hold: Option<&Hold>, is_interrupted: bool, now: UnixMillis) {
-        let is_settled_once = hold.is_some_and(|hold| !hold.is_declared) && !is_interrupted;
-        if !is_settled_once {
-            let for_ms = if is_interrupted { CORRECTED_WITHIN_MS } else { TOMBSTONE_MS };
-            let until = self.tombstones.entry(id).or_default();
-            *until = now.plus_ms(for_ms).max(*until);
+        if is_interrupted || is_unsure(hold) {
+            self.over.charge(id, is_interrupted, now);
+        }
+    }
+
+    /// The books have it: whatever is held for it is let go.
+    fn charge_no_more(&mut self, id: HoldId, is_interrupted: bool, now: UnixMillis) {
+        let held = self.holds.remove(&id);
+        self.bury(id, held.as_ref(), is_interrupted, now);
+        if let Some(held) = held {
+            self.forget(id, &held, now);
         }
     }
 
@@ -281,7 +288,9 @@ impl Account {
     pub fn release(&mut self, hold: HoldId, now: UnixMillis) {
         self.expire(now);
         let held = self.holds.remove(&hold);
-        self.bury(hold, held.as_ref(), false, now);
+        if is_unsure(held.as_ref()) {
+            self.over.give_up(hold, now);
+        }
         if let Some(held) = held {
             self.forget(hold, &held, now);
         }
@@ -325,7 +334,7 @@ impl Account {
         if let Some(hold) = self.holds.get_mut(&ask.hold) {
             // This word may come again, when it is settled.
             hold.is_declared = true;
-        } else if !self.tombstones.contains_key(&ask.hold) && !self.gone.contains_key(&ask.owner) {
+        } else if !self.over.has(ask.hold) && !self.gone.contains_key(&ask.owner) {
             self.let_in(&Ask { is_counted: false, session: None, escrow: None, ..ask.clone() }, at, true);
         }
     }
@@ -334,8 +343,8 @@ impl Account {
     fn reach(&mut self, epoch: u64) {
         if epoch > self.epoch {
             let old = std::mem::take(self);
-            let Self { life, tombstones, gone, .. } = old;
-            *self = Self { epoch, life, tombstones, gone, ..Self::default() };
+            let Self { life, over, gone, .. } = old;
+            *self = Self { epoch, life, over: over.without_charges(), gone, ..Self::default() };
         }
     }
 
@@ -353,7 +362,7 @@ impl Account {
             }
             !hold.is_charged || now < hold.deadline.plus_ms(CORRECTED_WITHIN_MS)
         });
-        self.tombstones.retain(|_, until| now < *until);
+        self.over.expire(now);
         let journals = &mut self.journals;
         self.gone.retain(|journal, until| {
             let is_kept = now < *until;
@@ -372,7 +381,10 @@ impl Account {
     }
 }
 
-/// How long a hold that was given up is remembered: longer than any word of it can travel.
-const TOMBSTONE_MS: u64 = 600_000;
+/// May a word about what was held so still put it aside? Not where it was let in once, by a question that is answered.
+fn is_unsure(hold: Option<&Hold>) -> bool {
+    hold.is_none_or(|hold| hold.is_declared)
+}
+
 /// How long after its deadline a charge can still be corrected.
 const CORRECTED_WITHIN_MS: u64 = 8 * 86_400_000;

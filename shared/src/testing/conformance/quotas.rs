@@ -194,6 +194,12 @@ async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
     store.admit(account, &given_up, 3).await.unwrap();
     let (_, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
     assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (5, 0));
+    // Under another epoch nothing is charged, and what was given up is so all the same.
+    for ask in [&declared, &given_up] {
+        store.declare(account, ask, NOW, 4).await.unwrap();
+    }
+    let (_, standing) = store.standing(account, &scopes(limits), 4).await.unwrap().said;
+    assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (0, 400));
 }
 
 /// More digits than a double prints by itself.

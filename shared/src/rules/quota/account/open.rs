@@ -27,14 +27,17 @@ impl Account {
         true
     }
 
+    /// What a store that starts again has of it: nobody knows how old it is, so it is not open, and begins another life.
+    #[cfg(test)]
+    pub(in crate::rules::quota) fn started_again(self) -> Self {
+        Self { is_open: false, life: None, ..self }
+    }
+
     pub(super) fn seed(&mut self, opening: &Opening, now: UnixMillis) {
         self.is_open = true;
         self.journals.clone_from(&opening.journals);
         for id in &opening.interrupted {
-            if let Some(hold) = self.holds.remove(id) {
-                self.forget(*id, &hold, now);
-            }
-            self.bury(*id, None, true, now);
+            self.charge_no_more(*id, true, now);
         }
         for spends in &opening.spends {
             self.scopes.entry(spends.scope).or_default().spent.seed(&spends.at, &spends.terms, now);

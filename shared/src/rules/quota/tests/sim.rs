@@ -1,7 +1,7 @@
-//! A seeded world: nodes whose clocks differ, a store that loses what it has, a ledger that hears of everything late, words
-//! that are lost, come twice or too late, and processes that die. Nodes put money aside ahead and draw from it, with the same
-//! [`Escrows`](crate::rules::quota::escrow::Escrows) as gateways do. After each step the budgets are held to what really was
-//! spent.
+//! A seeded world: nodes whose clocks differ, a store that loses what it has or comes back with an old copy, limits that change, a
+//! ledger that hears of everything late, words that are lost, come twice or too late, and processes that die. Nodes put money aside
+//! ahead and draw from it, with the same [`Escrows`](crate::rules::quota::escrow::Escrows) as gateways do. After each step the budgets
+//! are held to what really was spent.
 //!
 //! A world has one account, a user's, with three scopes. Accounts share nothing, so many users are many worlds; a provider's is the same
 //! [`Account`](crate::rules::quota::Account), and what is put aside for a failed attempt is a hold like any other. Which journals an opening
@@ -13,6 +13,7 @@
 //! ```
 
 mod acts;
+mod admin;
 mod asks;
 mod checks;
 mod counts;

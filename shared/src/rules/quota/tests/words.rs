@@ -4,7 +4,8 @@ use crate::ids::{JournalId, RequestId};
 use crate::model::Limits;
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    Account, Admission, Ask, Charge, HoldId, MAX_AMOUNT, Refusal, ScopeId, Settle, Standing, Terms, What,
+    Account, Admission, Ask, Charge, HoldId, Life, MAX_AMOUNT, Opening, Refusal, ScopeId, Settle, Standing,
+    Terms, What,
 };
 use crate::time::{UnixMillis, Zone};
 
@@ -195,6 +196,35 @@ fn what_is_declared_although_it_was_let_in_is_not_put_aside_again_by_the_same_wo
     assert!(account.settle(&settle(&first, 1, 7), 1, UnixMillis(NOON)));
     account.declare(&first, UnixMillis(NOON), 1);
     assert_eq!(account.held(ScopeId::Owner), NanoUsd(0));
+}
+
+/// Soak 24020: a Redis that came back with an old copy, twice. What had been charged in the epoch between was not in the books yet.
+#[test]
+fn a_charge_is_put_aside_again_under_another_epoch() {
+    let limits = Limits { total: Some(NanoUsd(50)), ..Limits::default() };
+    let (declared, again, cut) = (ask(1, &limits, NOON), ask(2, &limits, NOON), ask(3, &limits, NOON));
+    let mut account = Account::new(1);
+    account.declare(&declared, UnixMillis(NOON), 1);
+    for (ask, seq) in [(&declared, 1), (&again, 2), (&again, 2)] {
+        assert!(account.settle(&settle(ask, seq, 10), 1, UnixMillis(NOON)));
+    }
+    let mut interrupted = settle(&cut, 3, 10);
+    interrupted.charges[0].is_interrupted = true;
+    assert!(account.settle(&interrupted, 1, UnixMillis(NOON)));
+    let given_up = ask(4, &limits, NOON);
+    account.release(given_up.hold, UnixMillis(NOON));
+    for ask in [&declared, &again, &cut, &given_up] {
+        account.declare(ask, UnixMillis(NOON), 1);
+        assert_eq!(account.held(ScopeId::Owner), NanoUsd(0), "its word comes late");
+    }
+    for ask in [&declared, &again, &cut, &given_up] {
+        account.declare(ask, UnixMillis(NOON), 2);
+    }
+    assert_eq!(account.held(ScopeId::Owner), NanoUsd(30), "all but what was given up");
+    let life = account.life(2, Life("2".to_owned())).unwrap();
+    assert!(account.open(2, &life, &Opening::default(), UnixMillis(NOON)));
+    assert!(account.settle(&interrupted, 2, UnixMillis(NOON)));
+    assert_eq!((spent(&account, &limits), account.held(ScopeId::Owner)), (10, NanoUsd(20)));
 }
 
 #[test]

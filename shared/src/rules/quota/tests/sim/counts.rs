@@ -33,6 +33,8 @@ pub struct Counts {
     pub(super) divided: u64,
     /// Openings that came too late, when the store that they were for had been lost.
     pub(super) stale: u64,
+    /// Stores that started again with an old copy of what they had.
+    pub(super) set_back: u64,
 }
 
 impl AddAssign for Counts {
@@ -54,6 +56,7 @@ impl AddAssign for Counts {
         self.together += other.together;
         self.divided += other.divided;
         self.stale += other.stale;
+        self.set_back += other.set_back;
     }
 }
 
@@ -73,9 +76,10 @@ impl Counts {
             together,
             divided,
             stale,
+            set_back,
             ..
         } = *self;
-        let of_escrow = [
+        let others = [
             granted,
             drawn,
             drawn_blind,
@@ -87,7 +91,8 @@ impl Counts {
             together,
             divided,
             stale,
+            set_back,
         ];
-        assert!(of_escrow.iter().all(|n| *n > 0), "{self:?}");
+        assert!(others.iter().all(|n| *n > 0), "{self:?}");
     }
 }

@@ -7,7 +7,7 @@ use crate::ids::{JournalId, KeyId};
 use crate::model::{DailyMode, FiveHoursMode, Limits, WallTime};
 use crate::money::NanoUsd;
 use crate::rules::quota::{
-    Account, Admission, Ask, Back, Edges, HoldId, Life, Opening, ScopeId, Settle, Spends, Terms,
+    Account, Admission, Ask, Back, Edges, HoldId, Life, Opening, ScopeId, Settle, Terms,
 };
 use crate::time::{UnixMillis, Zone};
 use rand::rngs::SmallRng;
@@ -43,6 +43,8 @@ pub struct World {
     /// The terms that were asked for last: they change with the day.
     calendars: RefCell<BTreeMap<ScopeId, Terms>>,
     pub(super) store: Account,
+    /// What it has written to its disk.
+    pub(super) dump: Option<Account>,
     pub(super) is_up: bool,
     /// The store has lost what it had, and the admin side does not know yet.
     pub(super) is_lost: bool,
@@ -107,6 +109,7 @@ impl World {
             limits,
             calendars: RefCell::default(),
             store: Account::new(1),
+            dump: None,
             is_up: true,
             is_lost: false,
             epoch: 1,
@@ -155,12 +158,14 @@ impl World {
             45..60 => self.end(i),
             60..75 => self.tell(i),
             75..79 => self.book(),
-            79..83 => self.rest(i),
+            79..82 => self.rest(i),
+            82..83 => self.dump = Some(self.store.clone()),
             83..85 => self.give_up(i),
             85..87 => self.crash(i),
             87..91 => self.adopt(i),
             91..92 => self.lose(),
             92..93 => self.is_up = !self.is_up || self.rng.random_bool(0.3),
+            93..95 if self.rng.random_bool(0.1) => self.begin_anew(),
             93..95 => self.notice(),
             95..98 => self.open(),
             98..99 => self.reset(),
@@ -294,93 +299,6 @@ impl World {
 
     pub(super) fn request(&mut self, hold: HoldId) -> &mut Request {
         self.requests.iter_mut().find(|request| request.hold == hold).unwrap()
-    }
-
-    /// The ledger hears of the next record of a journal; its node, that it did.
-    pub(super) fn book(&mut self) {
-        let nodes = self.nodes.iter();
-        let disks = nodes.flat_map(|node| {
-            std::iter::once(&node.disk).chain(node.adopted.iter().map(|adopted| &adopted.disk))
-        });
-        let disks: Vec<Disk> = disks.cloned().collect();
-        let disk = disks.choose(&mut self.rng).unwrap();
-        let booked = self.booked.entry(disk.journal).or_default();
-        if let Some((seq, record)) = disk.records.range(*booked + 1..).next() {
-            *booked = *seq;
-            self.ledger.entry(record.hold).or_insert((record.key, record.at, record.cost));
-            if record.is_interrupted {
-                self.interrupted.push(record.hold);
-            }
-        }
-        let booked = *booked;
-        if self.rng.random_bool(0.7)
-            && let Some(node) = self.nodes.iter_mut().find(|node| node.disk.journal == disk.journal)
-        {
-            node.floor = booked;
-            node.delete();
-        }
-    }
-
-    pub(super) fn lose(&mut self) {
-        self.store = Account::default();
-        self.asides.clear();
-        self.requests.iter_mut().for_each(|request| request.is_charged = false);
-        self.store_epoch = 0;
-        self.is_lost = true;
-    }
-
-    pub(super) fn notice(&mut self) {
-        if self.is_lost && self.is_up {
-            self.is_lost = false;
-            self.is_open = false;
-            self.epoch += 1;
-            self.declared.clear();
-        }
-    }
-
-    /// The admin side opens the account, when everybody has declared and no journal waits for somebody to adopt it.
-    pub(super) fn open(&mut self) {
-        let all = self.nodes.iter().all(|node| self.declared.contains(&node.disk.journal));
-        if self.is_open || self.is_lost || !all || !self.dead.is_empty() {
-            return;
-        }
-        let spends = self.limits.keys().map(|scope| {
-            let of = self.ledger.values().filter(|(key, _, _)| match scope {
-                ScopeId::Owner => true,
-                ScopeId::Key(own) => own == key,
-            });
-            let mut spends: Vec<_> = of.map(|(_, at, cost)| (UnixMillis(*at), *cost)).collect();
-            spends.sort_unstable();
-            Spends { scope: *scope, terms: self.terms(*scope, self.now), at: spends }
-        });
-        let (journals, interrupted) = (self.booked.clone(), self.interrupted.clone());
-        let opening = Opening { spends: spends.collect(), journals, interrupted };
-        self.made += 1;
-        let new = Life(self.made.to_string());
-        // None where it is open already: the word came late, or its reply was lost.
-        let life = self.is_up.then(|| self.store.life(self.epoch, new.clone())).flatten().unwrap_or(new);
-        if let Some(Reply::IsDone(true)) = self.call(&Word::Open(self.epoch, life, opening)) {
-            self.is_open = true;
-            self.counts.opened += 1;
-        }
-    }
-
-    pub(super) fn reset(&mut self) {
-        let marker = Some(UnixMillis(self.now));
-        for limits in self.limits.values_mut() {
-            match self.rng.random_range(0..3) {
-                0 => limits.reset_at = marker,
-                1 => limits.five_hours_reset_at = marker,
-                _ => {}
-            }
-        }
-        // Told once, by who resets. A store that is lost or away hears of it with the next question.
-        self.is_loose |= !self.is_up || !self.store.is_open(self.epoch);
-        if self.is_up {
-            let scopes: Vec<_> =
-                self.limits.keys().map(|scope| (*scope, self.terms(*scope, self.now))).collect();
-            self.store.keep(&scopes, UnixMillis(self.now));
-        }
     }
 }
 
