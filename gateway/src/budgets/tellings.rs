@@ -5,7 +5,7 @@ use crate::live::Live;
 use parking_lot::Mutex;
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::AccountId;
-use shared::rules::quota::hands::{Hands, Stretch, may_take};
+use shared::rules::quota::hands::{Extent, Hands, may_take};
 use shared::rules::quota::telling::{Governed, Moment, Pass, Telling};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -118,8 +118,8 @@ impl Tellings {
         let governed = state.known()?;
         let (own, adopted) = state.journals.split_first()?;
         let may_take = |told: &Told| {
-            let own = Stretch { telling: &own.telling, last: handed_on(told.id)? };
-            let dead = Stretch { telling: &told.telling, last: told.marks.last() };
+            let own = Extent { telling: &own.telling, last: handed_on(told.id)? };
+            let dead = Extent { telling: &told.telling, last: told.marks.last() };
             may_take(&governed, dead, own).then_some(told.id)
         };
         let strange = adopted.iter().filter(|told| !told.hands.hold(epoch, &governed));

@@ -40,12 +40,13 @@ impl Left {
                 return Vec::new();
             }
         };
+        // What can be locked is nobody's: this process's own has lost its name to another one.
+        let abandoned: Vec<_> =
+            abandoned.into_iter().filter(|directory| directory.id != journal.id()).collect();
+        // Before it is said that they are there, so that no beat names one and not who adopts it.
+        journal.adopting.lock().extend(abandoned.iter().map(|directory| directory.id));
         // Before any of them is adopted: whoever has one in hands has said that it is there.
         journal.note_scan(Scan { root: of_root, there, at });
-        // What can be locked is nobody's: this process's own has lost its name to another one.
-        let abandoned = abandoned.into_iter().filter(|directory| directory.id != journal.id());
-        let abandoned: Vec<_> = abandoned.collect();
-        journal.adopting.lock().extend(abandoned.iter().map(|directory| directory.id));
         let read = |directory: Abandoned| {
             let id = directory.id;
             let left = Self::read(journal, directory);

@@ -2,7 +2,8 @@
 
 use super::super::{Answer, Budgets, Held, Wish, run};
 use crate::hub::now;
-use crate::journal::ship::{Shipper, let_go};
+use crate::journal::farewell::let_go;
+use crate::journal::ship::Shipper;
 use crate::journal::{JournalConfig, UsageJournal, keeper};
 use crate::live::{InForce, Live};
 use async_trait::async_trait;

@@ -24,14 +24,14 @@ impl Hands {
 
 /// How much of a journal there is, and how much of it was told.
 #[derive(Clone, Copy, Debug)]
-pub struct Stretch<'a> {
+pub struct Extent<'a> {
     /// How far it is told.
     pub telling: &'a Telling,
     /// The last number that matters.
     pub last: u64,
 }
 
-impl Stretch<'_> {
+impl Extent<'_> {
     fn is_read(&self) -> bool {
         self.telling.is_read(self.last)
     }
@@ -40,7 +40,7 @@ impl Stretch<'_> {
 /// Was all of a dead process's journal looked at, and of our `own` the requests that were cut with it, which have ended there? What was
 /// not told of them is to be declared then. Nothing need be read where nobody is governed.
 #[must_use]
-pub fn may_take(governed: &Governed, dead: Stretch<'_>, own: Stretch<'_>) -> bool {
+pub fn may_take(governed: &Governed, dead: Extent<'_>, own: Extent<'_>) -> bool {
     governed.is_empty() || (dead.is_read() && own.is_read())
 }
 
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn it_may_be_taken_when_all_of_it_and_all_that_was_cut_with_it_was_looked_at() {
         let (three, five) = (Telling::from(3), Telling::from(5));
-        let at = |telling, last| Stretch { telling, last };
+        let at = |telling, last| Extent { telling, last };
         assert!(may_take(&governed(1), at(&three, 3), at(&five, 5)));
         assert!(!may_take(&governed(1), at(&three, 4), at(&five, 5)));
         assert!(!may_take(&governed(1), at(&three, 3), at(&five, 6)));
