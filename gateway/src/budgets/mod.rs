@@ -254,7 +254,7 @@ impl Budgets {
     /// it is: a beat may name its revision then, which is that of what is returned.
     pub fn notice(&self) -> Arc<Live> {
         // First: what is looked at then is no older than the answer.
-        let is_confirmed = self.live.has_asked();
+        let is_confirmed = self.live.is_confirmed();
         let live = self.live.load_full();
         if let Some(governed) = self.tellings.notice(&live, is_confirmed) {
             self.forget(&governed);

@@ -60,7 +60,7 @@ impl Teller {
             sources: vec![Source::own(budgets.journal.clone())],
             declarations: Declarations::default(),
             revision: budgets.live.revision(),
-            is_confirmed: budgets.live.asked(),
+            is_confirmed: budgets.live.confirmed(),
             stored: budgets.epochs.stored.subscribe(),
             is_away: budgets.epochs.is_away.subscribe(),
             was_away: false,

@@ -65,7 +65,7 @@ impl Follower {
         loop {
             let after = match self.step().await {
                 Ok(step) => {
-                    self.in_force.note_asked();
+                    self.in_force.note_answer();
                     was_fine = told(step, was_fine);
                     self.after()
                 }
@@ -86,6 +86,22 @@ impl Follower {
 
     /// Looks once and applies what is there.
     pub async fn step(&self) -> Result<Step, PortError> {
+        let step = self.look().await?;
+        if self.is_newest(step) {
+            self.in_force.note_confirmed();
+        }
+        Ok(step)
+    }
+
+    /// Is nothing newer published than what is in force? Where nothing is, nobody knows what was.
+    fn is_newest(&self, step: Step) -> bool {
+        match step {
+            Step::Applied(_) | Step::Confirmed => true,
+            Step::Behind(found) => found.is_some() && found < self.after(),
+        }
+    }
+
+    async fn look(&self) -> Result<Step, PortError> {
         let after = self.after();
         match self.feed.read(after).await {
             Ok(ConfigNews::Deltas(deltas)) => match self.go_on(deltas) {
@@ -249,6 +265,26 @@ mod tests {
         *feed.0.lock().unwrap() = Ok(ConfigNews::Level(Revision(5)));
         assert_eq!(follower.step().await, Ok(Step::Confirmed));
         assert!(follower.in_force.heard_at() > UnixMillis(7));
+    }
+
+    /// Of a copy that was kept on disk nobody knows whether it is old, as long as nothing is published.
+    #[tokio::test]
+    async fn what_is_kept_is_as_good_as_published_when_nothing_newer_is() {
+        for (answer, is_confirmed) in [
+            (Ok(ConfigNews::Nothing), false),
+            (Err(PortError::Unavailable), false),
+            (Ok(ConfigNews::Level(Revision(6))), false),
+            (Ok(ConfigNews::Level(Revision(5))), true),
+            (Ok(ConfigNews::Level(Revision(4))), true),
+            (whole(&at(4)), true),
+            (whole(&at(6)), true),
+        ] {
+            let (feed, follower) = follower();
+            follower.in_force.put(Arc::new(Live::compile(&at(5), &hub_key())), UnixMillis(1));
+            *feed.0.lock().unwrap() = answer.clone();
+            let _ = follower.step().await;
+            assert_eq!(follower.in_force.is_confirmed(), is_confirmed, "{answer:?}");
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,9 @@ pub struct InForce {
     max_age_ms: u64,
     revision: watch::Sender<Revision>,
     /// True once the far side has answered.
-    has_asked: watch::Sender<bool>,
+    has_answered: watch::Sender<bool>,
+    /// True once it has published nothing newer than what is in force.
+    is_confirmed: watch::Sender<bool>,
 }
 
 /// Why no request can be served by what is in force.
@@ -53,7 +55,8 @@ impl InForce {
             heard_at_ms: AtomicI64::new(i64::MIN),
             max_age_ms: u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX),
             revision: watch::Sender::new(Revision(0)),
-            has_asked: watch::Sender::new(false),
+            has_answered: watch::Sender::new(false),
+            is_confirmed: watch::Sender::new(false),
         }
     }
 
@@ -97,25 +100,30 @@ impl InForce {
     pub async fn caught_up(&self) {
         if self.load().revision() != Revision(0) {
             // The sender lives in `self`: it cannot be gone.
-            let _ = timeout(CATCH_UP, self.has_asked.subscribe().wait_for(|asked| *asked)).await;
+            let _ = timeout(CATCH_UP, self.has_answered.subscribe().wait_for(|answered| *answered)).await;
         }
     }
 
-    /// Has the far side answered? Until then a kept copy may be in force that is older than what is published.
+    /// Was what is in force, or was before, the newest that is published? Until then a kept copy may be in force that is older.
     #[must_use]
-    pub fn has_asked(&self) -> bool {
-        *self.has_asked.borrow()
+    pub fn is_confirmed(&self) -> bool {
+        *self.is_confirmed.borrow()
     }
 
-    /// Changes when [`Self::has_asked`] does.
+    /// Changes when [`Self::is_confirmed`] does.
     #[must_use]
-    pub fn asked(&self) -> watch::Receiver<bool> {
-        self.has_asked.subscribe()
+    pub fn confirmed(&self) -> watch::Receiver<bool> {
+        self.is_confirmed.subscribe()
     }
 
-    /// The far side has answered.
-    pub(crate) fn note_asked(&self) {
-        self.has_asked.send_if_modified(|asked| !std::mem::replace(asked, true));
+    /// The far side has answered, whatever it said.
+    pub(super) fn note_answer(&self) {
+        self.has_answered.send_if_modified(|answered| !std::mem::replace(answered, true));
+    }
+
+    /// The far side has published nothing newer than what is in force.
+    pub(crate) fn note_confirmed(&self) {
+        self.is_confirmed.send_if_modified(|confirmed| !std::mem::replace(confirmed, true));
     }
 
     /// Puts a configuration in force that was confirmed at `heard_at`.
@@ -164,7 +172,8 @@ mod tests {
         in_force.put(Arc::new(Live::compile(&snapshot(vec![]), &hub_key())), UnixMillis(5_000));
         in_force.caught_up().await;
         assert_eq!(began.elapsed(), CATCH_UP, "nobody answers");
-        in_force.note_asked();
+        in_force.note_answer();
+        assert!(!in_force.is_confirmed());
         in_force.caught_up().await;
         assert_eq!(began.elapsed(), CATCH_UP);
     }

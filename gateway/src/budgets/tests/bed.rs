@@ -239,7 +239,7 @@ impl Bed {
 
     /// What is in force is what is published.
     pub fn confirms(&self) {
-        self.live.note_asked();
+        self.live.note_confirmed();
     }
 
     /// The same, kept from an earlier process: it may be old.
