@@ -44,13 +44,43 @@ pub async fn read_up_to(
     }
 }
 
-/// The decoded bytes of a whole body.
+/// The decoded bytes of a whole body; the beginning of what becomes more than [`PLAIN_BOUND`], which is no answer of a model.
 pub fn plain(sidecar: &mut Option<Sidecar>, pieces: &[Bytes]) -> Bytes {
     match (sidecar, pieces) {
         (None, [only]) => only.clone(),
         (None, pieces) => pieces.concat().into(),
         (Some(sidecar), pieces) => {
-            pieces.iter().flat_map(|piece| sidecar.decode(piece)).collect::<Vec<u8>>().into()
+            let mut plain = Vec::new();
+            for piece in pieces {
+                if plain.len() > PLAIN_BOUND {
+                    break;
+                }
+                plain.append(&mut sidecar.decode(piece));
+            }
+            plain.into()
         }
+    }
+}
+
+/// Twice what is held of a body as it came.
+const PLAIN_BOUND: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_body_of_many_bombs_stops_at_the_bound() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let pieces = (0..40).map(|_| {
+            // Less than what blinds, of each piece.
+            gzip.write_all(&vec![0; 8 << 20]).unwrap();
+            gzip.flush().unwrap();
+            Bytes::from(std::mem::take(gzip.get_mut()))
+        });
+        let pieces: Vec<Bytes> = pieces.collect();
+        let plain = plain(&mut Sidecar::new("gzip"), &pieces);
+        assert_eq!(plain.len(), PLAIN_BOUND + (8 << 20));
     }
 }

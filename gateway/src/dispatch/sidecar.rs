@@ -1,17 +1,17 @@
 //! A decoded copy of an encoded answer, for reading along: the seat still gets the bytes as they came.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 /// Undoes one content encoding, piece by piece.
 pub enum Sidecar {
     /// `gzip`.
-    Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Room>>),
     /// `deflate` (zlib).
-    Deflate(Box<flate2::write::ZlibDecoder<Vec<u8>>>),
+    Deflate(Box<flate2::write::ZlibDecoder<Room>>),
     /// `br`.
-    Brotli(Box<brotli::DecompressorWriter<Vec<u8>>>),
+    Brotli(Box<brotli::DecompressorWriter<Room>>),
     /// `zstd`.
-    Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Room>>),
     /// An encoding we cannot undo: nothing is read along.
     Blind,
 }
@@ -22,17 +22,17 @@ impl Sidecar {
     pub fn new(encoding: &str) -> Option<Self> {
         Some(match encoding.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => return None,
-            "gzip" | "x-gzip" => Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
-            "deflate" => Self::Deflate(Box::new(flate2::write::ZlibDecoder::new(Vec::new()))),
-            "br" => Self::Brotli(Box::new(brotli::DecompressorWriter::new(Vec::new(), 16 * 1024))),
-            "zstd" => {
-                zstd::stream::write::Decoder::new(Vec::new()).map_or(Self::Blind, |d| Self::Zstd(Box::new(d)))
-            }
+            "gzip" | "x-gzip" => Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Room::default()))),
+            "deflate" => Self::Deflate(Box::new(flate2::write::ZlibDecoder::new(Room::default()))),
+            "br" => Self::Brotli(Box::new(brotli::DecompressorWriter::new(Room::default(), 16 * 1024))),
+            "zstd" => zstd::stream::write::Decoder::new(Room::default())
+                .map_or(Self::Blind, |d| Self::Zstd(Box::new(d))),
             _ => Self::Blind,
         })
     }
 
-    /// Takes a piece, returns what came out. Broken bytes blind it: the seat's client will find out itself.
+    /// Takes a piece, returns what came out. Broken bytes blind it, and those that become more than [`PIECE_BOUND`]: the seat's client will
+    /// find out itself.
     pub fn decode(&mut self, piece: &[u8]) -> Vec<u8> {
         let written = match self {
             Self::Gzip(d) => d.write_all(piece).and_then(|()| d.flush()),
@@ -42,10 +42,10 @@ impl Sidecar {
             Self::Blind => Ok(()),
         };
         let out = match self {
-            Self::Gzip(d) => std::mem::take(d.get_mut()),
-            Self::Deflate(d) => std::mem::take(d.get_mut()),
-            Self::Brotli(d) => std::mem::take(d.get_mut()),
-            Self::Zstd(d) => std::mem::take(d.get_mut()),
+            Self::Gzip(d) => d.get_mut().take(),
+            Self::Deflate(d) => d.get_mut().take(),
+            Self::Brotli(d) => d.get_mut().take(),
+            Self::Zstd(d) => d.get_mut().take(),
             Self::Blind => Vec::new(),
         };
         if written.is_err() {
@@ -54,6 +54,33 @@ impl Sidecar {
         out
     }
 }
+
+/// What came out of a piece, up to a bound: a few kilobytes may become gigabytes.
+#[derive(Default)]
+pub struct Room(Vec<u8>);
+
+impl Room {
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > PIECE_BOUND {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Some hundred times what is read of a connection at once: more than any text becomes.
+const PIECE_BOUND: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -68,6 +95,29 @@ mod tests {
             encoder.flush().unwrap();
             let piece = std::mem::take(encoder.get_mut());
             assert_eq!(sidecar.decode(&piece), event.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_bomb_blinds_it_at_the_bound() {
+        let zeros = vec![0; 4 * PIECE_BOUND];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&zeros).unwrap();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        zlib.write_all(&zeros).unwrap();
+        let mut br = Vec::new();
+        brotli::CompressorWriter::new(&mut br, 4096, 4, 20).write_all(&zeros).unwrap();
+        let bombs = [
+            ("gzip", gzip.finish().unwrap()),
+            ("deflate", zlib.finish().unwrap()),
+            ("br", br),
+            ("zstd", zstd::encode_all(&zeros[..], 1).unwrap()),
+        ];
+        for (encoding, bomb) in bombs {
+            let mut sidecar = Sidecar::new(encoding).unwrap();
+            assert!(sidecar.decode(&bomb).len() <= PIECE_BOUND, "{encoding}");
+            assert!(matches!(sidecar, Sidecar::Blind), "{encoding}");
+            assert!(sidecar.decode(b"more").is_empty(), "{encoding}");
         }
     }
 
