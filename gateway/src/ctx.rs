@@ -5,6 +5,7 @@ use crate::budgets;
 use crate::guards::receive::Held;
 use crate::live::{Live, Principal};
 use shared::contract::begin::Begin;
+use shared::contract::breach::{Breach, CLIENT_CLOSED};
 use shared::contract::usage::{
     AttemptEntry, Caller, ChainStep, DecisionChain, RequestEntry, SessionFacts, Timing, USAGE_SCHEMA,
     UsageRecord,
@@ -257,12 +258,12 @@ impl Book {
     /// The seat left before it saw a head.
     pub fn client_closed(&mut self) {
         self.entry.status = CLIENT_CLOSED;
-        self.entry.error = Some("client_closed".to_owned());
+        self.broke(Breach::ClientClosed);
     }
 
     /// What went wrong after the head was sent.
-    pub fn broke(&mut self, label: &'static str) {
-        self.entry.error = Some(label.to_owned());
+    pub fn broke(&mut self, breach: Breach) {
+        self.entry.error = Some(breach.as_str().to_owned());
     }
 
     /// The log row so far.
@@ -318,7 +319,5 @@ pub fn cut(mut text: String, limit: usize) -> String {
 
 /// In the place of an attempt's number.
 const WHOLE_REQUEST: u32 = 0;
-/// What the log says of a seat that left before the head.
-const CLIENT_CLOSED: u16 = 499;
 /// Longer model names are cut in the books.
 const MODEL_LIMIT: usize = 128;

@@ -117,7 +117,7 @@ pub struct UsageBatch {
     pub floor: u64,
     /// Number of the first record.
     pub first: u64,
-    /// [`UsageRecord`]s as JSON.
+    /// [`UsageRecord`]s as [`crate::contract::end`] writes them.
     pub records: Vec<Bytes>,
 }
 

@@ -115,6 +115,7 @@ const PREFIX: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::testing::{hub_key, snapshot};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -145,14 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_wrong_keys_is_throttled_but_a_right_one_is_not_counted() {
+    fn a_flood_of_wrong_keys_is_throttled_and_the_right_one_is_not() {
         let failures = Failures::new();
         let ip: IpAddr = "1.2.3.4".parse().unwrap();
-        let wrong = headers(&[("x-api-key", "cch-wrong")]);
-        let live = Live::empty();
-        let try_it = || authenticate(&wrong, None, &live, ip, UnixMillis(0), &failures).unwrap_err();
-        let refusals: Vec<_> = (0..=MAX_FAILURES).map(|_| try_it()).collect();
+        let mut snapshot = snapshot(vec![]);
+        let right = "cch-right";
+        snapshot.principals.keys[0].digest = KeyDigest::of(right);
+        let live = Live::compile(&snapshot, &hub_key());
+        let try_it = |key: &str| {
+            authenticate(&headers(&[("x-api-key", key)]), None, &live, ip, UnixMillis(0), &failures)
+        };
+        let refusals: Vec<_> = (0..=MAX_FAILURES).map(|_| try_it("cch-righ!").unwrap_err()).collect();
         assert_eq!(refusals[0], Reject::UnknownKey);
         assert_eq!(refusals[MAX_FAILURES as usize], Reject::TooManyFailures);
+        assert!(try_it(right).is_ok(), "of the same address, and with the same beginning");
+        assert_eq!(try_it("cch-other").unwrap_err(), Reject::UnknownKey, "of another beginning");
     }
 }

@@ -7,6 +7,7 @@ use crate::dispatch::answer::{From, Whole};
 use crate::dispatch::{Sidecar, plain};
 use crate::seat::{Ending, Seat};
 use pingora::http::ResponseHeader;
+use shared::contract::breach::Breach;
 use shared::contract::usage::Outcome;
 use shared::protocol::error::{DialectError, StreamFault};
 
@@ -20,9 +21,9 @@ pub async fn tell(
     whole: Whole,
 ) -> Ending {
     let is_refusal = whole.spent.is_none();
-    book.broke(if is_refusal { "upstream_error" } else { "answer_without_stream" });
+    book.broke(if is_refusal { Breach::UpstreamError } else { Breach::AnswerWithoutStream });
     if let Some(spent) = &whole.spent {
-        book.ended(from.attempt, "answer_without_stream");
+        book.ended(from.attempt, Breach::AnswerWithoutStream.as_str());
         book.attempt(run.terms.row(from.attempt, Outcome::Failed, spent));
     }
     book.entry_mut().stop_reason = whole.stop_reason;

@@ -15,6 +15,7 @@ use crate::settle::{BillTerms, Spent};
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
+use shared::contract::breach::Breach;
 use shared::contract::usage::Outcome;
 use shared::ids::{KeyId, ProviderId};
 use shared::protocol::headers::X_REQUEST_ID;
@@ -61,8 +62,8 @@ pub async fn relay(
     entry.timing.first_byte_ms = Some(from.first_byte_ms);
     entry.upstream_request_id = upstream::upstream_request_id(&head.headers).map(str::to_owned);
     let Ok(head) = seat_head(&head, run.arrival) else {
-        book.broke("head_unusable");
-        book.ended(from.attempt, "head_unusable");
+        book.broke(Breach::HeadUnusable);
+        book.ended(from.attempt, Breach::HeadUnusable.as_str());
         let unknown = Spent::unknown();
         book.attempt(run.terms.row(from.attempt, Outcome::Failed, &unknown));
         return Ending::Cut;

@@ -13,6 +13,7 @@ use crate::settle::Spent;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use pingora::http::ResponseHeader;
+use shared::contract::breach::Breach;
 use shared::contract::usage::Outcome;
 use shared::model::ClientAbort;
 use shared::protocol::error::{DialectError, ErrorKind, StreamFault};
@@ -98,7 +99,7 @@ impl Run<'_> {
         // Boxed: what the end needs, an open stream need not carry.
         let ending = Box::pin(self.close(seat, book, stream, end)).await;
         if !had_seat {
-            book.broke("client_closed");
+            book.broke(Breach::ClientClosed);
         }
         ending
     }
@@ -283,8 +284,7 @@ impl Run<'_> {
             }
             End::Cut | End::TimedOut => {
                 stream.upstream.close().await;
-                let label = if end == End::Cut { "upstream_cut" } else { "upstream_timed_out" };
-                book.broke(label);
+                book.broke(if end == End::Cut { Breach::UpstreamCut } else { Breach::UpstreamTimedOut });
                 if stream.sidecar.is_some() && !stream.tap.wants_plain() {
                     // Plain words inside a compressed body would be noise: the client sees the cut itself.
                     Ending::Cut
@@ -294,7 +294,7 @@ impl Run<'_> {
             }
         };
         if end == End::Complete && facts.error.is_some() {
-            book.broke("upstream_error");
+            book.broke(Breach::UpstreamError);
         }
         let outcome = match (end, seat.is_here()) {
             (End::Complete, true) if facts.error.is_none() => Outcome::Served,

@@ -7,6 +7,7 @@ use crate::dispatch::answer::{From, Whole};
 use crate::seat::{Ending, Seat};
 use pingora::http::ResponseHeader;
 use pingora::prelude::timeout;
+use shared::contract::breach::Breach;
 use shared::contract::usage::Outcome;
 use shared::rules::classify::{AttemptEnd, CutPhase, classify};
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub async fn relay(
                     break;
                 }
                 Ok(Err(_)) | Err(_) => {
-                    book.broke("upstream_cut");
+                    book.broke(Breach::UpstreamCut);
                     let cut = classify(&AttemptEnd::Cut(CutPhase::AfterContent), None);
                     if let Some(spent) = &whole.spent {
                         book.ended(from.attempt, cut.label);
@@ -77,7 +78,7 @@ pub async fn relay(
     }
     seat.add_last(last).await;
     if !seat.is_here() {
-        book.broke("client_closed");
+        book.broke(Breach::ClientClosed);
     }
     Ending::Whole
 }

@@ -15,7 +15,7 @@
 //! | [`node_beats`] | hash | [`NODE_TTL_SECS`] a field | node id → [`super::node::NodeBeat`] as JSON |
 //! | [`node_index`] | sorted set | with its beat | node id by the Unix second (Redis's clock) of its last beat |
 //! | [`node_in_flight`] | string | [`NODE_TTL_SECS`] | [`super::in_flight::InFlight`] of a node as JSON |
-//! | [`usage`] | stream | until booked | fields `journal`, `seq`, `floor`, `record`: [`super::usage::UsageRecord`] as JSON |
+//! | [`usage`] | stream | until booked | fields `journal`, `seq`, `floor`, `record`: [`super::usage::UsageRecord`] as [`super::end`] writes it |
 //! | [`usage_journal`] | hash | [`USAGE_JOURNAL_TTL_SECS`] | `taken`, `watermark` ([`crate::ports::Progress`]), `born`: of which stream |
 //! | [`circuit_docs`] | hash | [`super::breaker::CIRCUIT_KEEP_MS`] a field | provider id → [`super::breaker::CircuitDoc`] as JSON |
 //! | [`circuit_versions`] | sorted set | with its document | provider id by the number of its last change |

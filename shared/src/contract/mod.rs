@@ -4,6 +4,7 @@
 //! with a new writer and the reverse. `keys` names everything in Redis, `scripts` has the Lua.
 
 pub mod begin;
+pub mod breach;
 pub mod breaker;
 pub mod chain;
 pub mod codec;

@@ -82,7 +82,7 @@ pub struct RequestEntry {
     /// Why the request was refused here, e.g. `model_not_allowed`; `warmup`: it was answered here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
-    /// A label of what went wrong after the head was sent, e.g. `upstream_cut`.
+    /// What went wrong after the head was sent, or that the seat left before: [`super::breach::Breach`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the model stopped, in the dialect's own word.

@@ -1,5 +1,6 @@
 //! Whether a request was served to its end, and by whom: what a binding may rest on.
 
+use crate::contract::breach::{Breach, CLIENT_CLOSED};
 use crate::contract::usage::{AttemptEntry, ChainStep, Outcome, RequestEntry};
 use crate::ids::ProviderId;
 
@@ -17,10 +18,12 @@ pub struct Served {
 pub fn served(request: &RequestEntry, attempts: &[AttemptEntry]) -> Option<Served> {
     let last = attempts.last()?;
     let is_whole = match last.outcome {
-        Outcome::Served | Outcome::Drained => request.error.as_deref().is_none_or(|error| error == SEAT_LEFT),
+        Outcome::Served | Outcome::Drained => {
+            request.error.as_deref().is_none_or(|error| error == Breach::ClientClosed.as_str())
+        }
         Outcome::Failed | Outcome::Cancelled | Outcome::Interrupted => false,
     };
-    let is_answer = request.blocked_by.is_none() && matches!(request.status, 200..=299 | SEAT_GONE);
+    let is_answer = request.blocked_by.is_none() && matches!(request.status, 200..=299 | CLIENT_CLOSED);
     if !is_whole || !is_answer {
         return None;
     }
@@ -33,11 +36,6 @@ pub fn served(request: &RequestEntry, attempts: &[AttemptEntry]) -> Option<Serve
     let has_events = request.timing.first_content_ms.is_some();
     Some(Served { provider_id: last.provider_id, first_event_ms: took.filter(|_| has_events) })
 }
-
-/// The log's word for a seat that left.
-const SEAT_LEFT: &str = "client_closed";
-/// The status of a seat that left before the head.
-const SEAT_GONE: u16 = 499;
 
 #[cfg(test)]
 mod tests {
