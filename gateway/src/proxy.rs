@@ -21,19 +21,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The Pingora application behind the seats' listener, which is plain HTTP/1.
 pub struct Proxy {
     hub: Arc<Hub>,
     tasks: TaskTracker,
     is_draining: watch::Receiver<bool>,
+    /// Pingora keeps the application for as long as it accepts, and with each connection until that is a task here. Who waits for
+    /// the tasks waits for these, too: else a stop would miss what was accepted in the same moment.
+    _accepting: TaskTrackerToken,
 }
 
 impl Proxy {
     /// An application on shared parts; its connections are tasks of `tasks`.
     #[must_use]
     pub fn new(hub: Arc<Hub>, tasks: TaskTracker, is_draining: watch::Receiver<bool>) -> Self {
-        Self { hub, tasks, is_draining }
+        let _accepting = tasks.token();
+        Self { hub, tasks, is_draining, _accepting }
     }
 }
 

@@ -25,5 +25,6 @@ mod responses;
 mod routing;
 mod sessions;
 mod slow_seats;
+mod stopping;
 mod waiting;
 mod warmup;

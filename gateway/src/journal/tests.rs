@@ -1,0 +1,94 @@
+//! One journal in one process.
+
+use super::*;
+use futures::FutureExt as _;
+use shared::journal::UNREADABLE_RECORD;
+use shared::time::UnixMillis;
+
+fn in_memory() -> UsageJournal {
+    let config = JournalConfig { root: None, total_bytes: 1 << 30 };
+    UsageJournal::new(JournalId::from_parts(UnixMillis(1), &[1; 10]), &config)
+}
+
+#[tokio::test]
+async fn a_request_runs_from_its_begin_to_its_end_though_no_disk_takes_either() {
+    let journal = in_memory();
+    let records = [3, 1, 2].map(shared::testing::usage_record);
+    for record in &records {
+        journal.begin(record.request.id, Draft::of_bytes(&record.to_bytes().unwrap())).await;
+    }
+    let [third, first, second] = records;
+    assert_eq!(journal.running(2), Some((vec![first.clone(), second.clone()], 1)));
+    journal.end(&first).await;
+    assert_eq!(journal.running(2), Some((vec![second, third], 0)));
+}
+
+#[tokio::test]
+async fn who_is_alone_writes_at_once_and_whoever_is_not_lets_others_go_first() {
+    let journal = in_memory();
+    let begin = |n: u8| journal.begin(RequestId::from_bytes([n; 16]), Draft::of_bytes(b"{}"));
+    assert!(begin(1).now_or_never().is_some());
+    assert!(begin(2).now_or_never().is_some(), "one other request is under way, and does not write now");
+    assert!(begin(3).now_or_never().is_none());
+}
+
+#[test]
+fn who_only_looks_does_not_wait_for_a_disk_that_has_the_journal() {
+    let journal = in_memory();
+    let held = journal.journal.lock();
+    assert_eq!(journal.running(1), None);
+    drop(held);
+    assert_eq!(journal.running(1), Some((Vec::new(), 0)));
+}
+
+struct NoStream;
+
+#[async_trait::async_trait]
+impl shared::ports::UsageStream for NoStream {
+    async fn append(&self, _: shared::ports::UsageBatch) -> Result<Progress, PortError> {
+        Err(PortError::Unavailable)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_has_the_journal_holds_up_no_stop() {
+    let journal = Arc::new(in_memory());
+    journal.end(&shared::testing::usage_record(1)).await;
+    let (told, is_held) = std::sync::mpsc::channel();
+    let (release, waits) = std::sync::mpsc::channel::<()>();
+    let holder = journal.clone();
+    let hung = std::thread::spawn(move || {
+        let _held = holder.journal.lock();
+        told.send(()).unwrap();
+        let _ = waits.recv();
+    });
+    is_held.recv().unwrap();
+    let (_stop, stopped) = tokio::sync::watch::channel(true);
+    tokio::time::pause();
+    ship::Shipper::new(journal.clone(), Arc::new(NoStream)).run(stopped).await;
+    assert_eq!(journal.marks().unbooked(), 1);
+    drop(release);
+    hung.join().unwrap();
+}
+
+#[tokio::test]
+async fn records_whose_segment_was_taken_away_hold_up_none_that_came_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = JournalConfig { root: Some(directory.path().to_owned()), total_bytes: 1 << 30 };
+    let journal = UsageJournal::new(JournalId::from_parts(UnixMillis(1), &[1; 10]), &config);
+    let record = |n: u8| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1 << 20));
+    // More than is kept in memory beside the disk.
+    for n in 1..=20 {
+        journal.end_at_once(RequestId::from_bytes([n; 16]), record(n).as_bytes());
+    }
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    let mut cache = Cache::default();
+    let mut told = Vec::new();
+    while told.len() < 20 {
+        let records = journal.read(told.len() as u64 + 1, 100, &mut cache).await.unwrap();
+        assert!(!records.is_empty());
+        told.extend(records);
+    }
+    assert_eq!(told[0], UNREADABLE_RECORD);
+    assert!(told[19] == record(20), "what memory has is not lost");
+}
