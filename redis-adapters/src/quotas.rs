@@ -12,7 +12,8 @@ use shared::contract::keys::quota_recalled;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
     QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, life, life_said,
-    named_account, open, recall, release, release_owner, settle, standing, stood, take_wanted, want,
+    named_account, open, recall, release, release_holds, release_owner, settle, standing, stood, take_wanted,
+    want,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
@@ -155,6 +156,15 @@ impl QuotaStore for RedisQuotas {
 
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError> {
         self.tell(release(account, hold)).await
+    }
+
+    async fn release_holds(
+        &self,
+        account: AccountId,
+        owner: JournalId,
+        epoch: u64,
+    ) -> Result<At<()>, PortError> {
+        self.tell(release_holds(account, owner, epoch)).await
     }
 
     async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError> {

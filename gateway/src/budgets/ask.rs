@@ -87,6 +87,10 @@ impl Budgets {
                     sleep(pause.min(left)).await;
                     pause *= 2;
                 }
+                Ok(At { said: Admission::Over, .. }) => {
+                    keep(&mut held);
+                    return self.alone(&wish, Doubt::None);
+                }
                 Err(_) => {
                     self.epochs.look.notify_one();
                     let answer = self.alone(&wish, Doubt::MayBeHeld);

@@ -7,17 +7,20 @@
 //! ```
 //! Who is to be told what is decided in [`shared::rules::quota::telling`]. While nothing is limited anywhere nothing is read.
 
+mod adopted;
+
 use super::declare::{AT_A_TIME, BATCH, Declarations, Declared};
 use super::figures::Word;
 use super::limits::Limited;
 use super::{Budgets, ahead, releases};
 use crate::events;
 use crate::hub::now;
-use crate::journal::source::{Adopted, Source, Stretch};
+use crate::journal::source::{Source, Stretch};
 use futures::stream::{self, StreamExt as _};
 use shared::ids::{JournalId, Revision};
 use shared::rules::quota::telling::{Due, Governed, Moment};
-use shared::rules::quota::{AccountId, Owed, Said, ScopeId, Settle, Terms, epoch_of};
+use shared::rules::quota::{Owed, Said, ScopeId, Settle, Terms, epoch_of};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub struct Teller {
     is_away: watch::Receiver<bool>,
     was_away: bool,
     forget_at: Instant,
+    /// Journals of dead processes that wait for the books alone, since when; with the epoch under which what they held was given up.
+    waiting: HashMap<JournalId, (Instant, Option<u64>)>,
 }
 
 /// Tells until `stop` is true, then what there still is, for a while.
@@ -65,6 +70,7 @@ impl Teller {
             is_away: budgets.epochs.is_away.subscribe(),
             was_away: false,
             forget_at: Instant::now() + FORGET_EVERY,
+            waiting: HashMap::new(),
             budgets,
         }
     }
@@ -124,6 +130,9 @@ impl Teller {
         }
         if let Some(epoch) = epoch {
             self.take_in_hands(epoch).await;
+        }
+        if let Some(epoch) = epoch {
+            self.give_up_holds(epoch).await;
         }
         self.let_go(epoch).await;
         has_moved
@@ -287,58 +296,6 @@ impl Teller {
         if self.budgets.declare(declared, epoch).await.is_ok() {
             noted.into_iter().for_each(|(whose, seq)| self.declarations.note(id, whose, seq));
         }
-    }
-
-    /// Journals of dead processes of which all was looked at: once what could not be told of them is declared, they are in this
-    /// node's hands. So are the requests that were cut with them, which have ended in its own.
-    async fn take_in_hands(&mut self, epoch: u64) {
-        let (budgets, declarations) = (self.budgets.clone(), &self.declarations);
-        let Some((own, adopted)) = self.sources.split_first_mut() else { return };
-        let handed_on = |id| {
-            let of = adopted.iter().find(|source| source.id() == id)?;
-            of.as_adopted().map(|adopted| adopted.handed_on())
-        };
-        let Some((governed, ids)) = budgets.tellings.for_hands(epoch, handed_on) else { return };
-        for source in adopted.iter_mut().filter(|source| ids.contains(&source.id())) {
-            let last = source.marks().last();
-            let handed_on = source.as_adopted().map_or(0, |adopted| adopted.handed_on());
-            let declared = async {
-                budgets.declare_untold(own, handed_on, &governed, declarations, epoch).await?;
-                budgets.declare_untold(source, last, &governed, declarations, epoch).await
-            };
-            // The store or a disk does not answer: the next round tries again.
-            if declared.await.is_ok() {
-                budgets.tellings.take_in_hands(source.id(), epoch, governed.clone());
-            }
-        }
-    }
-
-    /// The first journal of a dead process that is told and booked to its end: nothing is held for it any more.
-    async fn let_go(&mut self, epoch: Option<u64>) {
-        if !self.budgets.tellings.know_who_is_governed() {
-            // Something may be held for it in accounts that a later configuration names.
-            return;
-        }
-        let Some(own) = self.sources.first().map(|own| own.marks().clone()) else { return };
-        // One at a time: each is a call for every account, and others wait to be told.
-        let Some(adopted) = self.sources.iter().find_map(|source| source.finished(&own)).cloned() else {
-            return;
-        };
-        let governed = self.budgets.tellings.governed();
-        let is_released = governed.is_empty() || (epoch.is_some() && self.release(&adopted, &governed).await);
-        if is_released {
-            adopted.release();
-            self.sources.retain(|source| source.id() != adopted.id);
-            self.budgets.tellings.forget(adopted.id);
-            self.declarations.forget(adopted.id);
-        }
-    }
-
-    async fn release(&self, adopted: &Adopted, governed: &Governed) -> bool {
-        let accounts: Vec<AccountId> = governed.accounts().map(|(account, _)| account).collect();
-        let release = |account| self.budgets.store.release_owner(account, adopted.id);
-        let released = stream::iter(accounts).map(release).buffer_unordered(AT_A_TIME);
-        released.all(|released| async move { released.is_ok() }).await
     }
 
     /// What is so old that nothing can be heard of it any more.

@@ -161,6 +161,15 @@ impl Source {
         adopted.found.is_finished(adopted.marks.level(), own.level(), adopted.handed_on).then_some(adopted)
     }
 
+    /// A dead process's journal of which all was told and the books do not have all yet, once `own` is told as far as it must be.
+    pub fn told(&self, own: &Marks) -> Option<&Arc<Adopted>> {
+        let Of::Adopted(adopted) = &self.of else { return None };
+        let (its, own) = (adopted.marks.level(), own.level());
+        let is_so = adopted.found.is_told(its, own, adopted.handed_on)
+            && !adopted.found.is_finished(its, own, adopted.handed_on);
+        is_so.then_some(adopted)
+    }
+
     /// The records from this number on that are still there, at most `max`.
     pub async fn read(&mut self, from: u64, max: usize) -> Result<Stretch, PortError> {
         let (first, next, last, path) = match &self.of {

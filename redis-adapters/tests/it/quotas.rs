@@ -206,8 +206,8 @@ impl Pair {
             36 => self.open().await,
             37 => self.reset().await,
             38 => self.give_back().await,
+            39 => self.release_holds().await,
             40.. => self.open().await,
-            _ => {}
         }
         self.compare().await;
     }
@@ -223,6 +223,7 @@ impl Pair {
         let word = match said.said {
             Admission::Admitted { .. } => "admitted".to_owned(),
             Admission::Unseeded => "unseeded".to_owned(),
+            Admission::Over => "over".to_owned(),
             Admission::Refused(refusal) => match refusal.what {
                 What::Money { kind, .. } => kind.as_str().to_owned(),
                 What::Requests { .. } => "requests".to_owned(),
@@ -328,6 +329,12 @@ impl Pair {
         self.model.release(hold, said.at);
     }
 
+    async fn release_holds(&mut self) {
+        let (owner, epoch) = (self.journal(), self.epoch.saturating_sub(self.below(4) / 3));
+        let said = self.redis.release_holds(ACCOUNT, owner, epoch).await.unwrap();
+        self.model.release_holds(owner, epoch, said.at);
+    }
+
     async fn release_owner(&mut self) {
         let owner = self.journal();
         let said = self.redis.release_owner(ACCOUNT, owner).await.unwrap();
@@ -407,7 +414,7 @@ async fn the_script_says_what_the_model_says() {
     let redis = Redis::start().await;
     let quotas = RedisQuotas::unannounced(redis.link().await);
     let answers =
-        ["5h", "admitted", "daily", "monthly", "requests", "sessions", "total", "unseeded", "weekly"];
+        ["5h", "admitted", "daily", "monthly", "over", "requests", "sessions", "total", "unseeded", "weekly"];
     let ahead = [
         "back as a whole",
         "back as a whole, late",

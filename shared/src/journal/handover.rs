@@ -99,6 +99,12 @@ impl Found {
         if own.done() < handed_on { Vec::new() } else { self.take_removable(its.done()) }
     }
 
+    /// True when all of it was told, and all that was cut with it.
+    #[must_use]
+    pub fn is_told(&self, its: Level, own: Level, handed_on: u64) -> bool {
+        its.told >= self.last_seq && own.told >= handed_on
+    }
+
     /// True when nobody needs anything of it any more.
     #[must_use]
     pub fn is_finished(&self, its: Level, own: Level, handed_on: u64) -> bool {

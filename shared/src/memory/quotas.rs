@@ -96,6 +96,15 @@ impl QuotaStore for MemoryQuotas {
         Ok(self.with(account, |account, now| account.release(hold, now)))
     }
 
+    async fn release_holds(
+        &self,
+        account: AccountId,
+        owner: JournalId,
+        epoch: u64,
+    ) -> Result<At<()>, PortError> {
+        Ok(self.with(account, |account, now| account.release_holds(owner, epoch, now)))
+    }
+
     async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError> {
         Ok(self.with(account, |account, now| account.release_owner(owner, now)))
     }

@@ -54,7 +54,16 @@ pub trait QuotaStore: Send + Sync {
     /// Gives a hold up.
     async fn release(&self, account: AccountId, hold: HoldId) -> Result<At<()>, PortError>;
 
-    /// Gives up all that a journal holds of which nothing more can come.
+    /// Gives up all that a dead process's journal holds, of which the account was told everything under this epoch: what is left was
+    /// put aside for what never began. Under another epoch nothing is done.
+    async fn release_holds(
+        &self,
+        account: AccountId,
+        owner: JournalId,
+        epoch: u64,
+    ) -> Result<At<()>, PortError>;
+
+    /// The same for good, of one of which nothing more can come: all is in the books, too.
     async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError>;
 
     /// Puts aside what was let in before the store lost it.

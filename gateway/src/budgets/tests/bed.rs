@@ -114,6 +114,16 @@ impl QuotaStore for Cut {
         self.quotas.release(account, hold).await
     }
 
+    async fn release_holds(
+        &self,
+        account: AccountId,
+        owner: JournalId,
+        epoch: u64,
+    ) -> Result<At<()>, PortError> {
+        self.check()?;
+        self.quotas.release_holds(account, owner, epoch).await
+    }
+
     async fn release_owner(&self, account: AccountId, owner: JournalId) -> Result<At<()>, PortError> {
         self.check()?;
         self.gone.lock().unwrap().insert(owner);

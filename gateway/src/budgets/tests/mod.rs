@@ -7,6 +7,7 @@ use super::{Answer, Held};
 use bed::{Bed, USER, eventually, record};
 use shared::journal::Draft;
 use shared::ports::QuotaStore as _;
+use shared::rules::quota::HoldId;
 use shared::rules::quota::outage::OutagePolicy;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -96,6 +97,18 @@ async fn an_admission_whose_answer_was_lost_is_taken_back() {
     bed.cut(true);
     drop(held);
     bed.cut(false);
+    bed.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_given_up_holds_nothing_and_lets_nobody_in_by_the_store() {
+    let bed = Bed::governed(OutagePolicy::Closed).await;
+    bed.open(1, 0, 0).await;
+    let request = bed.request();
+    drop(bed.admitted(request, 10).await);
+    // The word that it is given up comes before the one that asks again, as where a request comes back to a provider.
+    bed.store.release(USER, HoldId(request, 0)).await.unwrap();
+    assert!(matches!(bed.ask(request, 10, true).await, Answer::Unreachable));
     bed.stands(1, 0, 0).await;
 }
 
@@ -393,6 +406,24 @@ async fn what_is_held_for_a_process_that_has_written_nothing_is_given_back_once_
     let heir = Bed::start_on(OutagePolicy::Open, Some(root.path().to_owned()), store).await;
     heir.govern(1);
     heir.stands(1, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_held_is_given_back_once_all_is_told_though_the_books_are_away() {
+    let root = tempfile::tempdir().unwrap();
+    let dead = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
+    dead.open(1, 0, 0).await;
+    let ended = dead.request();
+    let mut held = [dead.admitted(ended, 10).await, dead.admitted(dead.request(), 30).await];
+    held.iter_mut().for_each(Held::keep);
+    dead.journal.end(&record(ended, held[0].at(), 4)).await;
+    drop(held);
+    let store = dead.die().await;
+    let heir = Bed::start_on(OutagePolicy::Open, Some(root.path().to_owned()), store).await;
+    heir.govern(1);
+    heir.stands(1, 4, 0).await;
+    assert_eq!(heir.usage.waiting(), 1, "nothing is booked");
+    assert_eq!(heir.store.gone.lock().unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,8 @@
 --
 -- KEYS  1 head (hash: epoch, open, life). All other keys of the account are named after it and share its hash tag, so that they
 --         lie on one node; which of them are needed is known here only: a hold that runs out may be of any key.
--- ARGV  1 word: "admit" | "settle" | "give_back" | "release" | "release_owner" | "declare" | "life" | "open" | "keep" |
---         "standing"
+-- ARGV  1 word: "admit" | "settle" | "give_back" | "release" | "release_holds" | "release_owner" | "declare" | "life" | "open" |
+--         "keep" | "standing"
 --       2 what it says, as JSON
 -- Returns {now, …}, by word: see `reply` there.
 --
@@ -702,7 +702,7 @@ end
 
 local words = {}
 
--- Reply: now, "unseeded"; or "admitted", at, put aside ahead, standing; or "refused", scope, what, window, count, held, in
+-- Reply: now, "unseeded" or "over"; or "admitted", at, put aside ahead, standing; or "refused", scope, what, window, count, held, in
 -- escrow, opens.
 function words.admit()
   expire()
@@ -716,14 +716,15 @@ function words.admit()
   if known then
     return admitted(say, known.at)
   end
+  if is_over(say.hold) or redis.call('ZSCORE', name('gone'), say.owner) then
+    return { digits(now), 'over' }
+  end
   local refused = refusal(say)
   if refused then
     return { digits(now), 'refused', unpack(refused) }
   end
-  if not is_over(say.hold) and not redis.call('ZSCORE', name('gone'), say.owner) then
-    let_in(say, now, false)
-    put_aside_ahead(say)
-  end
+  let_in(say, now, false)
+  put_aside_ahead(say)
   return admitted(say, now)
 end
 
@@ -760,14 +761,25 @@ function words.release()
   return { digits(now) }
 end
 
-function words.release_owner()
+local function forget_holds(owner)
   for _, id in ipairs(redis.call('HKEYS', name('holds'))) do
     local hold = find_hold(id)
-    if hold and hold.owner == say.owner then
+    if hold and hold.owner == owner then
       drop_hold(id)
       forget(id, hold)
     end
   end
+end
+
+function words.release_holds()
+  if is_open and epoch == say.epoch then
+    forget_holds(say.owner)
+  end
+  return { digits(now) }
+end
+
+function words.release_owner()
+  forget_holds(say.owner)
   redis.call('ZADD', name('gone'), digits(now + CORRECTED_WITHIN), say.owner)
   return { digits(now) }
 end

@@ -275,6 +275,20 @@ pub fn release(account: AccountId, hold: HoldId) -> Result<ScriptCall, serde_jso
     call(account, "release", &Doc { hold: hold_name(hold) })
 }
 
+/// A journal was told to its end under this epoch.
+pub fn release_holds(
+    account: AccountId,
+    owner: JournalId,
+    epoch: u64,
+) -> Result<ScriptCall, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        owner: String,
+        epoch: u64,
+    }
+    call(account, "release_holds", &Doc { owner: owner.to_string(), epoch })
+}
+
 /// A journal has nothing more to say.
 pub fn release_owner(account: AccountId, owner: JournalId) -> Result<ScriptCall, serde_json::Error> {
     #[derive(Serialize)]

@@ -80,15 +80,14 @@ impl Account {
         if let Some(at) = self.holds.get(&ask.hold).map(|hold| hold.at) {
             return self.admitted(ask, at, now);
         }
-        // Given up meanwhile: whatever is answered, nobody waits for it. Nothing is kept.
-        let is_given_up = self.over.has(ask.hold) || self.gone.contains_key(&ask.owner);
+        if self.over.has(ask.hold) || self.gone.contains_key(&ask.owner) {
+            return Admission::Over;
+        }
         if let Some(refusal) = self.refusal(ask, now) {
             return Admission::Refused(refusal);
         }
-        if !is_given_up {
-            self.let_in(ask, now, false);
-            self.put_aside_ahead(ask, now);
-        }
+        self.let_in(ask, now, false);
+        self.put_aside_ahead(ask, now);
         self.admitted(ask, now, now)
     }
 
@@ -296,13 +295,24 @@ impl Account {
         }
     }
 
-    /// Gives up all that a journal holds: all its records are settled, so none of these ever began.
+    /// Gives up all that a journal holds: all its records are settled under this epoch, so none of these ever began.
+    pub fn release_holds(&mut self, owner: JournalId, epoch: u64, now: UnixMillis) {
+        if self.is_open(epoch) {
+            self.forget_holds(owner, now);
+        }
+    }
+
+    /// The same for good: its records are in the books, too, and nothing more of it can come.
     pub fn release_owner(&mut self, owner: JournalId, now: UnixMillis) {
+        self.forget_holds(owner, now);
+        self.gone.insert(owner, now.plus_ms(CORRECTED_WITHIN_MS));
+    }
+
+    fn forget_holds(&mut self, owner: JournalId, now: UnixMillis) {
         let gone = self.holds.extract_if(.., |_, hold| hold.owner == owner);
         for (id, hold) in gone.collect::<Vec<_>>() {
             self.forget(id, &hold, now);
         }
-        self.gone.insert(owner, now.plus_ms(CORRECTED_WITHIN_MS));
     }
 
     fn forget(&mut self, id: HoldId, hold: &Hold, now: UnixMillis) {

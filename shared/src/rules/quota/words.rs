@@ -91,6 +91,9 @@ pub enum Admission {
     Refused(Refusal),
     /// Nobody knows what was spent: the store has lost it.
     Unseeded,
+    /// The hold was given up before, or nothing more can come of its journal: nothing was put aside. Nobody waits for this
+    /// answer, but who asks again under a name that it has given up, or was taken for dead.
+    Over,
 }
 
 /// How the limits of an account stand.

@@ -191,7 +191,7 @@ async fn knows_late_words(store: &dyn QuotaStore, limits: &Limits) {
     store.declare(account, &declared, NOW, 3).await.unwrap();
     let given_up = ask(42, limits, 400);
     store.release(account, given_up.hold).await.unwrap();
-    store.admit(account, &given_up, 3).await.unwrap();
+    assert_eq!(store.admit(account, &given_up, 3).await.unwrap().said, Admission::Over);
     let (_, standing) = store.standing(account, &scopes(limits), 3).await.unwrap().said;
     assert_eq!((standing.windows[0].spent.0, standing.windows[0].held.0), (5, 0));
     // Under another epoch nothing is charged, and what was given up is so all the same.

@@ -12,6 +12,7 @@ use crate::time::UnixMillis;
 pub fn admission(ask: &Ask, reply: &[String]) -> Option<Admission> {
     match reply {
         [word] if word == "unseeded" => Some(Admission::Unseeded),
+        [word] if word == "over" => Some(Admission::Over),
         [word, at, escrowed, rest @ ..] if word == "admitted" => {
             let at = UnixMillis(at.parse().ok()?);
             let escrowed = NanoUsd(escrowed.parse().ok()?);

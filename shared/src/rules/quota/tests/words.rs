@@ -159,7 +159,7 @@ fn an_admission_that_arrives_after_it_was_given_up_holds_nothing() {
     let mut account = Account::new(1);
     let late = ask(1, &limits, NOON);
     account.release(late.hold, UnixMillis(NOON));
-    account.admit(&late, 1, UnixMillis(NOON + 30_000));
+    assert_eq!(account.admit(&late, 1, UnixMillis(NOON + 30_000)), Admission::Over);
     assert_eq!(account.held(ScopeId::Owner), NanoUsd(0));
 }
 
@@ -169,7 +169,22 @@ fn what_is_declared_late_for_a_journal_of_which_nothing_more_comes_is_not_put_as
     let late = ask(1, &Limits { total: Some(NanoUsd(100)), ..Limits::default() }, NOON);
     account.release_owner(journal(), UnixMillis(NOON));
     account.declare(&late, UnixMillis(NOON), 1);
+    assert_eq!(account.admit(&late, 1, UnixMillis(NOON)), Admission::Over);
     assert_eq!(account.held(ScopeId::Owner), NanoUsd(0));
+}
+
+#[test]
+fn what_a_dead_process_held_is_given_up_under_the_epoch_in_which_all_of_it_was_told_and_no_other() {
+    let limits = Limits { total: Some(NanoUsd(100)), ..Limits::default() };
+    let mut account = Account::new(2);
+    let held = ask(1, &limits, NOON);
+    account.admit(&held, 2, UnixMillis(NOON));
+    for (epoch, left) in [(1, 10), (3, 10), (2, 0)] {
+        account.release_holds(journal(), epoch, UnixMillis(NOON));
+        assert_eq!(account.held(ScopeId::Owner), NanoUsd(left), "{epoch}");
+    }
+    account.declare(&held, UnixMillis(NOON), 2);
+    assert_eq!(account.held(ScopeId::Owner), NanoUsd(10), "its records may have to be told again");
 }
 
 #[test]

@@ -82,6 +82,7 @@ impl World {
                 self.nodes[i].adopted[j].acked = acked;
             }
         }
+        self.give_up_holds(i);
         self.finish_adopting(i);
     }
 
@@ -134,6 +135,19 @@ impl World {
                 Some(*seq)
             }
             _ => None,
+        }
+    }
+
+    /// The store knows all of a dead process's journal, and the books do not yet.
+    fn give_up_holds(&mut self, i: usize) {
+        let node = &self.nodes[i];
+        let told = node
+            .adopted
+            .iter()
+            .find(|adopted| adopted.acked >= adopted.disk.last_seq && node.acked >= adopted.cut_until);
+        let Some(owner) = told.map(|adopted| adopted.disk.journal) else { return };
+        if node.to_declare.is_empty() && self.rng.random_bool(0.5) {
+            let _ = self.call(&Word::ReleaseHolds(owner, node.epoch));
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) enum Word {
     Admit(Ask, u64),
     Settle(Settle, u64),
     Release(HoldId),
+    ReleaseHolds(JournalId, u64),
     ReleaseOwner(JournalId),
     GiveBack(Vec<Back>),
     Declare(Ask, i64, u64),
@@ -272,6 +273,12 @@ impl World {
             Word::Release(hold) => {
                 self.store.release(*hold, now);
                 self.asides.remove(hold);
+            }
+            Word::ReleaseHolds(owner, epoch) => {
+                self.store.release_holds(*owner, *epoch, now);
+                if self.store.is_open(*epoch) {
+                    self.asides.retain(|_, aside| aside.owner != *owner);
+                }
             }
             Word::ReleaseOwner(owner) => {
                 self.store.release_owner(*owner, now);
