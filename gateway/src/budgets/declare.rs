@@ -126,7 +126,15 @@ impl Budgets {
         let id = source.id();
         let mut next = source.marks().floor() + 1;
         while next <= last && !governed.is_empty() {
-            let stretch = source.read(next, BATCH).await?;
+            let stretch = match source.read(next, BATCH).await {
+                Ok(stretch) => stretch,
+                // Nobody could tell it either, and as long as it is not declared no account of anybody is opened.
+                Err(PortError::Unreadable) => {
+                    next = source.past(next);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if stretch.records.is_empty() {
                 break;
             }

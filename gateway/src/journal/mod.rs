@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 /// Where journals are, and how much this one may take.
 #[derive(Debug, Clone)]
@@ -324,7 +325,8 @@ impl Cache {
         if let Some((_, _, bytes)) = self.read.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
             return Ok(bytes.clone());
         }
-        let bytes = match tokio::fs::read(&path).await {
+        let read = timeout(READ_PATIENCE, tokio::fs::read(&path)).await;
+        let bytes = match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) => {
                 if self.unreadable.replace(number) != Some(number) {
@@ -353,6 +355,8 @@ const YIELDS: usize = 32;
 const ALONE: usize = 1;
 /// How long what is only looked at waits for the journal: a beat must not wait for a disk.
 const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+/// How long the read of a segment may take: a disk may not answer.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a loss of power may cost (design §8).
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 

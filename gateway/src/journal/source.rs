@@ -170,6 +170,24 @@ impl Source {
         is_so.then_some(adopted)
     }
 
+    /// The first number behind the segment that has this one: what is in it cannot be read.
+    pub fn past(&self, from: u64) -> u64 {
+        let last = match &self.of {
+            Of::Own(own) => {
+                let journal = own.journal.lock();
+                match journal.next(journal.first_from(from), 1) {
+                    Next::There(number) => journal.end_of(number),
+                    Next::Nothing | Next::Here(_) => from,
+                }
+            }
+            Of::Adopted(adopted) => match adopted.found.next(adopted.found.first_from(from), 1) {
+                Next::There(number) => adopted.found.end_of(number),
+                Next::Nothing | Next::Here(_) => from,
+            },
+        };
+        last.max(from) + 1
+    }
+
     /// The records from this number on that are still there, at most `max`.
     pub async fn read(&mut self, from: u64, max: usize) -> Result<Stretch, PortError> {
         let (first, next, last, path) = match &self.of {

@@ -200,6 +200,31 @@ async fn nothing_goes_that_is_in_the_books_and_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_cannot_be_read_holds_up_no_new_epoch() {
+    let root = tempfile::tempdir().unwrap();
+    let bed = Bed::governed_at(OutagePolicy::Open, Some(root.path())).await;
+    bed.open(1, 0, 0).await;
+    let request = bed.request();
+    let held = bed.admitted(request, 10).await;
+    bed.end(request, held, 4).await;
+    bed.stands(1, 4, 0).await;
+    // Handed over and told, and not booked: the disk alone has it.
+    eventually("it is handed over", || bed.usage.waiting() == 1).await;
+    let directory = root.path().join(bed.journal.id().to_string());
+    let segments = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+    for segment in segments.filter(|path| path.extension().is_some_and(|extension| extension == "seg")) {
+        std::fs::remove_file(&segment).unwrap();
+        std::fs::create_dir(&segment).unwrap();
+    }
+    let running = bed.admitted(bed.request(), 20).await;
+    bed.store.begin(2).await.unwrap();
+    bed.declares(2).await;
+    bed.open(2, 4, 1).await;
+    bed.stands(2, 4, 20).await;
+    drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_under_limits_is_told_what_the_books_did_not_have_then() {
     let bed = Bed::start(OutagePolicy::Open, None).await;
     bed.store.begin(1).await.unwrap();
