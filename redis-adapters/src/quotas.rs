@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use shared::contract::keys::quota_recalled;
 use shared::contract::scripts::ScriptCall;
 use shared::contract::scripts::quota::{
-    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, life, life_said,
-    named_account, open, recall, release, release_holds, release_owner, settle, standing, stood, take_wanted,
-    want,
+    QUOTA, QUOTA_EPOCH, admission, admit, begin, declare, epoch, give_back, keep, last_epoch, life,
+    life_said, named_account, open, recall, release, release_holds, release_owner, settle, standing, stood,
+    take_wanted, want,
 };
 use shared::ids::JournalId;
 use shared::ports::{At, PortError, QuotaStore};
@@ -90,6 +90,14 @@ impl RedisQuotas {
         Ok(At { at: UnixMillis(at), said: parts.collect() })
     }
 
+    /// The only number of a reply; `None`: it has none.
+    async fn number(&self, call: ScriptCall) -> Result<Option<u64>, PortError> {
+        match self.words(call).await?.as_slice() {
+            [] => Ok(None),
+            [number, ..] => number.parse().map(Some).map_err(|_| PortError::Unreadable),
+        }
+    }
+
     /// What [`QUOTA_EPOCH`] answers.
     async fn words(&self, call: ScriptCall) -> Result<Vec<String>, PortError> {
         let reply = items(self.link.eval(QUOTA_EPOCH, call, DEADLINE).await?).ok_or(PortError::Unreadable)?;
@@ -113,10 +121,11 @@ fn flag(part: Option<&String>) -> Result<bool, PortError> {
 #[async_trait]
 impl QuotaStore for RedisQuotas {
     async fn epoch(&self) -> Result<Option<u64>, PortError> {
-        match self.words(epoch()).await?.as_slice() {
-            [] => Ok(None),
-            [epoch, ..] => epoch.parse().map(Some).map_err(|_| PortError::Unreadable),
-        }
+        self.number(epoch()).await
+    }
+
+    async fn last_epoch(&self) -> Result<Option<u64>, PortError> {
+        self.number(last_epoch()).await
     }
 
     async fn begin(&self, epoch: u64) -> Result<(), PortError> {

@@ -166,14 +166,16 @@ impl Opener {
             return Ok(said);
         }
         let kept = budget_epoch::kept(self.db.reader()).await.map_err(Error::from)?;
-        let epoch = match epoch_now(kept, said) {
+        let last = self.quotas.last_epoch().await?;
+        let epoch = match epoch_now(kept, said, last) {
             EpochNow::InForce(epoch) => epoch,
             EpochNow::Begins(epoch) if self.begin(kept, said, epoch).await? => epoch,
             EpochNow::Begins(_) => return Ok(None),
         };
-        // Before the first one there was nothing to lose, and who has looked before knows all that have beaten.
+        // Before the first one there was nothing to lose, and who has looked until now knows all that have beaten.
         let is_first = kept == 0 && said.is_none();
-        if self.epoch.is_none() && !is_first && !self.nodes.is_in_process() {
+        let is_blind = self.looked_at_ms.is_none_or(|at| at.saturating_add(BLIND_MS) < now_ms);
+        if (self.epoch.is_none() || is_blind) && !is_first && !self.nodes.is_in_process() {
             self.unheard_until_ms = Some(now_ms.saturating_add(UNHEARD_MS));
         }
         tracing::info!(epoch, before = self.epoch, "the store of budgets is in another epoch");
@@ -371,6 +373,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often the nodes are looked at while nothing is to be opened, so that each journal is known before its gateway can die.
 const LOOK_MS: u64 = 1_000;
+/// So long after its last look one does not know all gateways any more: the database was away.
+const BLIND_MS: u64 = 3 * LOOK_MS;
 /// Longer than a beat takes ([`BEAT_MS`](shared::contract::node::BEAT_MS)).
 const UNHEARD_MS: u64 = 3_000;
 const READ_DEADLINE: Duration = Duration::from_secs(30);

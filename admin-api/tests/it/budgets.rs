@@ -630,6 +630,18 @@ async fn who_has_just_begun_to_look_waits_for_gateways_that_nobody_knows(hub: Hu
         assert_eq!(stage.opener.step(now_ms).await.unwrap(), held_up(HeldUp::Unheard));
     }
     assert_eq!(stage.opener.step(8_000).await.unwrap().accounts, 1);
+    // It could not look for a while, as when the database is away: whoever came and beat meanwhile it does not know.
+    for (began_ms, is_blind) in [(20_000, true), (23_500, false)] {
+        let epoch = stage.quotas.epoch().await.unwrap().unwrap() + 1;
+        stage.quotas.begin(0).await.unwrap();
+        stage.quotas.want(AccountId::User(UserId(ada))).await.unwrap();
+        stage.beats("a", stage_revision(&hub).await, Some(epoch)).await;
+        let opened = stage.opener.step(began_ms).await.unwrap();
+        assert_eq!(opened == held_up(HeldUp::Unheard), is_blind, "{opened:?}");
+        assert_eq!(opened.accounts, usize::from(!is_blind));
+        assert_eq!(stage.quotas.epoch().await.unwrap(), Some(epoch));
+        stage.opener.step(began_ms + 3_000).await.unwrap();
+    }
 }
 
 async fn openers_at_once_begin_one_epoch(hub: Hub) {

@@ -551,11 +551,13 @@ async fn an_old_copy_of_an_open_account_lets_nobody_in_although_nobody_knows_yet
         escrow: None,
     };
     assert!(open_account(&*quotas, ACCOUNT, 1, &Opening::default()).await.unwrap());
+    quotas.begin(1).await.unwrap();
     redis.cli(&["SAVE"]);
     assert!(matches!(quotas.admit(ACCOUNT, &ask(1), 1).await.unwrap().said, Admission::Admitted { .. }));
     redis.kill();
     redis.start_server();
     quotas = RedisQuotas::unannounced(redis.link().await);
+    assert_eq!((quotas.epoch().await.unwrap(), quotas.last_epoch().await.unwrap()), (None, Some(1)));
     assert_eq!(quotas.admit(ACCOUNT, &ask(2), 1).await.unwrap().said, Admission::Unseeded);
     let nothing = Settle { journal: owner, charges: Vec::new(), backs: Vec::new() };
     assert!(!quotas.settle(ACCOUNT, &nothing, 1).await.unwrap().said);

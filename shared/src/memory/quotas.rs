@@ -55,6 +55,10 @@ impl QuotaStore for MemoryQuotas {
         Ok(Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch != 0))
     }
 
+    async fn last_epoch(&self) -> Result<Option<u64>, PortError> {
+        self.epoch().await
+    }
+
     async fn begin(&self, epoch: u64) -> Result<(), PortError> {
         self.epoch.store(epoch, Ordering::Release);
         Ok(())

@@ -26,6 +26,9 @@ pub trait QuotaStore: Send + Sync {
     /// it last started, so that it may have lost a part.
     async fn epoch(&self) -> Result<Option<u64>, PortError>;
 
+    /// The epoch that it has heard of last, also one of before it started: accounts may be in it. `None`: it knows none.
+    async fn last_epoch(&self) -> Result<Option<u64>, PortError>;
+
     /// Begins an epoch, for all accounts: [`crate::rules::quota::epoch_of`] says which one an account is in.
     async fn begin(&self, epoch: u64) -> Result<(), PortError>;
 

@@ -64,6 +64,10 @@ impl QuotaStore for Cut {
         self.quotas.epoch().await
     }
 
+    async fn last_epoch(&self) -> Result<Option<u64>, PortError> {
+        self.quotas.last_epoch().await
+    }
+
     async fn begin(&self, epoch: u64) -> Result<(), PortError> {
         self.quotas.begin(epoch).await
     }

@@ -33,6 +33,12 @@ pub fn epoch() -> ScriptCall {
     epoch_call("epoch", String::new())
 }
 
+/// Asks [`QUOTA_EPOCH`] which epoch it has heard of last, in whatever run of Redis.
+#[must_use]
+pub fn last_epoch() -> ScriptCall {
+    epoch_call("last", String::new())
+}
+
 /// Begins one.
 #[must_use]
 pub fn begin(epoch: u64) -> ScriptCall {

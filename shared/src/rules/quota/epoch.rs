@@ -9,13 +9,13 @@ pub enum EpochNow {
     Begins(u64),
 }
 
-/// How the epoch stands when the database has `kept` (0: none yet) and the store says `said`.
+/// How the epoch stands when the database has `kept` (0: none yet), the store says `said`, and has heard of `last` before it started.
 #[must_use]
-pub fn epoch_now(kept: u64, said: Option<u64>) -> EpochNow {
+pub fn epoch_now(kept: u64, said: Option<u64>, last: Option<u64>) -> EpochNow {
     match said {
         Some(said) if said == kept => EpochNow::InForce(kept),
-        // After a backup came back the database may be the older one.
-        _ => EpochNow::Begins(kept.max(said.unwrap_or(0)).saturating_add(1)),
+        // After a backup came back the database may be the older one, and the store's accounts in later epochs than it knows.
+        _ => EpochNow::Begins(kept.max(said.max(last).unwrap_or(0)).saturating_add(1)),
     }
 }
 
@@ -36,14 +36,17 @@ mod tests {
     #[test]
     fn an_epoch_begins_where_the_store_and_the_database_do_not_agree() {
         use EpochNow::{Begins, InForce};
-        for (kept, said, expected) in [
-            (0, None, Begins(1)),
-            (3, Some(3), InForce(3)),
-            (3, None, Begins(4)),
-            (3, Some(7), Begins(8)),
-            (7, Some(3), Begins(8)),
+        for (kept, said, last, expected) in [
+            (0, None, None, Begins(1)),
+            (3, Some(3), Some(3), InForce(3)),
+            (3, None, None, Begins(4)),
+            (3, None, Some(3), Begins(4)),
+            (3, None, Some(7), Begins(8)),
+            (3, Some(7), Some(7), Begins(8)),
+            (7, Some(3), Some(3), Begins(8)),
+            (7, None, Some(3), Begins(8)),
         ] {
-            assert_eq!(epoch_now(kept, said), expected, "{kept} {said:?}");
+            assert_eq!(epoch_now(kept, said, last), expected, "{kept} {said:?} {last:?}");
         }
     }
 

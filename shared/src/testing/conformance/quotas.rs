@@ -34,9 +34,11 @@ pub async fn quotas(store: &dyn QuotaStore) {
 
 async fn knows_its_epoch_and_who_is_wanted(store: &dyn QuotaStore) {
     assert_eq!(store.epoch().await.unwrap(), None, "nobody has begun one");
+    assert_eq!(store.last_epoch().await.unwrap(), None);
     for epoch in [1, (1 << 20) - 1] {
         store.begin(epoch).await.unwrap();
         assert_eq!(store.epoch().await.unwrap(), Some(epoch));
+        assert_eq!(store.last_epoch().await.unwrap(), Some(epoch));
     }
     let all = [AccountId::User(UserId(7)), AccountId::User(UserId(8)), AccountId::Provider(ProviderId(7))];
     for account in all.iter().chain(&all) {
