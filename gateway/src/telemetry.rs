@@ -160,8 +160,12 @@ impl JournalMetrics {
         Ok(Self { ends: Mutex::new(ends), bytes, unbooked, is_written })
     }
 
-    fn set(&self, standing: &Standing) {
+    /// `None`: a disk that does not answer has the journal; what is counted stays as it was.
+    fn set(&self, standing: Option<&Standing>, unbooked: u64) {
         let big = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.unbooked.set(big(unbooked));
+        self.is_written.set(i64::from(standing.is_some_and(|standing| standing.health == Health::Fine)));
+        let Some(standing) = standing else { return };
         let ends = self.ends.lock();
         let Ends { on_disk, in_memory, lost } = standing.ends;
         for (kept, count) in [("on_disk", on_disk), ("in_memory", in_memory), ("lost", lost)] {
@@ -169,8 +173,6 @@ impl JournalMetrics {
             told.inc_by(count.saturating_sub(told.get()));
         }
         self.bytes.set(big(standing.bytes));
-        self.unbooked.set(big(standing.unbooked));
-        self.is_written.set(i64::from(standing.health == Health::Fine));
     }
 }
 
@@ -245,7 +247,7 @@ impl BudgetMetrics {
 pub fn render(hub: &Hub) -> String {
     let Some(metrics) = &hub.metrics else { return String::new() };
     metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
-    metrics.journal.set(&hub.journal.standing());
+    metrics.journal.set(hub.journal.standing().as_ref(), hub.journal.marks().unbooked());
     metrics.budgets.set(&hub.budgets.figures());
     let revision = hub.live.load().revision();
     metrics.revision.set(i64::try_from(revision.0).unwrap_or(i64::MAX));

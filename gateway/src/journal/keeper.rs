@@ -1,9 +1,11 @@
 //! Keeps the journal's files: syncs what was written, takes away what nobody needs, and notices when the disk is full,
 //! broken or does not answer.
 
-use super::{SYNC_EVERY, UsageJournal};
+use super::directory::Directory;
+use super::{LOCK_PATIENCE, SYNC_EVERY, UsageJournal};
 use crate::events;
-use shared::journal::Health;
+use parking_lot::MutexGuard;
+use shared::journal::{Health, Journal};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +29,7 @@ pub async fn run(journal: Arc<UsageJournal>, mut stop: watch::Receiver<bool>) {
             () = sleep(LOOK_EVERY) => false,
         };
         keep(&journal, &mut synced, &mut stop).await;
-        let health = journal.journal.lock().health();
+        let health = look(&journal).map_or(Health::Stalled, |inner| inner.health());
         if health != told && journal.root.is_some() {
             events::journal_health(health);
         }
@@ -48,7 +50,10 @@ pub(super) async fn is_over(stop: &mut watch::Receiver<bool>) -> bool {
 async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64, stop: &mut watch::Receiver<bool>) {
     let is_dirty = journal.is_dirty.swap(false, Ordering::AcqRel);
     let unsynced = {
-        let mut inner = journal.journal.lock();
+        let Some(mut inner) = look(journal) else {
+            journal.is_dirty.fetch_or(is_dirty, Ordering::AcqRel);
+            return;
+        };
         let was_fine = inner.health() == Health::Fine;
         inner.catch_up(journal.now_ms());
         if is_dirty || !was_fine { inner.disk_mut().take_unsynced() } else { None }
@@ -58,9 +63,9 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64, stop: &mut watch::R
         let synced_now = sync(journal, move || unsynced.sync(), STALLED_AFTER, stop).await;
         if let Err(error) = synced_now {
             let is_news = {
-                let mut inner = journal.journal.lock();
+                let inner = look(journal);
                 // Removed meanwhile, because nothing of it is needed any more: the process ends.
-                !inner.disk().is_empty() && inner.sync_failed(journal.now_ms())
+                inner.is_some_and(|mut inner| !inner.disk().is_empty() && inner.sync_failed(journal.now_ms()))
             };
             if is_news {
                 events::journal_sync_failed(&error);
@@ -70,7 +75,7 @@ async fn keep(journal: &Arc<UsageJournal>, synced: &mut u64, stop: &mut watch::R
         *synced = newest;
     }
     let needless = {
-        let mut inner = journal.locked();
+        let Some(mut inner) = journal.try_locked(LOCK_PATIENCE) else { return };
         let numbers = inner.take_removable(*synced);
         numbers.into_iter().map(|number| inner.disk().segment(number)).collect::<Vec<_>>()
     };
@@ -92,14 +97,27 @@ async fn sync(
     if let Ok(synced) = timeout(patience, &mut syncing).await {
         return synced?;
     }
-    journal.journal.lock().stall(true);
+    if let Some(mut inner) = look(journal) {
+        inner.stall(true);
+    }
     events::journal_health(Health::Stalled);
     let synced = tokio::select! {
         synced = &mut syncing => synced,
         _ = is_over(stop) => return Err(io::ErrorKind::TimedOut.into()),
     };
-    journal.journal.lock().stall(false);
+    // A write may hang beside it.
+    while look(journal).map(|mut inner| inner.stall(false)).is_none() {
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            _ = is_over(stop) => break,
+        }
+    }
     synced?
+}
+
+/// The journal, unless a disk that does not answer has it: this is not waited for on a thread that serves.
+fn look(journal: &UsageJournal) -> Option<MutexGuard<'_, Journal<Directory>>> {
+    journal.journal.try_lock_for(LOCK_PATIENCE)
 }
 
 /// How often the journal is looked at when nothing is written.
@@ -128,14 +146,14 @@ mod tests {
         };
         let syncing = sync(&journal, hangs, Duration::from_millis(1), &mut stopped);
         let stopping = async {
-            while journal.standing().health != Health::Stalled {
+            while journal.standing().unwrap().health != Health::Stalled {
                 tokio::task::yield_now().await;
             }
             stop.send(true).unwrap();
         };
         let (synced, ()) = tokio::join!(syncing, stopping);
         assert_eq!(synced.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(journal.standing().health, Health::Stalled);
+        assert_eq!(journal.standing().unwrap().health, Health::Stalled);
         drop(answer);
     }
 }

@@ -75,8 +75,6 @@ pub struct Standing {
     pub health: Health,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Records that are not in the books yet.
-    pub unbooked: u64,
     /// What became of the ends so far.
     pub ends: Ends,
 }
@@ -203,16 +201,11 @@ impl UsageJournal {
         Some((records, left_out + unread))
     }
 
-    /// How it is.
+    /// How it is. Blocks for up to [`LOCK_PATIENCE`]; `None` when a disk that does not answer has the journal for longer than that.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        let journal = self.journal.lock();
-        Standing {
-            health: journal.health(),
-            bytes: journal.total_bytes(),
-            unbooked: journal.last_seq() - journal.watermark(),
-            ends: journal.ends(),
-        }
+    pub fn standing(&self) -> Option<Standing> {
+        let journal = self.journal.try_lock_for(LOCK_PATIENCE)?;
+        Some(Standing { health: journal.health(), bytes: journal.total_bytes(), ends: journal.ends() })
     }
 
     /// How far it is.
@@ -263,17 +256,10 @@ impl UsageJournal {
         self.adopts.notify_one();
     }
 
-    /// The journal, with what was told by now.
-    fn locked(&self) -> MutexGuard<'_, Journal<Directory>> {
-        let mut journal = self.journal.lock();
-        // Behind the lock: what goes now is in the books by what is known now.
-        journal.set_told(self.marks.told());
-        journal
-    }
-
-    /// The same, unless somebody has it for longer than that: a disk may not answer.
+    /// The journal, with what was told by now, unless somebody has it for longer than that: a disk may not answer.
     fn try_locked(&self, patience: Duration) -> Option<MutexGuard<'_, Journal<Directory>>> {
         let mut journal = self.journal.try_lock_for(patience)?;
+        // Behind the lock: what goes now is in the books by what is known now.
         journal.set_told(self.marks.told());
         Some(journal)
     }
@@ -293,7 +279,7 @@ impl UsageJournal {
     /// The records from this number on, at most `max`.
     async fn read(&self, from: u64, max: usize, cache: &mut Cache) -> Result<Vec<Bytes>, PortError> {
         let (number, last, path) = {
-            let journal = self.journal.lock();
+            let journal = self.journal.try_lock_for(LOCK_PATIENCE).ok_or(PortError::Unavailable)?;
             match journal.next(from, max) {
                 Next::Nothing => return Ok(Vec::new()),
                 Next::Here(records) => return Ok(records),
@@ -304,10 +290,12 @@ impl UsageJournal {
         Ok(shared::journal::records(&segment, from, last, max))
     }
 
-    fn advance(&self, progress: Progress) {
-        let mut journal = self.locked();
+    /// Notes how far the books are. False: a disk that does not answer has the journal.
+    fn advance(&self, progress: Progress) -> bool {
+        let Some(mut journal) = self.try_locked(LOCK_PATIENCE) else { return false };
         journal.advance(progress);
         self.marks.set_floor(journal.watermark());
+        true
     }
 }
 

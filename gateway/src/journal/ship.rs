@@ -112,7 +112,7 @@ impl Shipper {
             Err(error) if self.was_fine => {
                 // Told once, not with each try.
                 self.was_fine = false;
-                events::usage_waits(error, self.journal.standing().unbooked);
+                events::usage_waits(error, self.journal.marks.unbooked());
             }
             Ok(_) | Err(_) => {}
         }
@@ -132,8 +132,8 @@ impl Shipper {
         }
         let batch = UsageBatch { journal: self.journal.id(), floor, first, records };
         let progress = self.stream.append(batch).await?;
-        self.journal.advance(progress);
-        Ok(self.handover.heard(progress))
+        // Not noted it is handed over again, and known there.
+        if self.journal.advance(progress) { Ok(self.handover.heard(progress)) } else { Ok(Step::Stuck) }
     }
 
     async fn step_left(&mut self) -> Result<Step, PortError> {

@@ -1,7 +1,7 @@
 //! A journal as those read it who tell what requests cost: by number, beside whoever writes it and hands it over.
 
 use super::directory::segment;
-use super::{Cache, UsageJournal};
+use super::{Cache, LOCK_PATIENCE, UsageJournal};
 use bytes::Bytes;
 use shared::ids::JournalId;
 use shared::journal::{Found, Level, Next, records};
@@ -174,11 +174,11 @@ impl Source {
     pub fn past(&self, from: u64) -> u64 {
         let last = match &self.of {
             Of::Own(own) => {
-                let journal = own.journal.lock();
-                match journal.next(journal.first_from(from), 1) {
+                let journal = own.journal.try_lock_for(LOCK_PATIENCE);
+                journal.map_or(from, |journal| match journal.next(journal.first_from(from), 1) {
                     Next::There(number) => journal.end_of(number),
                     Next::Nothing | Next::Here(_) => from,
-                }
+                })
             }
             Of::Adopted(adopted) => match adopted.found.next(adopted.found.first_from(from), 1) {
                 Next::There(number) => adopted.found.end_of(number),
@@ -192,7 +192,7 @@ impl Source {
     pub async fn read(&mut self, from: u64, max: usize) -> Result<Stretch, PortError> {
         let (first, next, last, path) = match &self.of {
             Of::Own(own) => {
-                let journal = own.journal.lock();
+                let journal = own.journal.try_lock_for(LOCK_PATIENCE).ok_or(PortError::Unavailable)?;
                 let first = journal.first_from(from);
                 let next = journal.next(first, max);
                 let (last, path) = match &next {

@@ -37,6 +37,7 @@ fn who_only_looks_does_not_wait_for_a_disk_that_has_the_journal() {
     let journal = in_memory();
     let held = journal.journal.lock();
     assert_eq!(journal.running(1), None);
+    assert!(journal.standing().is_none());
     drop(held);
     assert_eq!(journal.running(1), Some((Vec::new(), 0)));
 }

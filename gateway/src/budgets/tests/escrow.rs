@@ -164,7 +164,7 @@ async fn what_is_put_aside_ahead_at_a_stop_goes_back_or_the_journal_stays_for_wh
         })
         .await;
         bed.usage.discard(9);
-        eventually("all is booked", || bed.journal.standing().unbooked == 0).await;
+        eventually("all is booked", || bed.journal.marks().unbooked() == 0).await;
         assert!(bed.window(1).await.escrowed.0 > 0);
         bed.cut(is_away);
         let store = bed.stop().await;
