@@ -8,6 +8,7 @@ use process::ProcessConfig;
 use shared::vars::{VarProblem, Vars};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Variables, with stand-ins.
 pub struct Environment {
@@ -15,6 +16,8 @@ pub struct Environment {
     stand_ins: HashMap<&'static str, String>,
     /// True when the admin token was made by this start, so that it must be shown.
     pub has_new_token: bool,
+    /// The demo's data, gone with this.
+    throw_away: Option<TempDir>,
 }
 
 impl Environment {
@@ -50,8 +53,9 @@ impl Environment {
     /// For the demo: a throw-away database, free ports unless they are set, quiet logs.
     pub fn for_demo() -> Result<Self> {
         let mut environment = Self::of_process();
-        let data_dir = std::env::temp_dir().join(format!("claude-code-hub-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&data_dir)?;
+        // For its owner alone, under a name that nobody can have taken before.
+        let throw_away = tempfile::Builder::new().prefix("claude-code-hub-demo-").tempdir()?;
+        let data_dir = throw_away.path().to_owned();
         environment.set.remove("DSN");
         environment.set.insert("DATA_DIR".to_owned(), data_dir.display().to_string());
         environment.database_in(&data_dir);
@@ -65,6 +69,7 @@ impl Environment {
             environment.stand_ins.insert(name, "127.0.0.1:0".to_owned());
         }
         environment.stand_ins.insert("LOG_LEVEL", "warn,gateway=info".to_owned());
+        environment.throw_away = Some(throw_away);
         Ok(environment)
     }
 
@@ -87,7 +92,7 @@ impl Environment {
     }
 
     fn of_process() -> Self {
-        Self { set: process::variables(), stand_ins: HashMap::new(), has_new_token: false }
+        Self { set: process::variables(), stand_ins: HashMap::new(), has_new_token: false, throw_away: None }
     }
 
     fn is_unset(&self, name: &str) -> bool {

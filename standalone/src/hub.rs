@@ -96,7 +96,6 @@ pub async fn serve(settings: Settings, environment: &Environment) -> Result<()> 
 
 /// The demo, from start to end.
 pub async fn demo(settings: Settings) -> Result<()> {
-    let data_dir = settings.process.data_dir.clone();
     let upstream = Simulator::start(SimulatorConfig::default()).await?;
     let hub = Hub::start(settings).await?;
     say(&format!(
@@ -108,7 +107,6 @@ pub async fn demo(settings: Settings) -> Result<()> {
     let shown = demo::run(&hub.admin_client, hub.gateway.address, &upstream).await;
     let stopped = hub.stop().await;
     upstream.shutdown().await;
-    std::fs::remove_dir_all(&data_dir).context("cannot remove the demo's data")?;
     shown.and(stopped)
 }
 

@@ -250,12 +250,13 @@ async fn a_taken_port_is_named() {
 #[tokio::test]
 async fn the_demo_shows_books_that_equal_the_upstreams_count() {
     let data = tempfile::tempdir().unwrap();
-    let run = command(data.path()).arg("demo").output();
+    let run = command(data.path()).arg("demo").env("TMPDIR", data.path()).output();
     let output = timeout(PATIENCE, run).await.expect("an end in time").unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("message_stop") && text.contains("overloaded"), "{text}");
     assert!(text.contains("The books equal the upstream's own count."), "{text}");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "nothing of it stays");
 }
 
 #[tokio::test]
