@@ -9,9 +9,9 @@ use crate::guards::receive::BodyMemory;
 use crate::journal::UsageJournal;
 use crate::live::InForce;
 use crate::responses::Responses;
+use crate::server::StartError;
 use crate::sessions::{Sessions, Word};
 use crate::telemetry::Metrics;
-use egress::TrustError;
 use shared::contract::breaker::Report;
 use shared::ids::JournalId;
 use shared::ports::{BreakerStore, QuotaStore, ResponseStore, SessionStore};
@@ -42,8 +42,8 @@ pub struct Hub {
     pub door: Door,
     /// What runs.
     pub load: Load,
-    /// What is counted; `None` only if the metrics could not be registered.
-    pub metrics: Option<Metrics>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// What arrives and from whom.
@@ -76,8 +76,9 @@ impl Hub {
         sessions: Arc<dyn SessionStore>,
         responses: Arc<dyn ResponseStore>,
         quotas: Arc<dyn QuotaStore>,
-    ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), TrustError> {
-        let upstreams = Upstreams::new(config.upstream_ca_file.as_deref())?;
+    ) -> Result<(Self, mpsc::Receiver<Report>, mpsc::Receiver<Word>), StartError> {
+        let upstreams =
+            Upstreams::new(config.upstream_ca_file.as_deref()).map_err(StartError::Authorities)?;
         let id = JournalId::from_parts(now(), &rand::random());
         let (circuits, reports) = Circuits::new(id.to_string(), config.circuits, breakers);
         let (sessions, words) = Sessions::new(sessions, config.session_ttl);
@@ -102,7 +103,7 @@ impl Hub {
                 },
             },
             load: Load { running: AtomicUsize::new(0), resend: Mutex::new(ResendBudget::new(now())) },
-            metrics: Metrics::new().ok(),
+            metrics: Metrics::new()?,
         };
         Ok((hub, reports, words))
     }

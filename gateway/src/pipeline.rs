@@ -81,9 +81,7 @@ async fn request(hub: &Hub, seat: &mut Seat<'_>) {
 /// Answers what is no HTTP request. Its path is unknown, so the dialect is the one that most clients can show.
 pub async fn refuse_unreadable(hub: &Hub, session: &mut ServerSession) {
     let reject = Reject::UnreadableHead;
-    if let Some(metrics) = &hub.metrics {
-        metrics.count_refusal(reject.label());
-    }
+    hub.metrics.count_refusal(reject.label());
     if let Ok((head, body)) = reject.answer(Dialect::OpenaiChat, request_id(now())) {
         // The client may have hung up; there is nobody else to tell.
         let _ = session.write_error_response(head, body).await;
@@ -301,9 +299,7 @@ async fn refuse(
     arrival: &Arrival,
     reject: &Reject,
 ) -> Ending {
-    if let Some(metrics) = &hub.metrics {
-        metrics.count_refusal(reject.label());
-    }
+    hub.metrics.count_refusal(reject.label());
     if seat.has_begun() {
         seat.add(reject.in_stream(dialect, arrival.id)).await;
         return Ending::Whole;

@@ -75,6 +75,9 @@ pub enum StartError {
     /// The certificate authorities for providers cannot be used.
     #[error("UPSTREAM_CA_FILE cannot be used")]
     Authorities(#[source] TrustError),
+    /// What is counted cannot be registered: two metrics have one name.
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
     /// The sockets that were handed over cannot be used.
     #[error("the sockets cannot be used")]
     Listeners(#[source] io::Error),
@@ -156,8 +159,7 @@ pub async fn start_on(listeners: Listeners, parts: GatewayParts) -> Result<Gatew
     fds.add(OPS.to_owned(), served.ops.into_raw_fd());
     let fds = Arc::new(Mutex::new(fds));
 
-    let made = Hub::new(&config, breakers, sessions, responses, quotas);
-    let (hub, reports, words) = made.map_err(StartError::Authorities)?;
+    let (hub, reports, words) = Hub::new(&config, breakers, sessions, responses, quotas)?;
     let hub = Arc::new(hub);
     let (draining, is_draining) = watch::channel(false);
     let (seats_closed, are_seats_closed) = watch::channel(false);

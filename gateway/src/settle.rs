@@ -202,8 +202,6 @@ pub async fn settle(hub: &Hub, arrival: &Arrival, book: Book) {
         events::cost_above_hold(&record.request, *attempt, *need, *cost);
     }
     events::request_finished(&record);
-    if let Some(metrics) = &hub.metrics {
-        metrics.count_costs_above_hold(above.len());
-        metrics.count(&record);
-    }
+    hub.metrics.count_costs_above_hold(above.len());
+    hub.metrics.count(&record);
 }

@@ -245,7 +245,7 @@ impl BudgetMetrics {
 /// All metrics as Prometheus reads them.
 #[must_use]
 pub fn render(hub: &Hub) -> String {
-    let Some(metrics) = &hub.metrics else { return String::new() };
+    let metrics = &hub.metrics;
     metrics.running.set(i64::try_from(hub.load.running()).unwrap_or(i64::MAX));
     metrics.journal.set(hub.journal.standing().as_ref(), hub.journal.marks().unbooked());
     metrics.budgets.set(&hub.budgets.figures());

@@ -40,6 +40,9 @@ pub enum ConfigError {
     /// TLS cannot be set up: a bug.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] fred::rustls::Error),
+    /// What is counted cannot be registered: two metrics have one name, a bug.
+    #[error("the metrics of the link to Redis cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl RedisConfig {

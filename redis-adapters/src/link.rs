@@ -36,8 +36,8 @@ pub struct Link {
     scripts: Names,
     /// Redis's last answer was an error: told once, not with each call.
     is_refusing: AtomicBool,
-    /// What is counted; `None` only if the metrics could not be registered.
-    metrics: Option<LinkMetrics>,
+    /// What is counted.
+    metrics: LinkMetrics,
     upkeep: Upkeep,
 }
 
@@ -52,7 +52,7 @@ impl Link {
             address: config.address(),
             scripts: Names::default(),
             is_refusing: AtomicBool::new(false),
-            metrics: LinkMetrics::new().ok(),
+            metrics: LinkMetrics::new()?,
             upkeep,
         }))
     }
@@ -139,9 +139,7 @@ impl Link {
     }
 
     fn count(&self, result: CallResult) {
-        if let Some(metrics) = &self.metrics {
-            metrics.count(result);
-        }
+        self.metrics.count(result);
     }
 
     fn with_breaker<T>(&self, ask: impl FnOnce(&mut LinkBreaker) -> T) -> T {
@@ -157,7 +155,7 @@ impl Link {
 #[async_trait]
 impl MetricsPart for Link {
     async fn text(&self) -> String {
-        self.metrics.as_ref().map(|metrics| metrics.text(self.is_open())).unwrap_or_default()
+        self.metrics.text(self.is_open())
     }
 }
 

@@ -190,9 +190,7 @@ async fn ask(hub: Arc<Hub>, live: Arc<Live>, doc: CircuitDoc, count: u32, limit:
     let Heard { status, judged } = question::ask(&hub.upstreams, route, request, preset.family, limit).await;
     let result = if judged.is_answer() { "ok" } else { judged.reason };
     events::provider_probed(id, result, judged.label, status, began.elapsed());
-    if let Some(metrics) = &hub.metrics {
-        metrics.count_probe(result);
-    }
+    hub.metrics.count_probe(result);
     let is_same = hub.live.load().circuit_terms(id) == Some(doc.terms);
     if judged.is_answer() && is_same {
         let label = "served".to_owned();
