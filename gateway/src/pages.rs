@@ -86,7 +86,7 @@ pub async fn local(seat: &mut Seat<'_>, page: LocalPage) {
 }
 
 async fn send(seat: &mut Seat<'_>, status: u16, content_type: &str, body: Bytes, arrival: Option<&Arrival>) {
-    let is_head = seat.session().req_header().method == http::Method::HEAD;
+    let is_head = seat.http().req_header().method == http::Method::HEAD;
     let head = || -> pingora::Result<ResponseHeader> {
         let mut head = ResponseHeader::build_no_case(status, Some(3))?;
         head.insert_header("content-type", content_type)?;

@@ -1,15 +1,15 @@
 //! The whole life of a request, top to bottom. Each step calls into its own room.
 //!
 //! ```text
-//!  head ─► who calls ─► body ─► what is asked ─► may it ─► ┌ choose ─► prepare ─► forward ─► classify ┐
-//!                                                          └───────────── again ◄──────────────────────┘
-//!                                                                          │ an answer
-//!                                             books ◄─ settle ◄─ tap ◄─ relay
+//!  head ─► who calls ─► body ─► what is asked ─► may it ─► content rules ─► conversation ─► budgets ─┐
+//!   ┌────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!   └► ┌ choose ─► prepare ─► forward ─► classify ┐ an answer
+//!      └───────────────── again ◄─────────────────┴─────────► relay, with the tap ─► settle ─► books
 //! ```
 //! What is to be booked is written to the journal twice: before a provider is called (*begin*, in `dispatch`), and
 //! before the seat has the last byte (*end*, in `settle`).
 //!
-//! Between *may it* and *choose* are the content rules (6) and the conversation (5): what is answered here is none.
+//! What the content rules answer here belongs to no conversation and counts in no budget, so they come before both.
 
 use crate::budgets::need::Need;
 use crate::ctx::{Arrival, Asked, Book, Origin, Target, cut};
@@ -49,13 +49,13 @@ pub async fn serve(hub: &Hub, session: &mut ServerSession) -> bool {
 }
 
 async fn request(hub: &Hub, seat: &mut Seat<'_>) {
-    // 1 head: what is it, and whose?
-    let session = seat.session();
-    let arrival = arrive(hub, session);
-    let path = session.req_header().uri.path().to_owned();
-    let method = session.req_header().method.clone();
-    let route = detect(&request_head(session, &method, &path));
-    if is_oversized(seat.session()) {
+    // Head: what is it, and whose?
+    let http = seat.http();
+    let arrival = arrive(hub, http);
+    let path = http.req_header().uri.path().to_owned();
+    let method = http.req_header().method.clone();
+    let route = detect(&request_head(http, &method, &path));
+    if is_oversized(http) {
         return turn_away(hub, seat, &arrival, called(&route), &Reject::HeadersTooLarge).await;
     }
     match route {
@@ -92,26 +92,27 @@ pub async fn refuse_unreadable(hub: &Hub, session: &mut ServerSession) {
 async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: Endpoint<'_>) {
     let dialect = endpoint.family.dialect();
     let name = endpoint.family.as_str();
-    // 2 who calls: decided before any byte of the body is read.
+    // Who calls: decided before any byte of the body is read.
     let principal = match who_calls(hub, seat, arrival) {
         Ok(principal) => principal,
         Err(reject) => return turn_away(hub, seat, arrival, (name, dialect), &reject).await,
     };
-    let mut book = Book::open(arrival, &principal, name, rand::random());
-    let mut session = None;
+    let mut page = Page { book: Book::open(arrival, &principal, name, rand::random()), session: None };
     let family = endpoint.family;
-    let ending = match steps(hub, seat, arrival, &principal, endpoint, (&mut book, &mut session)).await {
+    let ending = match steps(hub, seat, arrival, &principal, endpoint, &mut page).await {
         Ok(ending) => ending,
         Err(reject) => {
-            book.refused(if seat.has_begun() { 200 } else { reject.status() }, reject.label());
+            page.book.refused(if seat.has_begun() { 200 } else { reject.status() }, reject.label());
             refuse(hub, seat, dialect, arrival, &reject).await
         }
     };
+    let Page { book, session } = page;
+    // Before the page is closed, which takes it.
     if let Some(session) = &session {
         hub.sessions.saw(session, book.entry());
     }
     let served = book.served();
-    // 14 settle: always runs, also when the seat has left. Only then the last byte leaves.
+    // Settle: always runs, also when the seat has left. Only then the last byte leaves.
     settle::settle(hub, arrival, book).await;
     // The next turn is to find the conversation where this one left it.
     if let (Some(session), Some(served)) = (session, served) {
@@ -120,28 +121,35 @@ async fn exchange(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival, endpoint: E
     end(seat, ending).await;
 }
 
-/// Steps 3 to 13. An `Err` is our own refusal; everything else was answered on the way.
+/// What a request leaves behind, filled in on its way.
+struct Page {
+    book: Book,
+    /// The conversation that it belongs to, where anything tells.
+    session: Option<Session>,
+}
+
+/// From the body to the relayed answer. An `Err` is our own refusal; everything else was answered on the way.
 async fn steps(
     hub: &Hub,
     seat: &mut Seat<'_>,
     arrival: &Arrival,
     principal: &Principal,
     endpoint: Endpoint<'_>,
-    (book, session): (&mut Book, &mut Option<Session>),
+    Page { book, session }: &mut Page,
 ) -> Result<Ending, Reject> {
-    // 3 receive the body, once, and read what decisions need.
+    // Receive the body, once, and read what decisions need.
     let target = target(seat, &endpoint);
     let body = receive::receive(seat, &hub.door.body_memory).await?;
     let path_model = endpoint.path_model.map(|m| m.value);
     let asked = understand::understand(endpoint.family, target, path_model, body)?;
     book.asked(&asked);
-    // 4 access: may this client use the key, and the key this model?
+    // May it: may this client use the key, and the key this model?
     understand::may_use(principal, &arrival.origin, &asked)?;
-    // 6 content rules: a warm-up is answered here. It is no part of a conversation, and nothing is counted or put aside for it.
+    // Content rules: a warm-up is answered here.
     if warmup::is_answered_here(&arrival.live, &asked) {
         return Ok(warmup::answer(seat, arrival, &asked, book).await);
     }
-    // 5 session: which conversation is it, and who has its prompt cache?
+    // Conversation: which one is it, and who has its prompt cache?
     *session = converse(hub, seat, arrival, principal, &asked, book).await;
     // A response that it goes on from is at one account alone.
     let follow = hub.responses.follow(arrival, principal, &asked).await;
@@ -151,18 +159,18 @@ async fn steps(
             Reject::PreviousResponseNotFound
         }
     })?;
-    // 7 admit: have its budgets room? What it may cost is put aside until the books know what it did.
+    // Budgets: do they have room for it? What it may cost is put aside until the books know what it did.
     let need = Need::of(&hub.budgets.histories, arrival, principal, &asked);
     let applicant = admit::Applicant { arrival, principal, asked: &asked, session: session.as_ref(), only };
     admit::admit(hub, seat, applicant, &need, book).await?;
-    // 8–12 choose a provider, forward, classify, again: until an answer is real or nobody is left.
+    // Choose a provider, prepare, forward, classify, again: until an answer is real or nobody is left.
     let session_key = session.as_ref().map(Session::short_key);
     let job = dispatch::Job { hub, arrival, principal, asked: &asked, only, need: &need, session_key };
     // Boxed, and dropped here, as the parts of the relay are: an open stream then keeps only the frame of its own.
     let mut keep_alive = KeepAlive::of(&asked, hub.door.waits.stream_keep_alive);
     let found = Box::pin(dispatch::find_answer(&job, seat, book, &mut keep_alive, session)).await?;
     match found {
-        // 12–13 relay it, reading along. The body is not needed any more: its memory is free again.
+        // Relay it, reading along. The body is not needed any more: its memory is free again.
         dispatch::Found::Answer(answer, terms, admission) => {
             let keeps = responses::kept_for(&asked, principal.key.id);
             drop(asked);
@@ -185,7 +193,7 @@ async fn converse(
     asked: &Asked,
     book: &mut Book,
 ) -> Option<Session> {
-    let id = identify(&seat.session().req_header().headers, &asked.facts.session, &asked.body.bytes)?;
+    let id = identify(&seat.http().req_header().headers, &asked.facts.session, &asked.body.bytes)?;
     let groups = effective_groups(&principal.user, &principal.key);
     let count = asked.facts.work.message_count;
     let session = hub.sessions.find(principal.key.id, &id, count, &arrival.live, groups).await;
@@ -240,7 +248,7 @@ fn is_oversized(session: &ServerSession) -> bool {
 
 fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Principal, Reject> {
     hub.live.check(&arrival.live, arrival.at).map_err(Reject::Config)?;
-    let head = seat.session().req_header();
+    let head = seat.http().req_header();
     authenticate::authenticate(
         &head.headers,
         head.uri.query(),
@@ -252,7 +260,7 @@ fn who_calls(hub: &Hub, seat: &mut Seat<'_>, arrival: &Arrival) -> Result<Princi
 }
 
 fn target(seat: &mut Seat<'_>, endpoint: &Endpoint<'_>) -> Target {
-    let uri = &seat.session().req_header().uri;
+    let uri = &seat.http().req_header().uri;
     Target {
         path: endpoint.path.to_owned(),
         query: uri.query().map(str::to_owned),
@@ -269,7 +277,7 @@ async fn turn_away(
     (endpoint, dialect): (&'static str, Dialect),
     reject: &Reject,
 ) {
-    let head = seat.session().req_header();
+    let head = seat.http().req_header();
     let known = authenticate::recognise(&head.headers, head.uri.query(), &arrival.live);
     let ending = refuse(hub, seat, dialect, arrival, reject).await;
     match known {
@@ -286,7 +294,7 @@ async fn turn_away(
 /// The last byte leaves; what is left of a refused body is read, so that the seat sees the refusal.
 async fn end(seat: &mut Seat<'_>, ending: Ending) {
     ending.leave(seat).await;
-    if !seat.session().is_body_done() {
+    if !seat.http().is_body_done() {
         receive::discard(seat).await;
     }
 }
@@ -304,9 +312,9 @@ async fn refuse(
         seat.add(reject.in_stream(dialect, arrival.id)).await;
         return Ending::Whole;
     }
-    if !seat.session().is_body_done() {
+    if !seat.http().is_body_done() {
         // A body that was not read would be taken for the next request.
-        seat.session().set_keepalive(None);
+        seat.http().set_keepalive(None);
     }
     if let Ok((head, body)) = reject.answer(dialect, arrival.id) {
         seat.start(head).await;

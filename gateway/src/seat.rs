@@ -30,8 +30,8 @@ impl<'a> Seat<'a> {
         Self { session, is_here: true, has_begun: false, write_deadline, told: Vec::new() }
     }
 
-    /// The session, for what only concerns the request.
-    pub fn session(&mut self) -> &mut ServerSession {
+    /// Pingora's session, for what only concerns the request.
+    pub fn http(&mut self) -> &mut ServerSession {
         self.session
     }
 

@@ -85,7 +85,7 @@ pub async fn find_answer(
     session: &mut Option<Session>,
 ) -> Result<Found, Reject> {
     let mut draws = Draws::new(book.seed());
-    let headers = &seat.session().req_header().headers;
+    let headers = &seat.http().req_header().headers;
     let told = [&X_STAINLESS_TIMEOUT, &X_STAINLESS_READ_TIMEOUT].into_iter();
     let told = told.filter_map(|name| headers.get(name)?.to_str().ok());
     let mut plan = Plan::new(Some(caller_deadline(job.arrival.at, told)));
@@ -293,7 +293,7 @@ async fn try_one(
     }
     let (mut end, mut detours) = (None, Detours::default());
     {
-        let prepared = prepare(job, &seat.session().req_header().headers, provider, route);
+        let prepared = prepare(job, &seat.http().req_header().headers, provider, route);
         let mut attempt = pin!(attempt::attempt(job, provider, route, (number, admitted_at), prepared));
         // Set once the seat has left.
         let mut patience = None;

@@ -38,7 +38,7 @@ impl BodyMemory {
 
 /// Reads the whole body of the seat's request.
 pub async fn receive(seat: &mut Seat<'_>, memory: &BodyMemory) -> Result<Held, Reject> {
-    let head = seat.session().req_header();
+    let head = seat.http().req_header();
     let layer = match head.headers.get(CONTENT_ENCODING) {
         Some(value) => encoding(value.to_str().unwrap_or("?")).map_err(|()| Reject::EncodingUnknown)?,
         None => None,
@@ -54,7 +54,7 @@ pub async fn receive(seat: &mut Seat<'_>, memory: &BodyMemory) -> Result<Held, R
         head.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let share = announced.map(|length| memory.take(length)).transpose()?;
     if expects_continue {
-        let _ = seat.session().write_continue_response().await;
+        let _ = seat.http().write_continue_response().await;
     }
     let (raw, share) = read(seat, memory, announced.unwrap_or(0), share).await?;
     let Some(layer) = layer else {
@@ -106,15 +106,15 @@ async fn read(
     announced: usize,
     mut share: Option<OwnedSemaphorePermit>,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Reject> {
-    let session = seat.session();
+    let http = seat.http();
     let mut taken = announced;
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     loop {
         // Under the seat's deadline for each piece.
-        let Ok(piece) = session.read_request_body().await else {
+        let Ok(piece) = http.read_request_body().await else {
             // Where a broken body ends nobody can tell: what follows must not be taken for a request.
-            session.set_keepalive(None);
+            http.set_keepalive(None);
             return Err(Reject::BodyIncomplete);
         };
         let Some(piece) = piece else { break };
@@ -149,10 +149,10 @@ async fn read(
 
 /// Reads and drops what is left of a refused body, so that the client sees the refusal instead of a reset.
 pub async fn discard(seat: &mut Seat<'_>) {
-    let session = seat.session();
+    let http = seat.http();
     let deadline = Instant::now() + DISCARD_DEADLINE;
     let mut left = DISCARD_BOUND;
-    while let Ok(Ok(Some(piece))) = timeout_at(deadline, session.read_request_body()).await {
+    while let Ok(Ok(Some(piece))) = timeout_at(deadline, http.read_request_body()).await {
         match left.checked_sub(piece.len()) {
             Some(rest) => left = rest,
             None => break,
