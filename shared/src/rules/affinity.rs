@@ -119,7 +119,7 @@ pub enum GoneReason {
 }
 
 impl GoneReason {
-    /// The name used in logs and metrics.
+    /// The name used by `explain`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -201,20 +201,6 @@ pub enum Course {
     FailedOver,
     /// The bound provider is gone.
     Replaced,
-}
-
-impl Course {
-    /// The name used in decision chains, logs and metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Drawn => "drawn",
-            Self::Reused => "reused",
-            Self::Spilled => "spilled",
-            Self::FailedOver => "failed_over",
-            Self::Replaced => "replaced",
-        }
-    }
 }
 
 /// Tells how a request came to the provider that served it.

@@ -59,23 +59,6 @@ impl Default for State {
     }
 }
 
-impl GateFailure {
-    /// All failures.
-    pub const ALL: [Self; 5] = [Self::ErrorEvent, Self::Empty, Self::Malformed, Self::Overflow, Self::Cut];
-
-    /// A label for logs and metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::ErrorEvent => "error_event",
-            Self::Empty => "empty_stream",
-            Self::Malformed => "malformed_stream",
-            Self::Overflow => "prebuffer_overflow",
-            Self::Cut => "cut_before_content",
-        }
-    }
-}
-
 impl Gate {
     /// A gate that holds.
     #[must_use]
@@ -273,11 +256,5 @@ mod tests {
         assert!(!lives(Dialect::OpenaiChat, chunk, EIGHT_MINUTES));
         assert!(lives(Dialect::Gemini, "", 299_999));
         assert!(!lives(Dialect::Gemini, "", EIGHT_MINUTES));
-    }
-
-    #[test]
-    fn labels_tell_failures_apart() {
-        let labels: std::collections::HashSet<_> = GateFailure::ALL.map(GateFailure::label).into();
-        assert_eq!(labels.len(), GateFailure::ALL.len());
     }
 }

@@ -50,20 +50,6 @@ pub enum IdSource {
     Content,
 }
 
-impl IdSource {
-    /// The name used in logs and metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::ClaudeHeader => "claude_header",
-            Self::MetadataUserId => "metadata_user_id",
-            Self::CodexHeader => "codex_header",
-            Self::PromptCacheKey => "prompt_cache_key",
-            Self::Content => "content",
-        }
-    }
-}
-
 impl SessionId {
     /// True when the binding that this id leads to may be used for a request with so many messages. Many conversations
     /// begin with the same words: an id made of them is believed from the second message on.
