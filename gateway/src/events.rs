@@ -317,6 +317,7 @@ fn chain(record: &UsageRecord) -> String {
                 format!("{provider_id}:{result}{status}{direct}{resent}")
             }
             ChainStep::Exhausted { .. } => "exhausted".to_owned(),
+            ChainStep::Stopped { reason } => format!("stopped:{reason}"),
             ChainStep::LeftOut { .. } => "…".to_owned(),
             ChainStep::Selected { .. } | ChainStep::Reused { .. } => continue,
         };

@@ -368,6 +368,12 @@ pub mod chain {
             #[serde(default)]
             resends: u32,
         },
+        /// Nobody else was tried, though somebody may have been left.
+        Stopped {
+            /// Why, as a fixed label: `request_fault` (it would fail anywhere), `deadline`, `timed_out_twice`, `switches` (too many tries)
+            /// or `resend_budget` (the gateway re-sends too much already).
+            reason: String,
+        },
         /// Here the chain had no room.
         LeftOut {
             /// How many steps are missing.

@@ -147,7 +147,10 @@ pub async fn find_answer(
                 out.push(Out { provider_id, why: OutReason::AlreadyTried });
                 fallback = Some(provider_id);
             }
-            Step::End(_) => break,
+            Step::End(why) => {
+                book.chain(ChainStep::Stopped { reason: why.label().to_owned() });
+                break;
+            }
         }
     }
     give_up(job, failures, Nobody::default())

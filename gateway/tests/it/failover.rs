@@ -15,6 +15,7 @@ fn results(record: &UsageRecord) -> Vec<(i64, String)> {
             ChainStep::Selected { .. }
             | ChainStep::Exhausted { .. }
             | ChainStep::Reused { .. }
+            | ChainStep::Stopped { .. }
             | ChainStep::LeftOut { .. } => None,
         })
         .collect()
@@ -120,6 +121,8 @@ async fn the_requests_own_fault_is_relayed_unmodified_and_not_retried() {
     assert_eq!(bad.served().len(), 1);
     assert!(other.served().is_empty());
     assert_eq!(hub.records(1).await[0].request.status, 400);
+    let last = hub.records(1).await[0].request.decision_chain.steps.last().cloned();
+    assert_eq!(last, Some(ChainStep::Stopped { reason: "request_fault".to_owned() }));
 }
 
 #[tokio::test]

@@ -66,7 +66,10 @@ impl DecisionChain {
                 has_gap = true;
                 None
             }
-            ChainStep::Reused { .. } | ChainStep::Exhausted { .. } | ChainStep::Attempted { .. } => None,
+            ChainStep::Reused { .. }
+            | ChainStep::Exhausted { .. }
+            | ChainStep::Attempted { .. }
+            | ChainStep::Stopped { .. } => None,
         })
     }
 
@@ -83,6 +86,7 @@ impl DecisionChain {
             ChainStep::Attempted { result, direct_after, .. } => {
                 255 + result.len() + direct_after.as_ref().map_or(0, String::len)
             }
+            ChainStep::Stopped { reason } => 40 + reason.len(),
             ChainStep::Reused { .. } | ChainStep::LeftOut { .. } => 60,
         });
         80 + steps.sum::<usize>()

@@ -263,6 +263,12 @@ pub enum ChainStep {
         #[serde(default, skip_serializing_if = "is_default")]
         resends: u32,
     },
+    /// Nobody else was tried, though somebody may have been left.
+    Stopped {
+        /// Why, as a fixed label: `request_fault` (it would fail anywhere), `deadline`, `timed_out_twice`, `switches` (too many tries) or
+        /// `resend_budget` (the gateway re-sends too much already).
+        reason: String,
+    },
     /// Here the chain had no room.
     LeftOut {
         /// How many steps are missing.

@@ -54,6 +54,20 @@ pub enum EndReason {
     ResendBudget,
 }
 
+impl EndReason {
+    /// The name used in decision chains.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::RequestFault => "request_fault",
+            Self::Deadline => "deadline",
+            Self::TimedOutTwice => "timed_out_twice",
+            Self::Switches => "switches",
+            Self::ResendBudget => "resend_budget",
+        }
+    }
+}
+
 impl Plan {
     /// A request that was not tried yet; after `deadline` (`None`: never) nothing is re-sent.
     #[must_use]

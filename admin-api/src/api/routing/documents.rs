@@ -138,9 +138,10 @@ impl From<Answer> for RoutingExplanation {
                 (Some(priority), candidates, excluded)
             }
             ChainStep::Exhausted { excluded } => (None, Vec::new(), excluded),
-            ChainStep::Reused { .. } | ChainStep::Attempted { .. } | ChainStep::LeftOut { .. } => {
-                (None, Vec::new(), Vec::new())
-            }
+            ChainStep::Reused { .. }
+            | ChainStep::Attempted { .. }
+            | ChainStep::Stopped { .. }
+            | ChainStep::LeftOut { .. } => (None, Vec::new(), Vec::new()),
         };
         let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
         Self {

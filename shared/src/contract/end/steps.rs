@@ -51,6 +51,11 @@ pub(in crate::contract) enum StepDoc<'a> {
         #[serde(rename = "rs", default, skip_serializing_if = "is_default")]
         resends: u32,
     },
+    #[serde(rename = "z")]
+    Stopped {
+        #[serde(rename = "r")]
+        reason: Cow<'a, str>,
+    },
     #[serde(rename = "l")]
     LeftOut {
         #[serde(rename = "n")]
@@ -113,6 +118,7 @@ impl<'a> From<&'a ChainStep> for StepDoc<'a> {
                 direct_after: borrowed(direct_after),
                 resends: *resends,
             },
+            ChainStep::Stopped { reason } => Self::Stopped { reason: Cow::Borrowed(reason) },
             ChainStep::LeftOut { steps } => Self::LeftOut { steps: *steps },
         }
     }
@@ -155,6 +161,7 @@ impl From<StepDoc<'_>> for ChainStep {
                 direct_after: owned(direct_after),
                 resends,
             },
+            StepDoc::Stopped { reason } => Self::Stopped { reason: reason.into_owned() },
             StepDoc::LeftOut { steps } => Self::LeftOut { steps },
         }
     }

@@ -382,6 +382,7 @@ fn drawn_ids(chain: &DecisionChain) -> Vec<ProviderId> {
         ChainStep::Reused { .. }
         | ChainStep::Exhausted { .. }
         | ChainStep::Attempted { .. }
+        | ChainStep::Stopped { .. }
         | ChainStep::LeftOut { .. } => None,
     };
     chain.steps.iter().filter_map(id).collect()
