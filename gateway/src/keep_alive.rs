@@ -56,7 +56,7 @@ impl KeepAlive {
     /// Sends one, after the head if that has not left yet.
     pub async fn send(&mut self, seat: &mut Seat<'_>, arrival: &Arrival) {
         if !seat.has_begun()
-            && let Ok(head) = early_head(arrival)
+            && let Ok(head) = own_head(arrival)
         {
             seat.start(head).await;
         }
@@ -83,8 +83,8 @@ fn asks_for_sse(query: &str) -> bool {
     query.split('&').any(|pair| pair == "alt=sse")
 }
 
-/// No provider's head is there yet.
-fn early_head(arrival: &Arrival) -> pingora::Result<ResponseHeader> {
+/// The head of a stream of our own: of one that no provider's head is there for yet, or that no provider is asked for.
+pub fn own_head(arrival: &Arrival) -> pingora::Result<ResponseHeader> {
     let mut head = ResponseHeader::build_no_case(200, Some(4))?;
     head.insert_header("content-type", "text/event-stream; charset=utf-8")?;
     head.insert_header("cache-control", "no-cache")?;

@@ -1,8 +1,7 @@
 //! The hot path: between seats and providers.
 //!
 //! Read `pipeline.rs` first: it shows the whole life of a request. Knows nothing of databases or of the admin
-//! side; configuration arrives through [`shared::ports::ConfigFeed`], usage leaves through
-//! [`shared::ports::UsageStream`], signs of life through [`shared::ports::NodeRegistry`].
+//! side: all that crosses processes goes through the traits in [`shared::ports`], which [`GatewayParts`] names.
 
 mod background;
 mod budgets;

@@ -12,6 +12,7 @@ use shared::protocol::scan::ScanError;
 use shared::rules::access::{Denied, ModelDenied};
 use shared::rules::quota::need::Unbounded;
 use shared::rules::quota::{Refusal, headers};
+use shared::rules::retry::UNTOLD_WAIT_SECS;
 use shared::time::UnixMillis;
 
 /// Why a request is refused here.
@@ -266,8 +267,6 @@ impl Reject {
     }
 }
 
-/// What a seat waits when nobody said how long.
-const UNTOLD_WAIT_SECS: u64 = 5;
 /// How long a flood of wrong credentials is remembered, in seconds.
 pub const FAILURE_WINDOW_SECS: u64 = 300;
 

@@ -204,8 +204,7 @@ fn millis(ttl: Duration) -> u64 {
 
 type Words = Vec<String>;
 
-/// A request waits for it, and can go on without.
-/// For what a seat waits for.
+/// For what a seat waits for, and can go on without.
 const SEAT_DEADLINE: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_millis(500);
 const LIST_DEADLINE: Duration = Duration::from_secs(1);

@@ -205,20 +205,39 @@ fn within(column: &str, spans: &[Span]) -> String {
 }
 
 fn add(sum: &mut Model, part: &Model) {
+    // Each by its name: a new quantity is an error here until it is added, too.
+    let Model {
+        hour_start_ms: _,
+        user_id: _,
+        key_id: _,
+        provider_id: _,
+        model: _,
+        requests,
+        input_tokens,
+        cache_write_5m_tokens,
+        cache_write_1h_tokens,
+        cache_read_tokens,
+        output_tokens,
+        reasoning_tokens,
+        image_input_tokens,
+        image_output_tokens,
+        web_search_requests,
+        cost_nano_usd,
+    } = part;
     for (sum, part) in [
-        (&mut sum.requests, part.requests),
-        (&mut sum.input_tokens, part.input_tokens),
-        (&mut sum.cache_write_5m_tokens, part.cache_write_5m_tokens),
-        (&mut sum.cache_write_1h_tokens, part.cache_write_1h_tokens),
-        (&mut sum.cache_read_tokens, part.cache_read_tokens),
-        (&mut sum.output_tokens, part.output_tokens),
-        (&mut sum.reasoning_tokens, part.reasoning_tokens),
-        (&mut sum.image_input_tokens, part.image_input_tokens),
-        (&mut sum.image_output_tokens, part.image_output_tokens),
-        (&mut sum.web_search_requests, part.web_search_requests),
-        (&mut sum.cost_nano_usd, part.cost_nano_usd),
+        (&mut sum.requests, requests),
+        (&mut sum.input_tokens, input_tokens),
+        (&mut sum.cache_write_5m_tokens, cache_write_5m_tokens),
+        (&mut sum.cache_write_1h_tokens, cache_write_1h_tokens),
+        (&mut sum.cache_read_tokens, cache_read_tokens),
+        (&mut sum.output_tokens, output_tokens),
+        (&mut sum.reasoning_tokens, reasoning_tokens),
+        (&mut sum.image_input_tokens, image_input_tokens),
+        (&mut sum.image_output_tokens, image_output_tokens),
+        (&mut sum.web_search_requests, web_search_requests),
+        (&mut sum.cost_nano_usd, cost_nano_usd),
     ] {
-        *sum = sum.saturating_add(part);
+        *sum = sum.saturating_add(*part);
     }
 }
 

@@ -253,7 +253,7 @@ impl Budgets {
     /// Goes by the configuration in force from now on. When it returns, all that is to be told to those whom it governs stays until
     /// it is: a beat may name its revision then, which is that of what is returned.
     pub fn notice(&self) -> Arc<Live> {
-        // First: what is looked at then is no older than the answer.
+        // Asked before the configuration is taken: what was confirmed then is that one or one before it.
         let is_confirmed = self.live.is_confirmed();
         let live = self.live.load_full();
         if let Some(governed) = self.tellings.notice(&live, is_confirmed) {

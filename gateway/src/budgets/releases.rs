@@ -80,8 +80,7 @@ impl Releases {
         self.waiting.lock().holds.front().copied()
     }
 
-    /// The store has heard of the first, unless another who tells it has said so: a process that stops tells it beside who
-    /// always does.
+    /// The store has heard of `first`. It is taken out only if it is still the first: at a stop two tasks drain the queue at once.
     fn is_heard(&self, first: (AccountId, HoldId)) {
         let gone = {
             let mut waiting = self.waiting.lock();

@@ -1,6 +1,7 @@
 //! Answers a warm-up in the model's place, where the settings say so: at once, and nobody pays for it.
 
 use crate::ctx::{Arrival, Asked, Book};
+use crate::keep_alive::own_head;
 use crate::live::Live;
 use crate::seat::{Ending, Seat};
 use bytes::Bytes;
@@ -29,14 +30,12 @@ pub async fn answer(seat: &mut Seat<'_>, arrival: &Arrival, asked: &Asked, book:
 }
 
 fn head(arrival: &Arrival, is_stream: bool, length: usize) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build_no_case(200, Some(4))?;
     if is_stream {
-        head.insert_header("content-type", "text/event-stream; charset=utf-8")?;
-        head.insert_header("cache-control", "no-cache")?;
-    } else {
-        head.insert_header("content-type", "application/json")?;
-        head.insert_header("content-length", length.to_string())?;
+        return own_head(arrival);
     }
+    let mut head = ResponseHeader::build_no_case(200, Some(4))?;
+    head.insert_header("content-type", "application/json")?;
+    head.insert_header("content-length", length.to_string())?;
     head.insert_header("x-request-id", arrival.id.to_string())?;
     Ok(head)
 }

@@ -283,7 +283,7 @@ const MILLITOKENS_PER_REQUEST: u64 = 200;
 const MILLITOKENS_PER_MS: u64 = 10;
 
 /// What a rate-limited seat waits when no upstream said how long.
-const UNTOLD_WAIT_SECS: u64 = 5;
+pub const UNTOLD_WAIT_SECS: u64 = 5;
 
 #[cfg(test)]
 mod tests;

@@ -64,9 +64,9 @@ pub struct Custody {
     waits: BTreeMap<JournalId, u64>,
     given_up: BTreeSet<JournalId>,
     looked_at_ms: Option<u64>,
-    /// Since when one or another has been missing without a pause,
+    /// Since when at least one journal has been missing, without a pause.
     missing_since_ms: Option<u64>,
-    /// and one or another that nobody adopts.
+    /// Since when at least one of these is being adopted by nobody, without a pause.
     unadopted_since_ms: Option<u64>,
     /// The gateways that have said what is in their roots.
     has_seen_roots: BTreeSet<String>,
