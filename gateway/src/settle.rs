@@ -6,7 +6,7 @@ use crate::dispatch::answer::Answer;
 use crate::events;
 use crate::hub::Hub;
 use crate::live::Live;
-use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage, UsageFlags};
+use shared::contract::usage::{AttemptEntry, Outcome, TokenUsage};
 use shared::ids::ProviderId;
 use shared::model::Provider;
 use shared::model::price::Factors;
@@ -17,7 +17,7 @@ use shared::protocol::tally::{Extras, UsageState};
 use shared::protocol::tap::StreamFacts;
 use shared::protocol::whole::WholeFacts;
 use shared::rules::access::effective_groups;
-use shared::rules::pricing::{Catalogue, PriceQuery, factors, input_estimate, price};
+use shared::rules::pricing::{Billed, Catalogue, Ended, PriceQuery, billed, factors};
 use shared::time::UnixMillis;
 use std::sync::Arc;
 
@@ -135,42 +135,29 @@ impl BillTerms {
     pub fn row(&self, attempt: u32, outcome: Outcome, spent: &Spent) -> Option<AttemptEntry> {
         let (provider_id, factors) = self.provider?;
         let terms = self.live.terms();
-        let catalogue = Catalogue::new(terms.prices);
-        let Counted { mut usage, ref service_tier, extras, ref advisor } = *spent.counted;
-        let is_billed = self.family.is_billed();
-        // Of an interrupted attempt nobody knows how far it came: its input is taken to have been read.
-        let is_finished = matches!(outcome, Outcome::Served | Outcome::Drained | Outcome::Interrupted);
-        // A generation that was finished, or has begun, has read its input: without a count that is never 0.
-        let has_read = is_finished || usage.output_tokens > 0;
-        if is_billed && has_read && spent.is_estimate && usage.total_input() == 0 {
-            let model = catalogue.find(&self.model).map(|(_, model)| model);
-            usage.input_tokens = input_estimate(self.body_bytes, model);
-        }
+        let Counted { usage, service_tier, extras, advisor } = &*spent.counted;
         let upstream_model = spent.upstream_model.clone().or_else(|| self.upstream_model.clone());
-        let priced = price(&PriceQuery {
-            catalogue,
-            settings: terms.settings,
-            model: Some(&self.model),
-            upstream_model: upstream_model.as_deref(),
-            requested_tier: self.requested_tier.as_deref(),
-            actual_tier: service_tier.as_deref(),
-            usage: &usage,
-            extras,
-            advisor: advisor.as_deref(),
-            factors,
-        });
-        // What is stored is what was taken in all; of a request with advice the price is of two models.
-        let usage = usage.plus(&extras.advised);
-        let has_usage = usage != TokenUsage::default();
-        let (cost, flags) = if is_billed && (has_usage || is_finished) {
-            let is_estimate = spent.is_estimate || priced.flags.is_estimate;
-            (priced.cost, UsageFlags { is_estimate, ..priced.flags })
-        } else {
-            (
-                Default::default(),
-                UsageFlags { is_estimate: spent.is_estimate && is_billed, ..Default::default() },
-            )
+        let ended = Ended {
+            outcome,
+            is_estimate: spent.is_estimate,
+            is_billed: self.family.is_billed(),
+            body_bytes: self.body_bytes,
         };
+        let Billed { usage, cost, flags } = billed(
+            ended,
+            &PriceQuery {
+                catalogue: Catalogue::new(terms.prices),
+                settings: terms.settings,
+                model: Some(&self.model),
+                upstream_model: upstream_model.as_deref(),
+                requested_tier: self.requested_tier.as_deref(),
+                actual_tier: service_tier.as_deref(),
+                usage,
+                extras: *extras,
+                advisor: advisor.as_deref(),
+                factors,
+            },
+        );
         Some(AttemptEntry {
             attempt,
             provider_id,

@@ -1,8 +1,8 @@
 //! What a request costs: quantities × the catalogue's rates × the provider's and the group's factor.
 //!
 //! Pure and integer: rates in pico-USD, each token class multiplied out and rounded half-up to nano-USD once
-//! ([`item_cost`]); the total is the sum of the items. Knows nothing of when something is billed: who asks
-//! gets a price, the fee per request included.
+//! ([`item_cost`]); the total is the sum of the items. [`price`] knows nothing of when something is billed: who asks
+//! gets a price, the fee per request included. Whether an attempt is billed at all, and by which count, is in [`billed`].
 //!
 //! The rate of a class is found so:
 //! 1. **Band.** The bands whose threshold the whole input (cached or not, images too) is *strictly* above; the
@@ -22,11 +22,13 @@
 //! Searches are billed each, but Gemini's up to 2.5, which Google bills by the request (ai.google.dev "Grounding with Google
 //! Search", pricing). Nothing is known here of what a vendor gives away each day: the price is that beyond it.
 
+mod billed;
 mod catalogue;
 mod litellm;
 mod rates;
 mod seed;
 
+pub use billed::{Billed, Ended, billed};
 pub use catalogue::Catalogue;
 pub use litellm::{PriceError, parse_litellm};
 pub use seed::{SEED, SeedError, seed, seed_entries};
