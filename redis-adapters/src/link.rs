@@ -159,14 +159,14 @@ impl MetricsPart for Link {
     }
 }
 
-/// What Redis calls scripts: the SHA-1 of each, made once. By where they stand in memory: they are constants.
+/// What Redis calls scripts: the SHA-1 of each, made once. By where they stand in memory and how long they are: they are constants.
 #[derive(Default)]
-struct Names(Mutex<HashMap<usize, Str>>);
+struct Names(Mutex<HashMap<(usize, usize), Str>>);
 
 impl Names {
     fn name(&self, script: &'static str) -> Str {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.entry(script.as_ptr() as usize).or_insert_with(|| sha1(script)).clone()
+        names.entry((script.as_ptr() as usize, script.len())).or_insert_with(|| sha1(script)).clone()
     }
 }
 
