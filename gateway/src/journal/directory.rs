@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The directory of the journal of this process, made before anybody is let in, and again where somebody took it away.
 pub struct Directory {
@@ -162,6 +163,17 @@ pub struct Abandoned {
     _lock: File,
 }
 
+/// A directory that has no name yet is being made, and not adopted between its lock's file and its lock: its process would be taken for
+/// dead as long as it lives. Of one that died over it nothing was written and nothing is held.
+fn sweep(unnamed: &Path) {
+    let age = fs::metadata(unnamed).and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
+    if age.is_some_and(|age| age > MADE_WITHIN) {
+        // What cannot be taken away is tried again with the next look.
+        let _ = fs::remove_file(unnamed.join(LOCK));
+        let _ = fs::remove_dir(unnamed);
+    }
+}
+
 impl Abandoned {
     /// All that can be locked, and the names of all that are there. Those of living processes, this one's among them, cannot.
     pub fn all(root: &Path) -> io::Result<(Vec<Self>, Vec<JournalId>)> {
@@ -172,7 +184,13 @@ impl Abandoned {
                 (entry.path(), entry.file_name())
             };
             let name = name.to_str().unwrap_or_default();
-            let Ok(id) = name.strip_prefix(UNNAMED).unwrap_or(name).parse() else { continue };
+            if let Some(name) = name.strip_prefix(UNNAMED) {
+                if name.parse::<JournalId>().is_ok() {
+                    sweep(&path);
+                }
+                continue;
+            }
+            let Ok(id) = name.parse() else { continue };
             let lock = match File::open(path.join(LOCK)) {
                 Ok(lock) => lock,
                 Err(error) => {
@@ -246,3 +264,5 @@ const LOCK: &str = "lock";
 const EXTENSION: &str = "seg";
 /// What the name of a directory begins with that is not locked yet.
 const UNNAMED: &str = ".new-";
+/// A directory is made in microseconds, unless the disk does not answer.
+const MADE_WITHIN: Duration = Duration::from_secs(600);

@@ -93,3 +93,24 @@ async fn records_whose_segment_was_taken_away_hold_up_none_that_came_after() {
     assert_eq!(told[0], UNREADABLE_RECORD);
     assert!(told[19] == record(20), "what memory has is not lost");
 }
+
+#[test]
+fn a_directory_that_is_being_made_is_nobodys_to_adopt_and_is_swept_when_its_maker_is_long_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let unnamed =
+        |n: u8| root.path().join(format!(".new-{}", JournalId::from_parts(UnixMillis(1), &[n; 10])));
+    for n in [1, 2] {
+        std::fs::create_dir(unnamed(n)).unwrap();
+        std::fs::write(unnamed(n).join("lock"), "").unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(601);
+    std::fs::File::open(unnamed(2)).unwrap().set_modified(long_ago).unwrap();
+    let (abandoned, there) = directory::Abandoned::all(root.path()).unwrap();
+    assert!(abandoned.is_empty() && there.is_empty());
+    assert_eq!((unnamed(1).exists(), unnamed(2).exists()), (true, false));
+    // Whose it is goes on.
+    let config = JournalConfig { root: Some(root.path().to_owned()), total_bytes: 1 << 30 };
+    let id = JournalId::from_parts(UnixMillis(1), &[1; 10]);
+    let _journal = UsageJournal::new(id, &config);
+    assert!(root.path().join(id.to_string()).exists());
+}
