@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 /// Where journals are, and how much this one may take.
@@ -305,7 +306,11 @@ struct Cache {
     read: Option<(u64, u64, Bytes)>,
     /// The segment that could not be read last: said once, not with each try.
     unreadable: Option<u64>,
+    /// A read that a disk does not answer: it is waited for again, and no other thread with it.
+    reading: Option<(u64, u64, Reading)>,
 }
+
+type Reading = JoinHandle<io::Result<Vec<u8>>>;
 
 impl Cache {
     /// The bytes of a segment that ends with this number.
@@ -313,8 +318,7 @@ impl Cache {
         if let Some((_, _, bytes)) = self.read.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
             return Ok(bytes.clone());
         }
-        let read = timeout(READ_PATIENCE, tokio::fs::read(&path)).await;
-        let bytes = match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        let bytes = match self.read(number, last, path.clone()).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) => {
                 if self.unreadable.replace(number) != Some(number) {
@@ -329,6 +333,19 @@ impl Cache {
         };
         self.read = Some((number, last, bytes.clone()));
         Ok(bytes)
+    }
+
+    async fn read(&mut self, number: u64, last: u64, path: PathBuf) -> io::Result<Vec<u8>> {
+        let before = self.reading.take().filter(|(n, l, _)| (*n, *l) == (number, last));
+        let mut reading =
+            before.map_or_else(|| spawn_blocking(|| std::fs::read(path)), |(.., reading)| reading);
+        match timeout(READ_PATIENCE, &mut reading).await {
+            Ok(read) => read?,
+            Err(_) => {
+                self.reading = Some((number, last, reading));
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
     }
 }
 

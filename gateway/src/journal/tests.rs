@@ -114,3 +114,20 @@ fn a_directory_that_is_being_made_is_nobodys_to_adopt_and_is_swept_when_its_make
     let _journal = UsageJournal::new(id, &config);
     assert!(root.path().join(id.to_string()).exists());
 }
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_is_read_by_one_thread_however_often_it_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("00000001.seg");
+    // Nobody writes to it: whoever reads waits.
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut cache = Cache::default();
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(cache.segment(1, 5, path.clone()).await, Err(PortError::Unreadable));
+        readers.push(cache.reading.as_ref().unwrap().2.id());
+    }
+    assert_eq!(readers[0], readers[1]);
+    std::fs::write(&path, b"at last").unwrap();
+    assert_eq!(&cache.segment(1, 5, path).await.unwrap()[..], b"at last");
+}
