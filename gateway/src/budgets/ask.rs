@@ -289,7 +289,7 @@ pub(super) const HOLD_LIVES_MS: u64 = 15 * 60_000;
 /// For an account that is not open, and for an epoch that nobody has begun.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What is to be told takes a millisecond; a request waits for it that would be refused.
-const TELL_WITHIN: Duration = Duration::from_millis(50);
+const TELL_WITHIN: Duration = Duration::from_millis(200);
 /// What is to be released waits for a store that is slow: a little longer than one question to it takes at most.
 const RELEASE_WITHIN: Duration = Duration::from_millis(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
