@@ -318,7 +318,7 @@ impl Cache {
         if let Some((_, _, bytes)) = self.read.as_ref().filter(|(n, l, _)| (*n, *l) == (number, last)) {
             return Ok(bytes.clone());
         }
-        let bytes = match self.read(number, last, path.clone()).await {
+        let bytes = match self.fetch(number, last, path.clone()).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) => {
                 if self.unreadable.replace(number) != Some(number) {
@@ -335,7 +335,8 @@ impl Cache {
         Ok(bytes)
     }
 
-    async fn read(&mut self, number: u64, last: u64, path: PathBuf) -> io::Result<Vec<u8>> {
+    /// Reads a segment, or waits on for who reads it.
+    async fn fetch(&mut self, number: u64, last: u64, path: PathBuf) -> io::Result<Vec<u8>> {
         let before = self.reading.take().filter(|(n, l, _)| (*n, *l) == (number, last));
         let mut reading =
             before.map_or_else(|| spawn_blocking(|| std::fs::read(path)), |(.., reading)| reading);
