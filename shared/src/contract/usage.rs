@@ -265,7 +265,7 @@ pub enum ChainStep {
     },
     /// Nobody else was tried, though somebody may have been left.
     Stopped {
-        /// Why, as a fixed label: `request_fault` (it would fail anywhere), `deadline`, `timed_out_twice`, `switches` (too many tries) or
+        /// Why, as a fixed label: `request_fault` (it would fail anywhere), `deadline`, `timed_out_twice`, `switches` (too many changes of provider) or
         /// `resend_budget` (the gateway re-sends too much already).
         reason: String,
     },
