@@ -130,8 +130,6 @@ impl Teller {
         }
         if let Some(epoch) = epoch {
             self.take_in_hands(epoch).await;
-        }
-        if let Some(epoch) = epoch {
             self.give_up_holds(epoch).await;
         }
         self.let_go(epoch).await;
